@@ -1,0 +1,226 @@
+"""Many pictures on one machine: where each result goes, and doing them one after another."""
+
+import glob
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from alphacut.compose import Cutout
+from alphacut.errors import AlphacutError, ImageError, OutputError
+from alphacut.image import INPUT_SUFFIXES, output_format
+from alphacut.options import Options
+from alphacut.remover import Remover
+
+STREAM = "-"
+RESULT_MARKS = ("-cutout", "-mask")
+Existing = Literal["fail", "skip", "overwrite"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to do: where it comes from and where its result goes, or why it cannot be.
+
+    Attributes:
+        source: Path of the picture, or "-" for standard input.
+        target: Path of the result, or "-" for standard output.
+        error: Why the job cannot be done, found before any work.
+    """
+
+    source: str
+    target: str
+    error: AlphacutError | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: exactly one of a cut-out, an error, or skipped.
+
+    Attributes:
+        job: The job.
+        cutout: The cut-out that was written.
+        milliseconds: What each stage took, writing included.
+        error: Why there is no result.
+        skipped: Whether the result was there before.
+    """
+
+    job: Job
+    cutout: Cutout | None = None
+    milliseconds: dict[str, float] | None = None
+    error: Exception | None = None
+    skipped: bool = False
+
+
+def plan(
+    inputs: Sequence[str], output: str | None, options: Options, *, recursive: bool = False
+) -> list[Job]:
+    """Decide which pictures are done and where each result goes; nothing is written yet.
+
+    A folder stands for the pictures in it, and its structure is kept below `output`. Two inputs
+    never share a result: where names would clash each gets its input's ending as well, the same
+    way every time. No result takes the place of an input.
+
+    Args:
+        inputs: Files, folders, glob patterns, or "-" for standard input.
+        output: A file, a folder, "-" for standard output, or None for beside each input.
+        options: What is written, and in which format.
+        recursive: Whether folders inside folders count.
+
+    Returns:
+        Jobs in the order of the inputs; those that cannot be done carry their error.
+
+    Raises:
+        OutputError: if the output cannot serve these inputs at all.
+    """
+    pictures, failed = _find(inputs, output, recursive)
+    if output == STREAM or (output is None and [name for name, _ in pictures] == [STREAM]):
+        if len(pictures) + len(failed) > 1:
+            raise OutputError("standard output takes one picture, not several: give -o a folder")
+        return failed + [Job(source, STREAM) for source, _ in pictures]
+    if STREAM in (name for name, _ in pictures) and len(pictures) > 1:
+        raise OutputError("standard input is one picture: it cannot be mixed with others")
+
+    several = len(pictures) + len(failed) > 1 or any(Path(name).is_dir() for name in inputs)
+    if output is not None and not several and pictures and not _is_folder(output):
+        output_format(Path(output), options)
+        targets = [Path(output)]
+    else:
+        if output is not None and Path(output).exists() and not Path(output).is_dir():
+            raise OutputError(f"{output}: is a file, but a folder is needed for these inputs")
+        targets = _targets(pictures, output, options)
+    taken = {_same_file(Path(name)) for name, _ in pictures}
+    jobs = []
+    for (source, _), target in zip(pictures, targets, strict=True):
+        clash = _same_file(target) in taken
+        error = OutputError(f"{source}: its result would replace the input {target}: choose "
+                            "another --output") if clash else None  # fmt: skip
+        jobs.append(Job(source, str(target), error))
+    return failed + jobs
+
+
+def process(jobs: Sequence[Job], remover: Remover, *, existing: Existing) -> Iterator[Outcome]:
+    """Do the jobs; one that fails does not stop the others.
+
+    Args:
+        jobs: What to do, from `plan`.
+        remover: Does it.
+        existing: What to do where a result is already there.
+
+    Yields:
+        One outcome a job, in order.
+    """
+    for job in jobs:
+        try:
+            yield _do(job, remover, existing)
+        except Exception as error:  # one of many: it is reported, and the others go on
+            yield Outcome(job, error=error)
+
+
+def _do(job: Job, remover: Remover, existing: Existing) -> Outcome:
+    """Do one job."""
+    if job.error:
+        raise job.error
+    target = None if job.target == STREAM else Path(job.target)
+    if target and target.exists():
+        if target.is_dir():
+            raise OutputError(f"{target}: is a folder, a file is needed")
+        if existing == "skip":
+            return Outcome(job, skipped=True)
+        if existing == "fail":
+            raise OutputError(f"{target}: is already there: --overwrite or --skip-existing")
+    cutout = remover(sys.stdin.buffer.read() if job.source == STREAM else job.source)
+    start = time.perf_counter()
+    if target:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{target.parent}: cannot be made: {error.strerror}") from error
+        cutout.save(target, remover.options)
+    else:
+        for piece in cutout.encode(remover.options)[1]:
+            sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+    save = round((time.perf_counter() - start) * 1000, 2)
+    return Outcome(job, cutout, {**cutout.milliseconds, "save": save})
+
+
+def _find(
+    inputs: Sequence[str], output: str | None, recursive: bool
+) -> tuple[list[tuple[str, Path]], list[Job]]:
+    """Expand inputs to pictures, each once and with its path below the folder it was found in."""
+    pictures: dict[str, tuple[str, Path]] = {}
+    failed = []
+
+    def add(name: str, below: Path) -> None:
+        pictures.setdefault(_same_file(Path(name)) if name != STREAM else STREAM, (name, below))
+
+    for name in inputs:
+        path = Path(name)
+        if name == STREAM:
+            add(name, Path("stdin"))
+        elif path.is_dir():
+            found = sorted(_pictures_in(path, output, recursive))
+            for picture in found:
+                add(str(picture), picture.relative_to(path))
+            if not found:
+                failed.append(Job(name, "", ImageError(f"{name}: no pictures in this folder")))
+        elif not path.exists() and (matches := sorted(glob.glob(name, recursive=True))):
+            for match in matches:
+                if Path(match).is_file():
+                    add(match, Path(Path(match).name))
+        else:
+            add(name, Path(path.name))
+    return list(pictures.values()), failed
+
+
+def _pictures_in(folder: Path, output: str | None, recursive: bool) -> Iterator[Path]:
+    """Find the pictures of a folder, leaving out results of earlier runs."""
+    results = _same_file(Path(output)) if output else None
+    for path in folder.rglob("*") if recursive else folder.iterdir():
+        if path.suffix.lower() not in INPUT_SUFFIXES or not path.is_file():
+            continue
+        if path.stem.endswith(RESULT_MARKS):
+            continue
+        if results and _same_file(folder) != results and results in map(_same_file, path.parents):
+            continue
+        yield path
+
+
+def _targets(
+    pictures: Sequence[tuple[str, Path]], output: str | None, options: Options
+) -> list[Path]:
+    """Name each result; where two would be the same, each gets its input's ending as well."""
+    ending = "." + output_format(None, options)
+
+    def name(source: str, below: Path, mark: str) -> Path:
+        if output is None:
+            suffix = RESULT_MARKS[options.mask]
+            return Path(source).with_name(f"{below.stem}{mark}{suffix}{ending}")
+        return Path(output) / below.with_name(f"{below.stem}{mark}{ending}")
+
+    names = [name(source, below, "") for source, below in pictures]
+    count = Counter(map(_same_file, names))
+    marked = [
+        name(source, below, below.suffix.replace(".", "-"))
+        if count[_same_file(first)] > 1
+        else first
+        for (source, below), first in zip(pictures, names, strict=True)
+    ]
+    for path, times in Counter(map(_same_file, marked)).items():
+        if times > 1:
+            raise OutputError(f"{path}: {times} inputs would write it: do them in separate runs")
+    return marked
+
+
+def _is_folder(output: str) -> bool:
+    """Tell whether an output means a folder: it is one, or its name has no ending."""
+    return Path(output).is_dir() or output.endswith(("/", os.sep)) or not Path(output).suffix
+
+
+def _same_file(path: Path) -> str:
+    """Return one spelling for all paths to a file, also where case does not count."""
+    return os.path.normcase(os.path.realpath(path)).casefold()

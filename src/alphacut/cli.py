@@ -1,0 +1,211 @@
+"""The command line: `alphacut PHOTO` and its sub-commands."""
+
+import dataclasses
+import json
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from alphacut import __version__
+from alphacut.errors import AlphacutError, AlphacutWarning, OutputError
+from alphacut.options import Options
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+if TYPE_CHECKING:
+    from alphacut.batch import Existing, Outcome
+
+
+class _DefaultGroup(click.Group):
+    """A group whose `remove` is meant when the first word is not a sub-command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in {*self.commands, "--help", "--version"}:
+            args = ["remove", *args]
+        return super().parse_args(ctx, args)
+
+
+def from_options(command: _Command) -> _Command:
+    """Give a command a flag for each field of `Options`."""
+    for option in reversed(dataclasses.fields(Options)):
+        facts, flag = option.metadata, "--" + option.name.replace("_", "-")
+        kind: Any = click.Choice(facts["choices"]) if facts["choices"] else None
+        if isinstance(option.default, bool):
+            flag += f"/--no-{option.name.replace('_', '-')}" if option.default else ""
+        command = click.option(
+            flag,
+            option.name,
+            type=kind,
+            default=option.default,
+            show_default=option.default not in (None, False),
+            metavar=facts["unit"] or None,
+            help=facts["help"],
+        )(command)
+    return command
+
+
+@click.group(cls=_DefaultGroup, context_settings={"max_content_width": 100})
+@click.version_option(__version__, prog_name="alphacut")
+def cli() -> None:
+    """Remove the background of pictures.
+
+    `alphacut PHOTO` is short for `alphacut remove PHOTO`; see `alphacut remove --help`. A photo
+    named like a command is written ./name.
+    """
+
+
+@cli.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="PHOTO...")
+@click.option("-o", "--output", metavar="PATH", help="File, folder, or - for standard output.")
+@click.option("-r", "--recursive", is_flag=True, help="Look into folders inside folders.")
+@click.option("--overwrite", is_flag=True, help="Replace results that are already there.")
+@click.option("--skip-existing", is_flag=True, help="Leave results that are already there.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON a picture on stdout.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell device and times, and trace errors.")
+@from_options
+def remove(
+    inputs: tuple[str, ...],
+    output: str | None,
+    recursive: bool,
+    overwrite: bool,
+    skip_existing: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,
+) -> None:
+    """Cut out the subject of each PHOTO: a file, a folder, a pattern, or - for standard input.
+
+    Without --output, photo.jpg becomes photo-cutout.png beside it. Inputs are never changed.
+    """
+    if overwrite and skip_existing:
+        raise click.UsageError("--overwrite and --skip-existing exclude each other")
+    existing: Existing = "overwrite" if overwrite else "skip" if skip_existing else "fail"
+    to_stdout = output == "-" or (output is None and inputs == ("-",))
+    if to_stdout and as_json:
+        raise click.UsageError("--json and the picture both want standard output: give -o a file")
+    if to_stdout and sys.stdout.isatty():
+        raise click.UsageError("a picture is no text for a terminal: give -o a file, or redirect")
+
+    from alphacut import batch
+    from alphacut.remover import Remover
+
+    chosen = Options(**options)
+    jobs = batch.plan(inputs, output, chosen, recursive=recursive)
+    remover = Remover(options=chosen)
+    if verbose:
+        click.echo(f"alphacut: {remover.spec.name} on {remover.runtime.device}", err=True)
+
+    failures = 0
+    with _progress(len(jobs), quiet or as_json) as progress:
+        for outcome in batch.process(jobs, remover, existing=existing):
+            failures += outcome.error is not None
+            if as_json:
+                click.echo(json.dumps(_record(outcome, remover.runtime.device)))
+            _report(outcome, quiet=quiet or as_json, verbose=verbose)
+            if progress:
+                progress.advance(progress.task_ids[0])
+    if failures:
+        if len(jobs) > 1:
+            click.echo(f"alphacut: {failures} of {len(jobs)} failed", err=True)
+        sys.exit(1)
+
+
+def _progress(count: int, quiet: bool) -> Any:
+    """Return a bar with rate and time left, where someone can see it and there is something to."""
+    if quiet or count < 2 or not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    class Rate(TextColumn):
+        def render(self, task: Any) -> Any:
+            from rich.text import Text
+
+            return Text(f"{task.speed:.1f}/s" if task.speed else "")
+
+    progress = Progress(
+        BarColumn(), MofNCompleteColumn(), Rate(""), TimeRemainingColumn(),
+        console=Console(stderr=True), transient=True, redirect_stdout=False,
+    )  # fmt: skip
+    progress.add_task("", total=count)
+    return progress
+
+
+def _report(outcome: "Outcome", *, quiet: bool, verbose: bool) -> None:
+    """Say in a line what became of a picture."""
+    job = outcome.job
+    if outcome.error:
+        _complain(outcome.error, job.source, verbose)
+    elif quiet or job.target == "-":
+        return
+    elif outcome.skipped:
+        click.echo(f"{job.source}: skipped, {job.target} is already there", err=True)
+    else:
+        click.echo(f"{job.source} -> {job.target}", err=True)
+        if verbose and outcome.milliseconds:
+            times = ", ".join(f"{stage} {ms:.0f}" for stage, ms in outcome.milliseconds.items())
+            click.echo(f"  milliseconds: {times}", err=True)
+
+
+def _complain(error: BaseException, source: str = "", verbose: bool = False) -> None:
+    """Print an error as one line, and where it arose if that is wanted or nobody foresaw it."""
+    foreseen = isinstance(error, AlphacutError)
+    text = str(error) if foreseen else f"{source}: {type(error).__name__}: {error}"
+    click.echo("alphacut: " + " ".join(text.split()), err=True)
+    if verbose:
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+
+
+def _record(outcome: "Outcome", device: str) -> dict[str, Any]:
+    """Describe an outcome as JSON."""
+    cutout, error = outcome.cutout, outcome.error
+    return {
+        "input": outcome.job.source,
+        "output": None if error else outcome.job.target,
+        "size": cutout and list(cutout.size),
+        "foreground": cutout and not cutout.empty,
+        "box": cutout and cutout.box and list(cutout.box),
+        "device": device,
+        "milliseconds": outcome.milliseconds,
+        "skipped": outcome.skipped,
+        "error": error and (str(error) or type(error).__name__),
+    }
+
+
+@cli.command()
+def doctor() -> None:
+    """Tell what is installed and embedded, and test it on a picture."""
+    from alphacut.doctor import examine
+
+    for fact, finding in examine():
+        click.echo(f"{fact:<12} {finding}")
+
+
+def main() -> None:
+    """Run the command line; every error that was foreseen is one line and a status."""
+    # a polite kill takes the same way out as an error, so that temporary files go
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    warnings.simplefilter("always", AlphacutWarning)
+    warnings.showwarning = lambda message, *_, **__: click.echo(f"alphacut: {message}", err=True)
+    try:
+        cli(prog_name="alphacut")
+    except OutputError as error:
+        _complain(error)
+        sys.exit(2)
+    except AlphacutError as error:
+        _complain(error)
+        sys.exit(1)

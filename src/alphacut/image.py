@@ -1,0 +1,625 @@
+"""Pictures in and out: the two ends of the pipeline, and the only file that knows file formats.
+
+Everything that makes photographs of the world differ is settled here, once: orientation, colour
+mode, colour profile, bit depth, transparency, animation. Behind it there are only arrays.
+"""
+
+import contextlib
+import io
+import os
+import secrets
+import struct
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+import cv2
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from alphacut.errors import ImageError, MissingExtra, OutputError
+from alphacut.options import Options
+
+Image: TypeAlias = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
+Source: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | PIL.Image.Image | NDArray[Any]"
+
+SUFFIXES = {
+    ".png": "png", ".apng": "png", ".webp": "webp", ".avif": "avif",
+    ".tif": "tiff", ".tiff": "tiff", ".jpg": "jpg", ".jpeg": "jpg", ".jpe": "jpg", ".jfif": "jpg",
+}  # fmt: skip
+INPUT_SUFFIXES = {
+    *SUFFIXES, ".bmp", ".gif", ".heic", ".heif", ".jp2", ".pbm", ".pgm", ".pnm", ".ppm", ".qoi",
+    ".tga",
+}  # fmt: skip
+
+# Formats that are safe to try on unknown bytes: none of them starts another program
+_DECODERS = (
+    "JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "TGA",
+    "QOI", "ICO", "PCX", "SGI", "DDS", "HEIF",
+)  # fmt: skip
+_ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
+ANIMATES = ("png", "webp", "avif")
+OPAQUE = ("jpg",)
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1", b"heim", b"heis")
+
+# What Pillow's decoders raise on damaged files, apart from errors of our own making
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError,
+           OverflowError, struct.error, zlib.error)  # fmt: skip
+
+_ORIENTATION = 0x0112
+# How to turn an array so that it stands upright, by EXIF orientation
+_UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a),
+}
+# Tags of a TIFF that describe the photograph rather than how its pixels are stored
+_TIFF_TAGS = (270, 271, 272, 305, 306, 315, 33432)
+_SUB_DIRECTORIES = (0x8769, 0x8825)
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a file says about its pixels, kept from input to output.
+
+    Attributes:
+        icc_profile: RGB colour profile.
+        exif: EXIF block without its "Exif" prefix, orientation reset.
+        xmp: XMP packet, orientation reset.
+        dpi: Horizontal and vertical density.
+    """
+
+    icc_profile: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One decoded picture, or one frame of an animation.
+
+    Attributes:
+        image: (H, W, 3) uint8, or uint16 if 16 bits are kept; upright, RGB.
+        alpha: (H, W) of the same dtype, the transparency that the file already has, or None.
+        metadata: What the file says about its pixels.
+        duration_ms: How long the frame is shown.
+        loop: How often the animation runs, 0 for ever.
+    """
+
+    image: Image
+    alpha: Image | None = None
+    metadata: Metadata = field(default_factory=Metadata)
+    duration_ms: float = 0.0
+    loop: int = 1
+
+
+def white(image: NDArray[Any]) -> float:
+    """Return the value of white: 255 or 65535, by the dtype."""
+    return float(np.iinfo(image.dtype).max)
+
+
+# --- in ---------------------------------------------------------------------------------------
+
+
+def load_image(source: Source, options: Options | None = None) -> Image:
+    """Read a picture as an upright RGB array; its first frame if it is animated.
+
+    Args:
+        source: Path, bytes, file object, Pillow image, or array (H, W), (H, W, 3) or (H, W, 4) of
+            uint8 or uint16.
+        options: Only the fields about reading count.
+
+    Returns:
+        (H, W, 3) uint8, or uint16 with `keep_depth`. Transparency is left out.
+
+    Raises:
+        ImageError: if the picture is missing, damaged, too large, or not a picture.
+        MissingExtra: if it is a HEIC file and its reader is not installed.
+    """
+    return next(load_frames(source, options)).image
+
+
+def load_frames(source: Source, options: Options | None = None) -> Iterator[Picture]:
+    """Read a picture frame by frame; a still picture has one.
+
+    Args and errors are those of `load_image`. The pixel limit counts all frames together.
+
+    Yields:
+        Pictures of one size.
+    """
+    options = options or Options()
+    if isinstance(source, np.ndarray):
+        _check_size(source.shape[:2], 1, options, "array")
+        yield _from_array(source, options)
+        return
+    name = describe(source)
+    with contextlib.ExitStack() as opened:
+        if isinstance(source, PIL.Image.Image):
+            _check_size(source.size[::-1], 1, options, name)
+            yield _decode(source.copy(), None, options, name)
+            return
+        file = _open_file(source, name, opened)
+        pillow = opened.enter_context(_open_pillow(file, name))
+        try:
+            frames = getattr(pillow, "n_frames", 1) if pillow.format in _ANIMATED else 1
+        except _DAMAGE as error:
+            raise _damaged(name, error) from error
+        _check_size(pillow.size[::-1], frames, options, name)
+        if frames == 1:
+            yield _decode(pillow, file, options, name)
+            return
+        first = 1 if getattr(pillow, "default_image", False) else 0
+        loop = int(pillow.info.get("loop", 1 if pillow.format == "GIF" else 0))
+        for index in range(first, frames):
+            try:
+                pillow.seek(index)
+                frame = pillow.copy()
+            except _DAMAGE as error:
+                raise _damaged(name, error) from error
+            picture = _decode(frame, None, options, name)
+            duration_ms = float(pillow.info.get("duration", 0))
+            yield Picture(picture.image, picture.alpha, picture.metadata, duration_ms, loop)
+
+
+def describe(source: Source) -> str:
+    """Return what to call a source in a message: its file name, or its kind."""
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    name = getattr(source, "name", None) or getattr(source, "filename", None)
+    return name if isinstance(name, str) and name else type(source).__name__
+
+
+def _open_file(source: Any, name: str, opened: contextlib.ExitStack) -> IO[bytes]:
+    """Open a path, bytes or file object for reading, and refuse empty ones."""
+    try:
+        if isinstance(source, bytes | bytearray | memoryview):
+            file: IO[bytes] = io.BytesIO(source)
+        elif isinstance(source, str | os.PathLike):
+            if Path(source).is_dir():
+                raise ImageError(f"{name}: is a folder, not a picture")
+            file = opened.enter_context(open(source, "rb"))  # noqa: SIM115
+        elif hasattr(source, "read"):
+            file = io.BytesIO(source.read())
+        else:
+            raise ImageError(
+                f"{name}: give a path, bytes, a file object, a Pillow image or an array"
+            )
+    except OSError as error:
+        raise ImageError(f"{name}: cannot be read: {error.strerror or error}") from error
+    if not file.read(1):
+        raise ImageError(f"{name}: is empty, 0 bytes")
+    file.seek(0)
+    return file
+
+
+_limit = threading.Lock()
+
+
+def _open_pillow(file: IO[bytes], name: str) -> PIL.Image.Image:
+    """Read a picture's header; its pixels follow on demand."""
+    PIL.Image.preinit()  # the common formats; the others are loaded for files that need them
+    for learn_more in (PIL.Image.init, lambda: _register_heif(file), None):
+        try:
+            # Pillow's own limit is one global for the process; ours is an option, checked next
+            with _limit:
+                theirs, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None
+                try:
+                    known = [kind for kind in _DECODERS if kind in PIL.Image.OPEN]
+                    return PIL.Image.open(file, formats=known)
+                finally:
+                    PIL.Image.MAX_IMAGE_PIXELS = theirs
+        except PIL.UnidentifiedImageError:
+            if learn_more:
+                learn_more()
+        except _DAMAGE as error:
+            raise _damaged(name, error) from error
+    raise ImageError(f"{name}: is not a picture, or of a kind that cannot be read")
+
+
+def _register_heif(file: IO[bytes]) -> None:
+    """Teach Pillow to read HEIC files, if this is one."""
+    file.seek(0)
+    head = file.read(12)
+    file.seek(0)
+    if head[4:8] != b"ftyp" or head[8:12] not in _HEIF_BRANDS:
+        return
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise MissingExtra("pillow-heif, which reads HEIC files,", "heif") from error
+    pillow_heif.register_heif_opener()
+
+
+def _check_size(size: Sequence[int], frames: int, options: Options, name: str) -> None:
+    """Refuse pictures above the pixel limit before any pixel is decoded."""
+    H, W = size
+    megapixels = H * W * frames / 1e6
+    if megapixels > options.max_megapixels:
+        many = f" x {frames} frames" if frames > 1 else ""
+        raise ImageError(
+            f"{name}: {W} x {H} pixels{many} are {megapixels:.0f} megapixels, above the limit of "
+            f"{options.max_megapixels:g}: raise --max-megapixels"
+        )
+    if not H * W:
+        raise ImageError(f"{name}: has no pixels ({W} x {H})")
+
+
+def _damaged(name: str, error: Exception) -> ImageError:
+    return ImageError(
+        f"{name}: is damaged or cut short ({error}): "
+        "--allow-truncated reads what is there, if anything is"
+    )
+
+
+def _from_array(array: NDArray[Any], options: Options) -> Picture:
+    """Take a caller's array as a picture."""
+    if array.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"array: dtype {array.dtype} is not uint8 or uint16")
+    if array.ndim == 2:
+        array = array[..., np.newaxis]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+        raise ImageError(f"array: shape {array.shape} is not (H, W), (H, W, 3) or (H, W, 4)")
+    return _split(array, Metadata(), options)
+
+
+def _decode(
+    pillow: PIL.Image.Image, file: IO[bytes] | None, options: Options, name: str
+) -> Picture:
+    """Decode the current frame, upright, with what its file says about it.
+
+    Args:
+        pillow: The picture; it is changed.
+        file: Where it comes from, if all 16 bits of it can be read there.
+        options: The fields about reading.
+        name: What to call it in messages.
+    """
+    import PIL.ImageOps
+
+    try:
+        orientation = pillow.getexif().get(_ORIENTATION, 1)
+        try:
+            pillow.load()
+        except _DAMAGE:
+            # Pillow keeps the rows that it has decoded; without tiles it takes them for all
+            if not options.allow_truncated or not pillow.im:
+                raise
+            pillow.tile = []  # type: ignore[attr-defined]
+        deep = None
+        if options.keep_depth and file is not None and pillow.format in ("PNG", "TIFF"):
+            deep = _read_16_bits(file)
+        exif_of_tiff = _exif_of_tiff(pillow)
+        PIL.ImageOps.exif_transpose(pillow, in_place=True)
+        metadata = _metadata(pillow, exif_of_tiff)
+        if deep is not None:
+            return _split(_UPRIGHT.get(orientation, _UPRIGHT[1])(deep), metadata, options)
+        return _split(*_to_array(pillow, metadata), options)
+    except _DAMAGE as error:
+        raise _damaged(name, error) from error
+
+
+def _read_16_bits(file: IO[bytes]) -> NDArray[np.uint16] | None:
+    """Read a file that Pillow would cut to 8 bits a channel; None if it has no more than 8."""
+    file.seek(0)
+    data = np.frombuffer(file.read(), np.uint8)
+    array = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    if array is None or array.dtype != np.uint16:
+        return None
+    if array.ndim == 2:
+        return np.asarray(array[..., np.newaxis])
+    codes = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
+    return np.asarray(cv2.cvtColor(array, codes[array.shape[2]]))
+
+
+def _to_array(pillow: PIL.Image.Image, metadata: Metadata) -> tuple[NDArray[Any], Metadata]:
+    """Turn any colour mode into grey, RGB or RGBA samples, with the metadata that then holds."""
+    mode = pillow.mode
+    if mode.startswith("I;16"):
+        grey = np.asarray(pillow).astype(np.uint16)
+        return grey[..., np.newaxis], _without_profile(metadata)
+    if mode in ("I", "F"):
+        # integers come from 8 or 16 bits; floats reach 1 in TIFF files, 255 in Pillow's conversions
+        whites = (255.0, 65535.0) if mode == "I" else (1.0, 255.0, 65535.0)
+        grey = _from_numbers(np.asarray(pillow), whites)
+        return grey[..., np.newaxis], _without_profile(metadata)
+
+    transparent = pillow.has_transparency_data
+    profile = metadata.icc_profile
+    space = profile[16:20] if profile else b""
+    if mode == "LAB" or (space not in (b"", b"RGB ") and mode in ("CMYK", "L", "LA")):
+        alpha = pillow.getchannel("A") if mode == "LA" else None
+        colour = pillow.convert("L") if mode == "LA" else pillow
+        pillow = _to_srgb(colour, profile)
+        if alpha is not None:
+            pillow.putalpha(alpha)
+    if space != b"RGB ":
+        metadata = _without_profile(metadata)
+    return np.asarray(pillow.convert("RGBA" if transparent else "RGB")), metadata
+
+
+def _from_numbers(numbers: NDArray[Any], whites: Sequence[float]) -> NDArray[np.uint16]:
+    """Read numbers that have no stated white: the first of `whites` that holds them all."""
+    numbers = np.nan_to_num(numbers.astype(np.float64))
+    peak = float(numbers.max())
+    top = next((value for value in whites if peak <= value), peak)
+    return np.rint(np.clip(numbers / top, 0, 1) * 65535).astype(np.uint16)
+
+
+def _to_srgb(pillow: PIL.Image.Image, profile: bytes | None) -> PIL.Image.Image:
+    """Convert CMYK, Lab or profiled grey to sRGB by its profile."""
+    from PIL import ImageCms
+
+    srgb = ImageCms.createProfile("sRGB")
+    try:
+        if pillow.mode == "LAB":
+            source: Any = ImageCms.createProfile("LAB")
+        else:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile or b""))
+        converted = ImageCms.profileToProfile(pillow, source, srgb, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):  # a broken profile says no more than none
+        return pillow.convert("RGB")
+    assert converted is not None
+    return converted
+
+
+def _split(array: NDArray[Any], metadata: Metadata, options: Options) -> Picture:
+    """Part samples (H, W, 1 | 3 | 4) into image and alpha, at the depth that was asked for."""
+    if array.dtype == np.uint16 and not options.keep_depth:
+        array = ((array.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    alpha = array[..., 3] if array.shape[2] == 4 else None
+    if alpha is not None and np.all(alpha == np.iinfo(alpha.dtype).max):
+        alpha = None
+    image = np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[..., :3]
+    return Picture(np.ascontiguousarray(image), alpha, metadata)
+
+
+def _without_profile(metadata: Metadata) -> Metadata:
+    return Metadata(None, metadata.exif, metadata.xmp, metadata.dpi)
+
+
+def _metadata(pillow: PIL.Image.Image, exif_of_tiff: bytes | None) -> Metadata:
+    """Collect what an upright picture's file says about it."""
+    info = pillow.info
+    exif = info.get("exif") or exif_of_tiff
+    if exif:
+        exif = exif.removeprefix(b"Exif\x00\x00")
+    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
+    if isinstance(xmp, str):
+        xmp = xmp.encode()
+    dpi = info.get("dpi")
+    try:
+        dpi = (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None
+    except (TypeError, ValueError, ZeroDivisionError):
+        dpi = None
+    return Metadata(info.get("icc_profile") or None, exif or None, xmp or None, dpi)
+
+
+def _exif_of_tiff(pillow: PIL.Image.Image) -> bytes | None:
+    """Gather the EXIF tags that a TIFF keeps among those of its storage."""
+    if pillow.format != "TIFF":
+        return None
+    whole, exif = pillow.getexif(), PIL.Image.Exif()
+    for tag in _TIFF_TAGS:
+        if tag in whole:
+            exif[tag] = whole[tag]
+    for tag in _SUB_DIRECTORIES:
+        if directory := whole.get_ifd(tag):
+            exif.get_ifd(tag).update(directory)
+            exif[tag] = exif.get_ifd(tag)
+    return exif.tobytes() if len(exif) else None
+
+
+# --- out --------------------------------------------------------------------------------------
+
+
+def output_format(path: Path | None, options: Options) -> str:
+    """Decide the kind of file to write: the option, else the name's ending, else what fits.
+
+    Raises:
+        OutputError: if the ending is unknown, or says another kind than the option.
+    """
+    suffix = path.suffix.lower() if path else ""
+    named = SUFFIXES.get(suffix)
+    if suffix and not named:
+        known = ", ".join(sorted(SUFFIXES))
+        raise OutputError(f"{path}: cannot write files ending in {suffix}: use one of {known}")
+    if options.format == "auto":
+        opaque = options.background is not None and not options.mask
+        return named or ("jpg" if opaque else "png")
+    if named and named != options.format:
+        raise OutputError(f"{path}: ends in {suffix}, but the format is {options.format}")
+    return options.format
+
+
+def save_image(
+    path: str | os.PathLike[str], image: Image, alpha: NDArray[np.float32] | None = None
+) -> None:
+    """Write an image, with alpha if given, as the file's ending says.
+
+    Args:
+        path: The file; its kind follows from its ending.
+        image: (H, W, 3) uint8 or uint16.
+        alpha: (H, W) float32 in [0, 1].
+
+    Raises:
+        OutputError: if the ending is unknown or the file cannot be written.
+    """
+    options = Options()
+    samples = image if alpha is None else with_alpha(image, alpha)
+    kind = output_format(Path(path), options)
+    write(Path(path), lambda: encode([Picture(samples)], kind, options.quality))
+
+
+def with_alpha(image: Image, alpha: NDArray[np.float32]) -> Image:
+    """Join colours and alpha to (H, W, 4); alpha is quantised here, once.
+
+    RGB is zero where alpha is zero: hidden background stays hidden, and the file gets smaller.
+    """
+    H, W = alpha.shape
+    peak = white(image)
+    samples: Image = np.empty((H, W, 4), image.dtype)
+    samples[..., :3] = image
+    samples[..., 3] = quantise(alpha, peak)
+    samples[samples[..., 3] == 0] = 0
+    return samples
+
+
+def quantise(alpha: NDArray[np.float32], peak: float = 255.0) -> Image:
+    """Round alpha in [0, 1] to whole steps: uint8, or uint16 where white is 65535."""
+    scaled = alpha * np.float32(peak)
+    scaled += np.float32(0.5)
+    return np.asarray(scaled, np.uint8 if peak == 255 else np.uint16)
+
+
+def encode(frames: Sequence[Picture], kind: str, quality: int) -> Sequence[bytes | memoryview]:
+    """Encode pictures as one file.
+
+    Args:
+        frames: Pictures whose `image` is (H, W) grey, (H, W, 3) or (H, W, 4); one, unless the
+            format can animate.
+        kind: "png", "webp", "avif", "tiff" or "jpg".
+        quality: 1..100 for lossy formats.
+
+    Returns:
+        The file's bytes, in pieces to be written one after another.
+    """
+    first = frames[0]
+    if kind == "png" and len(frames) == 1:
+        return _encode_png(first)
+    if kind == "tiff":
+        return _encode_tiff(first)
+    meta, file = first.metadata, io.BytesIO()
+    exif = meta.exif and b"Exif\x00\x00" + meta.exif
+    if kind == "jpg" and exif and len(exif) > 65533:  # longer than a JPEG marker can hold
+        exif = None
+    pillow = [PIL.Image.fromarray(_to_8_bits(frame.image)) for frame in frames]
+    settings: dict[str, Any] = {"exif": exif, "icc_profile": meta.icc_profile, "xmp": meta.xmp}
+    if kind == "jpg":
+        settings |= {"quality": quality, "subsampling": 0, "dpi": meta.dpi}
+    elif kind == "webp":
+        settings |= {"quality": quality, "lossless": quality == 100}
+    elif kind == "avif":
+        settings |= {"quality": quality}
+    if len(frames) > 1:
+        durations = [frame.duration_ms for frame in frames]
+        settings |= {"save_all": True, "append_images": pillow[1:], "duration": durations,
+                     "loop": first.loop}  # fmt: skip
+    settings = {name: value for name, value in settings.items() if value is not None}
+    if kind == "png":  # blend 0 replaces the frame before it instead of painting over it
+        settings |= {"blend": 0, "disposal": 0}
+        pillow[0].save(file, "PNG", **settings)
+        return _insert_chunks(file.getbuffer(), Metadata(xmp=meta.xmp, dpi=meta.dpi))
+    pillow[0].save(file, {"jpg": "JPEG"}.get(kind, kind.upper()), **settings)
+    return [file.getbuffer()]
+
+
+def write(path: Path, pieces: Callable[[], Sequence[bytes | memoryview]]) -> None:
+    """Write a file whole or not at all: to a temporary name beside it, then renamed.
+
+    Args:
+        path: The file, replaced if it exists.
+        pieces: Makes what goes into it.
+
+    Raises:
+        OutputError: if it cannot be written; nothing is left behind.
+    """
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with part.open("xb") as file:
+            for piece in pieces():
+                file.write(piece)
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _to_8_bits(image: Image) -> NDArray[np.uint8]:
+    if image.dtype == np.uint8:
+        return np.asarray(image, np.uint8)
+    return ((image.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+
+
+def _encode_png(picture: Picture) -> Sequence[bytes | memoryview]:
+    """Encode by OpenCV: 4 to 9 times faster than Pillow's default for files 12 to 18 % larger."""
+    samples = picture.image
+    if samples.ndim == 3:
+        codes = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
+        samples = np.asarray(cv2.cvtColor(samples, codes[samples.shape[2]]), samples.dtype)
+    settings = {
+        cv2.IMWRITE_PNG_COMPRESSION: 1,
+        cv2.IMWRITE_PNG_STRATEGY: cv2.IMWRITE_PNG_STRATEGY_RLE,
+        cv2.IMWRITE_PNG_FILTER: cv2.IMWRITE_PNG_FILTER_AVG,
+    }
+    _, data = cv2.imencode(
+        ".png", samples, [number for pair in settings.items() for number in pair]
+    )
+    return _insert_chunks(data.data, picture.metadata)
+
+
+def _insert_chunks(png: memoryview, metadata: Metadata) -> Sequence[bytes | memoryview]:
+    """Add metadata to a PNG, behind its header as the standard wants it."""
+    chunks = []
+
+    def chunk(name: bytes, data: bytes) -> None:
+        check = zlib.crc32(name + data)
+        chunks.append(struct.pack(">I", len(data)) + name + data + struct.pack(">I", check))
+
+    if metadata.icc_profile:
+        chunk(b"iCCP", b"ICC profile\x00\x00" + zlib.compress(metadata.icc_profile))
+    if metadata.dpi:
+        across, down = (round(dpi / 0.0254) for dpi in metadata.dpi)
+        chunk(b"pHYs", struct.pack(">IIB", across, down, 1))
+    if metadata.exif:
+        chunk(b"eXIf", metadata.exif)
+    if metadata.xmp:
+        chunk(b"iTXt", b"XML:com.adobe.xmp\x00\x00\x00\x00\x00" + metadata.xmp)
+    header = 33  # signature and IHDR
+    return [png[:header], *chunks, png[header:]]
+
+
+def _encode_tiff(picture: Picture) -> Sequence[bytes | memoryview]:
+    """Encode 8 or 16 bits a channel; Pillow's own writer knows no 16-bit colour."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    samples, meta = picture.image, picture.metadata
+    H, W = samples.shape[:2]
+    channels = 1 if samples.ndim == 2 else samples.shape[2]
+    little = samples.astype(samples.dtype.newbyteorder("<"), copy=False)
+    strip_rows = 256
+    strips = [zlib.compress(np.ascontiguousarray(little[row : row + strip_rows]).tobytes(), 1)
+              for row in range(0, H, strip_rows)]  # fmt: skip
+    tags = ImageFileDirectory_v2(b"II*\x00\x08\x00\x00\x00")
+    if meta.exif:
+        exif = PIL.Image.Exif()
+        exif.load(meta.exif)
+        tags.update({tag: exif[tag] for tag in _TIFF_TAGS if tag in exif})
+        tags.update({tag: dict(ifd) for tag in _SUB_DIRECTORIES if (ifd := exif.get_ifd(tag))})
+    tags[256], tags[257] = W, H
+    tags[258] = (samples.dtype.itemsize * 8,) * channels
+    tags[259] = 8  # Deflate
+    tags[262] = 1 if channels == 1 else 2  # black is zero, or RGB
+    tags[277], tags[278] = channels, strip_rows
+    tags[279] = tuple(map(len, strips))
+    if channels == 4:
+        tags[338] = 2  # the fourth is alpha, not multiplied into the colours
+    if meta.dpi:
+        tags[282], tags[283], tags[296] = meta.dpi[0], meta.dpi[1], 2
+    if meta.xmp:
+        tags[700] = meta.xmp
+    if meta.icc_profile:
+        tags[34675] = meta.icc_profile
+    tags[273] = tuple(0 for _ in strips)
+    start = 8 + len(tags.tobytes(8))
+    tags[273] = tuple(start + sum(map(len, strips[:index])) for index in range(len(strips)))
+    return [b"II*\x00\x08\x00\x00\x00", tags.tobytes(8), *strips]
