@@ -44,6 +44,8 @@ _DECODERS = (
 _ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 ANIMATES = ("png", "webp", "avif")
 OPAQUE = ("jpg",)
+_LONGEST_PX = {"jpg": 65500, "webp": 16383, "avif": 65535}
+_MARKER_BYTES = 65502  # EXIF or XMP that fits into a JPEG marker, behind its own name
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1", b"heim", b"heis")
 
 # What Pillow's decoders raise on damaged files, apart from errors of our own making
@@ -65,6 +67,8 @@ _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 # Tags of a TIFF that describe the photograph rather than how its pixels are stored
 _TIFF_TAGS = (270, 271, 272, 305, 306, 315, 33432)
 _SUB_DIRECTORIES = (0x8769, 0x8825)
+_RGB = b"RGB "  # an ICC profile's colour space
+_DEEP = ("I;16", "I;16B", "RGB", "RGBA", "L", "LA")  # modes in which Pillow opens 16-bit files
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,6 @@ def load_frames(source: Source, options: Options | None = None) -> Iterator[Pict
     """
     options = options or Options()
     if isinstance(source, np.ndarray):
-        _check_size(source.shape[:2], 1, options, "array")
         yield _from_array(source, options)
         return
     name = describe(source)
@@ -189,7 +192,10 @@ def _open_file(source: Any, name: str, opened: contextlib.ExitStack) -> IO[bytes
                 raise ImageError(f"{name}: is a folder, not a picture")
             file = opened.enter_context(open(source, "rb"))  # noqa: SIM115
         elif hasattr(source, "read"):
-            file = io.BytesIO(source.read())
+            content = source.read()
+            if isinstance(content, str):
+                raise ImageError(f"{name}: is open as text: open it with mode 'rb'")
+            file = io.BytesIO(content)
         else:
             raise ImageError(
                 f"{name}: give a path, bytes, a file object, a Pillow image or an array"
@@ -269,6 +275,7 @@ def _from_array(array: NDArray[Any], options: Options) -> Picture:
         array = array[..., np.newaxis]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
         raise ImageError(f"array: shape {array.shape} is not (H, W), (H, W, 3) or (H, W, 4)")
+    _check_size(array.shape[:2], 1, options, "array")
     return _split(array, Metadata(), options)
 
 
@@ -286,7 +293,6 @@ def _decode(
     import PIL.ImageOps
 
     try:
-        orientation = pillow.getexif().get(_ORIENTATION, 1)
         try:
             pillow.load()
         except _DAMAGE:
@@ -295,55 +301,57 @@ def _decode(
                 raise
             pillow.tile = []  # type: ignore[attr-defined]
         deep = None
-        if options.keep_depth and file is not None and pillow.format in ("PNG", "TIFF"):
-            deep = _read_16_bits(file)
+        if options.keep_depth and file is not None and pillow.mode in _DEEP:
+            deep = _read_16_bits(file, pillow)
         exif_of_tiff = _exif_of_tiff(pillow)
         PIL.ImageOps.exif_transpose(pillow, in_place=True)
         metadata = _metadata(pillow, exif_of_tiff)
-        if deep is not None:
-            return _split(_UPRIGHT.get(orientation, _UPRIGHT[1])(deep), metadata, options)
-        return _split(*_to_array(pillow, metadata), options)
+        return _split(_to_array(pillow) if deep is None else deep, metadata, options)
     except _DAMAGE as error:
         raise _damaged(name, error) from error
 
 
-def _read_16_bits(file: IO[bytes]) -> NDArray[np.uint16] | None:
-    """Read a file that Pillow would cut to 8 bits a channel; None if it has no more than 8."""
+def _read_16_bits(file: IO[bytes], pillow: PIL.Image.Image) -> NDArray[np.uint16] | None:
+    """Read, upright, a file that Pillow cuts to 8 bits a channel; None if it has no more than 8."""
+    if pillow.format not in ("PNG", "TIFF"):
+        return None
     file.seek(0)
     data = np.frombuffer(file.read(), np.uint8)
     array = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if array is None or array.dtype != np.uint16:
         return None
     if array.ndim == 2:
-        return np.asarray(array[..., np.newaxis])
-    codes = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
-    return np.asarray(cv2.cvtColor(array, codes[array.shape[2]]))
+        array = array[..., np.newaxis]
+    else:
+        codes = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
+        array = np.asarray(cv2.cvtColor(array, codes[array.shape[2]]))
+    if pillow.format == "PNG":  # of a TIFF, OpenCV applies the orientation
+        return _UPRIGHT.get(pillow.getexif().get(_ORIENTATION, 1), _UPRIGHT[1])(array)
+    if array.shape[2] == 4 and pillow.tag_v2.get(338) == (1,):  # type: ignore[attr-defined]
+        opaque = np.maximum(array[..., 3:], 1).astype(np.float32)  # colours multiplied by alpha
+        array[..., :3] = np.minimum(np.rint(array[..., :3] * (65535 / opaque)), 65535)
+    return array
 
 
-def _to_array(pillow: PIL.Image.Image, metadata: Metadata) -> tuple[NDArray[Any], Metadata]:
-    """Turn any colour mode into grey, RGB or RGBA samples, with the metadata that then holds."""
-    mode = pillow.mode
-    if mode.startswith("I;16"):
-        grey = np.asarray(pillow).astype(np.uint16)
-        return grey[..., np.newaxis], _without_profile(metadata)
-    if mode in ("I", "F"):
+def _to_array(pillow: PIL.Image.Image) -> NDArray[Any]:
+    """Turn any colour mode into grey, RGB or RGBA samples."""
+    if pillow.mode.startswith("I;16"):
+        return np.asarray(pillow).astype(np.uint16)[..., np.newaxis]
+    if pillow.mode in ("I", "F"):
         # integers come from 8 or 16 bits; floats reach 1 in TIFF files, 255 in Pillow's conversions
-        whites = (255.0, 65535.0) if mode == "I" else (1.0, 255.0, 65535.0)
-        grey = _from_numbers(np.asarray(pillow), whites)
-        return grey[..., np.newaxis], _without_profile(metadata)
-
+        whites = (255.0, 65535.0) if pillow.mode == "I" else (1.0, 255.0, 65535.0)
+        return _from_numbers(np.asarray(pillow), whites)[..., np.newaxis]
     transparent = pillow.has_transparency_data
-    profile = metadata.icc_profile
-    space = profile[16:20] if profile else b""
-    if mode == "LAB" or (space not in (b"", b"RGB ") and mode in ("CMYK", "L", "LA")):
-        alpha = pillow.getchannel("A") if mode == "LA" else None
-        colour = pillow.convert("L") if mode == "LA" else pillow
-        pillow = _to_srgb(colour, profile)
+    if pillow.mode == "La":  # Pillow converts it to nothing else
+        pillow = pillow.convert("LA")
+    profile = pillow.info.get("icc_profile")
+    space = profile[16:20] if profile else _RGB
+    if pillow.mode == "LAB" or (space != _RGB and pillow.mode in ("CMYK", "L", "LA")):
+        alpha = pillow.getchannel("A") if pillow.mode == "LA" else None
+        pillow = _to_srgb(pillow if alpha is None else pillow.convert("L"), profile)
         if alpha is not None:
             pillow.putalpha(alpha)
-    if space != b"RGB ":
-        metadata = _without_profile(metadata)
-    return np.asarray(pillow.convert("RGBA" if transparent else "RGB")), metadata
+    return np.asarray(pillow.convert("RGBA" if transparent else "RGB"))
 
 
 def _from_numbers(numbers: NDArray[Any], whites: Sequence[float]) -> NDArray[np.uint16]:
@@ -382,10 +390,6 @@ def _split(array: NDArray[Any], metadata: Metadata, options: Options) -> Picture
     return Picture(np.ascontiguousarray(image), alpha, metadata)
 
 
-def _without_profile(metadata: Metadata) -> Metadata:
-    return Metadata(None, metadata.exif, metadata.xmp, metadata.dpi)
-
-
 def _metadata(pillow: PIL.Image.Image, exif_of_tiff: bytes | None) -> Metadata:
     """Collect what an upright picture's file says about it."""
     info = pillow.info
@@ -396,11 +400,14 @@ def _metadata(pillow: PIL.Image.Image, exif_of_tiff: bytes | None) -> Metadata:
     if isinstance(xmp, str):
         xmp = xmp.encode()
     dpi = info.get("dpi")
-    try:
-        dpi = (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None
+    try:  # 1 is what Pillow makes of a TIFF that says nothing
+        dpi = (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 1 else None
     except (TypeError, ValueError, ZeroDivisionError):
         dpi = None
-    return Metadata(info.get("icc_profile") or None, exif or None, xmp or None, dpi)
+    profile = info.get("icc_profile") or b""
+    if profile[16:20] != _RGB:  # the samples are RGB by now
+        profile = None
+    return Metadata(profile, exif or None, xmp or None, dpi)
 
 
 def _exif_of_tiff(pillow: PIL.Image.Image) -> bytes | None:
@@ -497,12 +504,19 @@ def encode(frames: Sequence[Picture], kind: str, quality: int) -> Sequence[bytes
         return _encode_png(first)
     if kind == "tiff":
         return _encode_tiff(first)
+    H, W = first.image.shape[:2]
+    if max(H, W) > _LONGEST_PX.get(kind, H + W):
+        raise OutputError(
+            f"{W} x {H} pixels are too many for {kind}, which has at most {_LONGEST_PX[kind]} "
+            "a side: choose png or tiff"
+        )
     meta, file = first.metadata, io.BytesIO()
-    exif = meta.exif and b"Exif\x00\x00" + meta.exif
-    if kind == "jpg" and exif and len(exif) > 65533:  # longer than a JPEG marker can hold
-        exif = None
+    exif, xmp = meta.exif and b"Exif\x00\x00" + meta.exif, meta.xmp
+    if kind == "jpg":
+        exif = exif if exif and len(exif) <= _MARKER_BYTES else None
+        xmp = xmp if xmp and len(xmp) <= _MARKER_BYTES else None
     pillow = [PIL.Image.fromarray(_to_8_bits(frame.image)) for frame in frames]
-    settings: dict[str, Any] = {"exif": exif, "icc_profile": meta.icc_profile, "xmp": meta.xmp}
+    settings: dict[str, Any] = {"exif": exif, "icc_profile": meta.icc_profile, "xmp": xmp}
     if kind == "jpg":
         settings |= {"quality": quality, "subsampling": 0, "dpi": meta.dpi}
     elif kind == "webp":
@@ -541,7 +555,8 @@ def write(path: Path, pieces: Callable[[], Sequence[bytes | memoryview]]) -> Non
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 def _to_8_bits(image: Image) -> NDArray[np.uint8]:
@@ -610,7 +625,6 @@ def _encode_tiff(picture: Picture) -> Sequence[bytes | memoryview]:
     tags[259] = 8  # Deflate
     tags[262] = 1 if channels == 1 else 2  # black is zero, or RGB
     tags[277], tags[278] = channels, strip_rows
-    tags[279] = tuple(map(len, strips))
     if channels == 4:
         tags[338] = 2  # the fourth is alpha, not multiplied into the colours
     if meta.dpi:
@@ -619,7 +633,7 @@ def _encode_tiff(picture: Picture) -> Sequence[bytes | memoryview]:
         tags[700] = meta.xmp
     if meta.icc_profile:
         tags[34675] = meta.icc_profile
-    tags[273] = tuple(0 for _ in strips)
-    start = 8 + len(tags.tobytes(8))
-    tags[273] = tuple(start + sum(map(len, strips[:index])) for index in range(len(strips)))
+    tags[279] = lengths = tuple(map(len, strips))
+    # counted from the end of the directory, which Pillow adds
+    tags[273] = tuple(sum(lengths[:index]) for index in range(len(strips)))
     return [b"II*\x00\x08\x00\x00\x00", tags.tobytes(8), *strips]

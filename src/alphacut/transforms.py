@@ -31,8 +31,8 @@ def preprocess(image: Image, spec: ModelSpec) -> NDArray[np.float32]:
     """
     h, w = spec.input_size
     H, W = image.shape[:2]
-    shrinks = h <= H and w <= W
-    small = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    by_area = spec.shrink == "area" and h <= H and w <= W
+    small = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if by_area else cv2.INTER_LINEAR)
     peak = float(small.max()) if spec.scale == "peak" else white(image)
     batch = small.astype(np.float32) / max(peak, 1.0)
     batch -= np.asarray(spec.mean, np.float32)

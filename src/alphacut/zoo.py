@@ -32,6 +32,8 @@ class ModelSpec:
         name: What users type.
         aliases: Names that other programs use for the same weights.
         input_size: (H, W) of the batch; the picture is resized to it, aspect not kept.
+        shrink: How a larger picture is made smaller: by area averages, or "linear", without
+            antialiasing, as U-2-Net's authors did.
         scale: What divides the pixels: the picture's own maximum ("peak") or white ("white").
         mean: Subtracted from each of R, G, B after the division.
         std: Divides each of R, G, B after that.
@@ -46,6 +48,7 @@ class ModelSpec:
     name: str
     aliases: tuple[str, ...]
     input_size: tuple[int, int]
+    shrink: Literal["area", "linear"]
     scale: Literal["peak", "white"]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -62,6 +65,7 @@ MODELS = (
         name="u2net-lite",
         aliases=("u2netp",),
         input_size=(320, 320),
+        shrink="area",
         scale="peak",
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,

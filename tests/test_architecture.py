@@ -1,0 +1,125 @@
+"""Who may import whom: arrows point down only."""
+
+import ast
+import graphlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "src" / "alphacut"
+
+# unit: (units of alphacut it may import, third-party packages it may import)
+TABLE: dict[str, tuple[str, str]] = {
+    "errors": ("", ""),
+    "options": ("errors", ""),
+    "zoo": ("errors", ""),
+    "weights": ("errors zoo", ""),
+    "image": ("errors options", "numpy cv2 PIL pillow_heif"),
+    "transforms": ("image zoo", "numpy cv2"),
+    "matting": ("", "numpy cv2"),
+    "compose": ("errors image options", "numpy cv2 PIL"),
+    "runtimes": ("errors weights zoo", "numpy openvino"),
+    "remover": ("compose errors image matting options runtimes transforms zoo", "numpy"),
+    "batch": ("compose errors image options remover", ""),
+    "doctor": ("__init__ errors weights zoo", "numpy openvino"),
+    "cli": ("__init__ batch doctor errors options remover", "click rich"),
+    "__init__": ("compose errors image options remover runtimes zoo", ""),
+    "__main__": ("cli", ""),
+}
+STANDARD = sys.stdlib_module_names
+
+
+def unit_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0]
+
+
+def imports(source: str) -> Iterator[str]:
+    """Absolute dotted names of all imports of a file, at any depth."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports are absolute"
+            if node.module == "alphacut":
+                yield from (f"alphacut.{alias.name}" for alias in node.names)
+            else:
+                yield str(node.module)
+
+
+def judge(unit: str, source: str) -> list[str]:
+    """Sentences about the imports that the table forbids."""
+    own, foreign = (set(words.split()) for words in TABLE[unit])
+    faults = []
+    for name in imports(source):
+        first, _, rest = name.partition(".")
+        if first == "alphacut":
+            target = rest.split(".")[0]
+            target = target if target in TABLE else "__init__"
+            if target not in own | {unit}:
+                faults.append(f"{unit} must not import alphacut.{target}")
+        elif first not in STANDARD and first not in foreign:
+            faults.append(f"{unit} must not import {first}")
+    return faults
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_follow_the_table(path: Path) -> None:
+    assert judge(unit_of(path), path.read_text()) == []
+
+
+def test_table_is_complete_and_has_no_cycle() -> None:
+    assert {unit_of(path) for path in FILES} == set(TABLE)
+    arrows = {unit: set(own.split()) - {"__init__"} for unit, (own, _) in TABLE.items()}
+    graphlib.TopologicalSorter(arrows).prepare()
+
+
+@pytest.mark.parametrize(
+    ("unit", "mistake"),
+    [
+        ("image", "import torch"),
+        ("image", "from alphacut.remover import Remover"),
+        ("transforms", "def f():\n    from alphacut import cli"),
+        ("errors", "import numpy as np"),
+        (
+            "matting",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import alphacut.batch",
+        ),
+    ],
+)
+def test_planted_mistakes_are_caught(unit: str, mistake: str) -> None:
+    assert judge(unit, mistake)
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Top-level modules that a fresh interpreter holds after a statement."""
+    code = f"{statement}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_import_is_light() -> None:
+    heavy = {
+        "openvino",
+        "cv2",
+        "torch",
+        "numba",
+        "numpy",
+        "PIL",
+        "rich",
+        "pymatting",
+        "onnxruntime",
+    }
+    assert not loaded_by("import alphacut") & heavy
+    assert not loaded_by("import alphacut.cli") & heavy
+
+
+def test_pipeline_modules_load_no_extra() -> None:
+    extras = {"openvino", "torch", "numba", "onnxruntime", "pymatting", "rich", "pillow_heif"}
+    assert not loaded_by("import alphacut.remover, alphacut.batch") & extras

@@ -1,0 +1,180 @@
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+import alphacut
+from alphacut import Options, Remover
+from alphacut.errors import NoForegroundWarning, UnknownName
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture(scope="module")
+def remover() -> Remover:
+    return Remover()
+
+
+class Disc:
+    """A runtime whose answer is known: a disc in the middle, with a soft edge."""
+
+    device = "fake"
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        N, _, h, w = batch.shape
+        y, x = np.mgrid[:h, :w]
+        distance = np.hypot(y - h / 2 + 0.5, x - w / 2 + 0.5)
+        disc = np.clip((h / 4 - distance) / 8 + 0.5, 0, 1)
+        return np.broadcast_to(disc, (N, 1, h, w)).astype(np.float32)
+
+
+def photo(H: int = 90, W: int = 120) -> np.ndarray:
+    y, x = np.mgrid[:H, :W]
+    return np.stack([x * 255 // W, y * 255 // H, (x + y) * 255 // (H + W)], 2).astype(np.uint8)
+
+
+def test_from_image_to_cutout() -> None:
+    cutout = Remover(runtime=Disc())(photo())
+    assert cutout.size == (90, 120)
+    assert cutout.alpha.shape == (90, 120)
+    assert cutout.alpha.dtype == np.float32
+    assert cutout.alpha[45, 60] == 1
+    assert cutout.alpha[0, 0] == 0
+    top, left, bottom, right = cutout.box or (0, 0, 0, 0)
+    np.testing.assert_allclose([top, left, bottom, right], [22, 30, 68, 90], atol=3)
+    white = cutout.on("white")
+    assert (white[0, 0] == 255).all()
+    np.testing.assert_array_equal(white[45, 60], photo()[45, 60])
+    assert set(cutout.milliseconds) == {
+        "load", "preprocess", "predict", "mask", "alpha", "foreground",
+    }  # fmt: skip
+
+
+def test_a_person_is_found(remover: Remover) -> None:
+    cutout = remover(EXAMPLES / "astronaut.png")
+    assert cutout.alpha[110, 220] > 0.99  # her face
+    assert cutout.alpha[30, 480] < 0.01  # the wall behind her
+    assert not cutout.empty
+
+
+def test_every_kind_of_source_gives_the_same(remover: Remover) -> None:
+    path = EXAMPLES / "coffee.png"
+    expected = remover(path).alpha
+    array = np.asarray(PIL.Image.open(path).convert("RGB"))
+    with path.open("rb") as file:
+        sources = [str(path), path.read_bytes(), file, PIL.Image.open(path), array]
+        for source in sources:
+            np.testing.assert_array_equal(remover(source).alpha, expected)
+
+
+def test_inputs_are_not_modified() -> None:
+    array = photo()
+    array.flags.writeable = False
+    pillow = PIL.Image.fromarray(photo())
+    cut = Remover(runtime=Disc())
+    cutout = cut(array)
+    cut(pillow)
+    np.testing.assert_array_equal(np.asarray(pillow), photo())
+    cutout.foreground[:] = 0  # what is handed out belongs to the caller
+    np.testing.assert_array_equal(array, photo())
+
+
+def test_colours_are_not_multiplied_by_alpha() -> None:
+    image = np.empty((64, 64, 3), np.uint8)
+    image[:] = (200, 180, 160)
+    image[:4] = 0  # or the picture would be plain
+    cutout = Remover(runtime=Disc())(image)
+    soft = (cutout.alpha > 0.3) & (cutout.alpha < 0.7)
+    assert soft.any()
+    assert (cutout.foreground[soft] == (200, 180, 160)).all()
+    rgba = np.asarray(cutout)
+    assert (rgba[soft][:, :3] == (200, 180, 160)).all()
+    assert not rgba[rgba[..., 3] == 0].any()
+
+
+def test_what_the_file_hides_stays_hidden() -> None:
+    rgba = np.dstack([photo(), np.full((90, 120), 255, np.uint8)])
+    rgba[:, :60, 3] = 0
+    rgba[:, 60:70, 3] = 128
+    cutout = Remover(runtime=Disc())(rgba)
+    assert not cutout.alpha[:, :60].any()
+    assert cutout.alpha[45, 65] == pytest.approx(128 / 255)
+    assert cutout.alpha[45, 75] == 1
+
+
+def test_grey_and_16_bits() -> None:
+    cut = Remover(runtime=Disc())
+    grey = photo()[..., 0]
+    assert cut(grey).foreground.shape == (90, 120, 3)
+    deep = photo().astype(np.uint16) * 257
+    assert cut(deep).foreground.dtype == np.uint8
+    kept = Remover(runtime=Disc(), keep_depth=True)(deep)
+    np.testing.assert_array_equal(kept.foreground, deep)
+    assert np.asarray(kept).dtype == np.uint16
+
+
+def nothing_pictures() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    pictures = {f"grey {level}": np.full((300, 400, 3), level, np.uint8) for level in (1, 128, 255)}
+    pictures["black"] = np.zeros((300, 400, 3), np.uint8)
+    for H, W in ((16, 16), (180, 240), (240, 320), (320, 320), (300, 400), (480, 640)):
+        pictures[f"noise {H} x {W}"] = rng.integers(0, 256, (H, W, 3), np.uint8)
+        pictures[f"grey noise {H} x {W}"] = rng.integers(0, 256, (H, W), np.uint8)
+    pictures["faint noise"] = rng.normal(128, 5, (300, 400, 3)).clip(0, 255).astype(np.uint8)
+    return pictures
+
+
+@pytest.mark.parametrize("name", nothing_pictures())
+def test_no_foreground_found(remover: Remover, name: str) -> None:
+    with pytest.warns(NoForegroundWarning, match="ndarray: no foreground found") as caught:
+        cutout = remover(nothing_pictures()[name])
+    assert len(caught) == 1
+    assert cutout.empty
+    assert cutout.box is None
+    assert not cutout.alpha.any()
+    assert not np.asarray(cutout).any()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (2, 3), (33, 1000)])
+def test_any_size(remover: Remover, size: tuple[int, int]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoForegroundWarning)
+        cutout = remover(np.full((*size, 3), 99, np.uint8))
+    assert cutout.alpha.shape == size
+
+
+def test_threads_share_a_remover(remover: Remover) -> None:
+    paths = [EXAMPLES / name for name in ("astronaut.png", "chelsea.png", "coffee.png")] * 2
+    alone = {path: remover(path).alpha for path in set(paths)}
+    with ThreadPoolExecutor(4) as pool:
+        for path, cutout in zip(paths, pool.map(remover, paths), strict=True):
+            np.testing.assert_array_equal(cutout.alpha, alone[path])
+
+
+def test_animation() -> None:
+    import io
+
+    frames = [PIL.Image.fromarray(np.roll(photo(), 20 * k, axis=1)) for k in range(3)]
+    file = io.BytesIO()
+    frames[0].save(file, "WEBP", save_all=True, append_images=frames[1:], duration=[50, 60, 70],
+                   loop=2, lossless=True)  # fmt: skip
+    cutout = Remover(runtime=Disc())(file.getvalue())
+    assert len(cutout.frames) == 2
+    assert [cutout.duration_ms, *(frame.duration_ms for frame in cutout.frames)] == [50, 60, 70]
+    assert cutout.loop == 2
+
+
+def test_names() -> None:
+    assert Remover("u2netp", runtime=Disc()).spec.name == "u2net-lite"
+    row = alphacut.MODELS[0]
+    assert Remover(row, runtime=Disc()).spec is row
+    assert Remover(options=Options(quality=7), runtime=Disc(), mask=True).options == Options(
+        quality=7, mask=True
+    )
+    with pytest.raises(UnknownName, match="u2net-lite"):
+        Remover("u2net-heavy")
+    with pytest.raises(UnknownName, match="unknown option 'colour'"):
+        alphacut.remove(photo(), colour="red")

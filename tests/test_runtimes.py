@@ -1,0 +1,83 @@
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alphacut import runtimes, zoo
+from alphacut.errors import RuntimeFailure, UnknownName
+
+SPEC = zoo.MODELS[0]
+PUBLISHED = Path(__file__).parents[2] / "shared" / "models" / "u2netp.onnx"
+
+
+@pytest.fixture(scope="module")
+def network() -> runtimes.Runtime:
+    return runtimes.load(SPEC)
+
+
+def batch(pictures: int = 1) -> np.ndarray:
+    return np.random.default_rng(5).normal(size=(pictures, 3, 320, 320)).astype(np.float32)
+
+
+def test_output(network: runtimes.Runtime) -> None:
+    output = network(batch())
+    assert output.shape == (1, 1, 320, 320)
+    assert output.dtype == np.float32
+    assert 0 <= output.min() < output.max() <= 1
+    assert network.device == "CPU"
+
+
+def test_the_output_is_the_callers(network: runtimes.Runtime) -> None:
+    first = network(batch())
+    kept = first.copy()
+    network(np.zeros_like(batch()))
+    np.testing.assert_array_equal(first, kept)
+    first[:] = 7
+    np.testing.assert_array_equal(network(batch()), kept)
+
+
+def test_any_number_of_pictures(network: runtimes.Runtime) -> None:
+    three = batch(3)
+    together = network(three)
+    np.testing.assert_array_equal(together[1:2], network(three[1:2]))
+
+
+def test_threads(network: runtimes.Runtime) -> None:
+    batches = [batch() * scale for scale in (0.5, 1, 1.5, 2)]
+    alone = [network(each) for each in batches]
+    with ThreadPoolExecutor(4) as pool:
+        for expected, found in zip(alone, pool.map(network, batches), strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published file is not beside the checkout")
+def test_embedded_weights_give_the_published_answer(network: runtimes.Runtime) -> None:
+    published = runtimes.load(SPEC, path=PUBLISHED)
+    np.testing.assert_allclose(network(batch()), published(batch()), atol=1e-6)
+
+
+def test_unknown_device() -> None:
+    with pytest.raises(UnknownName, match=r"unknown device 'tpu': choose one of auto, cpu"):
+        runtimes.load(SPEC, device="tpu")
+
+
+def test_absent_device_is_an_error_not_a_fallback() -> None:
+    import openvino
+
+    if any(name.startswith("NPU") for name in openvino.Core().available_devices):
+        pytest.skip("this machine has an NPU")
+    with pytest.raises(RuntimeFailure, match="finds no NPU here, only CPU"):
+        runtimes.load(SPEC, device="npu")
+
+
+def test_a_file_that_is_no_network(tmp_path: Path) -> None:
+    path = tmp_path / "text.onnx"
+    path.write_text("not a network")
+    with pytest.raises(RuntimeFailure, match=r"cannot load .*text\.onnx"):
+        runtimes.load(SPEC, path=path)
+
+
+def test_a_batch_of_the_wrong_size(network: runtimes.Runtime) -> None:
+    with pytest.raises(RuntimeFailure, match="OpenVINO failed on CPU"):
+        network(np.zeros((1, 3, 100, 100), np.float32))
