@@ -164,7 +164,7 @@ class Cutout:
         kind = images.output_format(path, options)
         frames = (self, *self.frames) if kind in images.ANIMATES else (self,)
         return kind, images.encode(
-            [frame._picture(kind, options) for frame in frames], kind, options.quality
+            [frame._picture(kind, options) for frame in frames], kind, options.file_quality
         )
 
     def _picture(self, kind: str, options: Options) -> Picture:

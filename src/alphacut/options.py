@@ -7,6 +7,7 @@ from typing import Any
 from alphacut.errors import UnknownName
 
 FORMATS = ("auto", "png", "webp", "avif", "tiff", "jpg")
+MATTING = ("none", "fast", "closed-form")
 DEFAULT_MODEL = "u2net-lite"
 
 
@@ -25,6 +26,15 @@ class Options:
 
     model: str = _option(DEFAULT_MODEL, "Network that finds the subject.", unit="NAME")
     device: str = _option("auto", "Where it runs: auto, cpu, gpu, npu.", unit="NAME")
+    quality: str = _option(
+        "fast", "best: solve edges exactly and look twice; slower.", ("fast", "best")
+    )
+    matting: str = _option(
+        "auto", "How edges are found; auto follows --quality.", ("auto", *MATTING)
+    )
+    trimap: str | None = _option(
+        None, "Grey picture of background, unknown, foreground; replaces the network.", unit="FILE"
+    )
     decontaminate: bool = _option(
         True, "Give soft edges the subject's own colour, free of the old background's."
     )
@@ -32,9 +42,18 @@ class Options:
         None, "Put the subject on this colour, a name or #rrggbb.", unit="COLOUR"
     )
     format: str = _option("auto", "Kind of file to write.", FORMATS)
-    quality: int = _option(
+    file_quality: int = _option(
         90, "1..100 for JPEG, WebP and AVIF; 100 writes WebP and AVIF without loss.", unit="1..100"
     )
+    specks_px: int = _option(0, "Clear detached parts of fewer pixels.", unit="PIXELS")
+    holes_px: int = _option(0, "Fill enclosed holes of fewer pixels.", unit="PIXELS")
+    largest: bool = _option(False, "Keep the largest subject only.")
+    grow_px: int = _option(0, "Move edges outwards, or inwards if negative.", unit="PIXELS")
+    smooth_px: float = _option(0.0, "Even out ragged edges up to this size.", unit="PIXELS")
+    threshold: float | None = _option(
+        None, "Make edges hard, anti-aliased, where alpha is this.", unit="0..1"
+    )
+    feather_px: float = _option(0.0, "Soften edges over this width.", unit="PIXELS")
     mask: bool = _option(False, "Write the alpha alone, as 8-bit grey.")
     keep_depth: bool = _option(False, "Keep 16 bits a channel when the input has them.")
     max_megapixels: float = _option(200.0, "Refuse larger pictures.", unit="MP")
@@ -47,8 +66,8 @@ class Options:
             value = getattr(self, option.name)
             if choices and value not in choices:
                 raise UnknownName(option.name, value, choices)
-        if not 1 <= self.quality <= 100:
-            raise UnknownName("quality", self.quality, ["1 to 100"])
+        if not 1 <= self.file_quality <= 100:
+            raise UnknownName("file_quality", self.file_quality, ["1 to 100"])
         if not self.max_megapixels > 0:
             raise UnknownName("max_megapixels", self.max_megapixels, ["a number above 0"])
 

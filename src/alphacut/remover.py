@@ -9,14 +9,19 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alphacut import image as images
-from alphacut import matting, runtimes, transforms, zoo
+from alphacut import matting, refine, runtimes, transforms, zoo
 from alphacut.compose import Cutout
-from alphacut.errors import NoForegroundWarning
+from alphacut.errors import ImageError, NoForegroundWarning
+from alphacut.foreground import estimate_foreground
 from alphacut.image import Picture, Source
 from alphacut.options import Options
 from alphacut.runtimes import Runtime
+from alphacut.trimap import make_trimap, read_trimap
+
+Array = NDArray[np.float32]
 
 
 class Remover:
@@ -48,6 +53,11 @@ class Remover:
         if not isinstance(model, zoo.ModelSpec):
             model = zoo.find_model(self.options.model)
         self.spec = model
+        self._matting = self.options.matting
+        if self._matting == "auto":
+            self._matting = {"fast": "fast", "best": "closed-form"}[self.options.quality]
+        if self._matting == "closed-form":
+            matting.require_pymatting()
         self.runtime = runtime or runtimes.load(self.spec, device=self.options.device)
 
     def __call__(self, source: Source) -> Cutout:
@@ -79,19 +89,22 @@ class Remover:
 
     def _cut(self, picture: Picture, clock: "_Clock") -> Cutout:
         """Take one picture through the stages."""
-        with clock("preprocess"):
-            batch = transforms.preprocess(picture.image, self.spec)
-        with clock("predict"):
-            output = self.runtime(batch)
-        with clock("mask"):
-            saliency = transforms.postprocess(output, batch, self.spec)
+        image, options = picture.image, self.options
+        if options.trimap:
+            saliency = trimap = self._read_trimap(options.trimap, image)
+        else:
+            saliency, trimap = self._find_subject(image, clock), None
         with clock("alpha"):
-            H, W = picture.image.shape[:2]
-            alpha = matting.estimate_alpha((H, W), saliency)
-            if picture.alpha is not None:  # what the file hides stays hidden
-                alpha *= picture.alpha * np.float32(1 / images.white(picture.alpha))
+            alpha = self._estimate_alpha(image, saliency, trimap)
+        with clock("refine"):
+            alpha = refine.refine(alpha, options)
         with clock("foreground"):
-            foreground = picture.image.copy()
+            if options.decontaminate:
+                foreground = estimate_foreground(image, alpha)
+            else:
+                foreground = image.copy()
+        if picture.alpha is not None:  # what the file hides stays hidden
+            alpha = alpha * (picture.alpha * np.float32(1 / images.white(picture.alpha)))
         return Cutout(
             foreground,
             alpha,
@@ -101,6 +114,34 @@ class Remover:
             picture.loop,
             milliseconds=MappingProxyType(clock.milliseconds),
         )
+
+
+    def _find_subject(self, image: images.Image, clock: "_Clock") -> Array:
+        """Ask the network: saliency (h, w) at its own size."""
+        with clock("preprocess"):
+            batch = transforms.preprocess(image, self.spec)
+        with clock("predict"):
+            output = self.runtime(batch)
+            if self.options.quality == "best":  # errors differ in the mirror, the subject does not
+                output = (output + self.runtime(batch[..., ::-1])[..., ::-1]) / 2
+        with clock("mask"):
+            return transforms.postprocess(output, batch, self.spec)
+
+    def _estimate_alpha(self, image: images.Image, saliency: Array, trimap: Array | None) -> Array:
+        """Make alpha (H, W) of a saliency, or of a trimap that somebody gave."""
+        if self._matting == "none":
+            return matting.enlarge(saliency, image)
+        alpha = matting.estimate_alpha_fast(image, saliency)
+        if self._matting == "closed-form" and saliency.any():
+            given = trimap if trimap is not None else make_trimap(alpha)
+            return matting.estimate_alpha_closed_form(image, given)
+        return alpha if trimap is None else np.where(trimap == 0.5, alpha, trimap)
+
+    def _read_trimap(self, path: str, image: images.Image) -> Array:
+        trimap = read_trimap(images.load_image(path))
+        if trimap.shape != image.shape[:2]:
+            raise ImageError(f"{path}: is {trimap.shape}, but the picture {image.shape[:2]}")
+        return trimap
 
 
 class _Clock:
