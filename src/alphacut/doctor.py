@@ -31,9 +31,9 @@ def examine() -> Iterator[tuple[str, str]]:
             yield package, metadata.version(package)
         except metadata.PackageNotFoundError:
             yield package, "not installed"
-    import openvino
+    from alphacut.runtimes.openvino import available_devices
 
-    yield "devices", ", ".join(openvino.Core().available_devices)
+    yield "devices", ", ".join(available_devices())
     yield "folder", str(weights.ASSETS)
     for spec in zoo.MODELS:
         path = weights.fetch(spec)

@@ -1,18 +1,30 @@
 """OpenVINO, the default runtime: reads ONNX files and runs them on any processor."""
 
 import queue
+import sys
 from pathlib import Path
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from alphacut.errors import RuntimeFailure, UnknownName
+
+# Importing OpenVINO reports its use to the maker over the network, unless the sender is missing
+_hidden = sys.modules.setdefault("openvino_telemetry", None) is None  # type: ignore[arg-type]
+import openvino  # noqa: E402
+
+if _hidden:
+    del sys.modules["openvino_telemetry"]
 
 DEVICES = {"auto": "CPU", "cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
 
 # float32 arithmetic, so that a mask does not depend on what else the processor could do
 SETTINGS = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+
+
+def available_devices() -> list[str]:
+    """Return the devices that OpenVINO finds here, such as CPU and GPU.0."""
+    return list(openvino.Core().available_devices)
 
 
 class OpenVINORuntime:
@@ -33,7 +45,7 @@ class OpenVINORuntime:
         self.device = DEVICES[device]
         core = openvino.Core()
         if device != "auto":  # the CPU is always there, and asking costs a look at every driver
-            present = core.available_devices
+            present = available_devices()
             if not any(name.startswith(self.device) for name in present):
                 raise RuntimeFailure(
                     f"OpenVINO finds no {self.device} here, only {', '.join(present)}: "
