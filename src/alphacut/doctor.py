@@ -11,7 +11,8 @@ import alphacut
 from alphacut import weights, zoo
 from alphacut.errors import RuntimeFailure
 
-PACKAGES = ("numpy", "pillow", "opencv-python-headless", "openvino", "click", "rich", "pillow-heif")
+PACKAGES = ("numpy", "pillow", "opencv-python-headless", "openvino", "click", "rich", "pillow-heif",
+            "torch", "safetensors", "onnxruntime", "onnx")  # fmt: skip
 EXAMPLE = weights.ASSETS / "example.jpg"
 
 
@@ -35,7 +36,10 @@ def examine() -> Iterator[tuple[str, str]]:
 
     yield "devices", ", ".join(openvino.Core().available_devices)
     yield "folder", str(weights.ASSETS)
+    yield "home", str(weights.home())
     for spec in zoo.MODELS:
+        if not any(file.embedded for file in spec.weights.values()):
+            continue
         path = weights.fetch(spec)
         yield "embedded", f"{spec.name}, {spec.license}, {path.stat().st_size} bytes, verified"
     start = time.perf_counter()
