@@ -13,8 +13,10 @@ from alphacut import weights
 from alphacut.errors import MissingExtra, RuntimeFailure
 from alphacut.runtimes.openvino import OpenVINORuntime
 
-# Largest difference from PyTorch, of the largest value, by the precision of the weights
-TOLERANCE = {False: 1e-3, True: 5e-2}
+# How far answers may differ from PyTorch's, as parts of the largest value. Rounding weights to
+# float16 moves single pixels far where a network wavers, so only its mean says something.
+LARGEST = 1e-3
+MEAN_FP16 = 1e-2
 _AXES = {0: "N", 2: "H", 3: "W"}
 
 
@@ -40,8 +42,8 @@ def export(
         channels: Channels of the batch.
         sizes: (H, W) of the batches to compare; the graph is made at the first of them.
         dynamic: Whether N, H and W may be others than at the first size.
-        fp16: Whether weights are stored as float16, in half the space; arithmetic and the two
-            ends stay float32.
+        fp16: Whether weights are stored as float16, in half the space, once the float32 graph
+            has been compared; arithmetic and the two ends stay float32.
 
     Returns:
         The largest difference from PyTorch, of PyTorch's largest value.
@@ -51,29 +53,47 @@ def export(
         WeightsError: if the file cannot be written.
     """
     example = torch.rand(1, channels, *sizes[0])
-    compared = sizes if dynamic else sizes[:1]
+    batches = [_smooth(2 if dynamic else 1, channels, size)
+               for size in (sizes if dynamic else sizes[:1])]  # fmt: skip
     try:
         with warnings.catch_warnings():
             # both converters are built on tracing, which PyTorch calls its older way
             warnings.simplefilter("ignore")
             if to == "onnx":
                 with weights.whole_file(target.with_suffix(".onnx")) as part:
-                    _write_onnx(network, example, part, dynamic, fp16)
-                    return _compare(network, part, target, compared, channels, dynamic, fp16)
+                    _write_onnx(network, example, part, dynamic)
+                    difference = _compare(network, part, target, batches)
+                    if fp16:
+                        _halve(part)
+                        difference = _compare(network, part, target, batches, fp16)
+                return difference
             # the two files are renamed from the inside out: weights before the graph over them
             with (
                 weights.whole_file(target.with_suffix(".xml")) as graph,
                 weights.whole_file(target.with_suffix(".bin")),
             ):
-                _write_openvino(network, example, graph, dynamic, fp16)
-                return _compare(network, graph, target, compared, channels, dynamic, fp16)
+                model = _convert(network, example, dynamic)
+                openvino.save_model(model, graph, compress_to_fp16=False)
+                difference = _compare(network, graph, target, batches)
+                if fp16:
+                    openvino.save_model(model, graph, compress_to_fp16=True)
+                    difference = _compare(network, graph, target, batches, fp16)
+            return difference
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
         raise RuntimeFailure(f"{target}: the network cannot be exported: {error}") from error
 
 
-def _write_onnx(
-    network: torch.nn.Module, example: torch.Tensor, path: Path, dynamic: bool, fp16: bool
-) -> None:
+def _smooth(n: int, channels: int, size: tuple[int, int]) -> torch.Tensor:
+    """Return a random batch whose neighbouring pixels agree, as a photograph's do.
+
+    White noise would not do: trained networks answer it with nonsense that any rounding changes.
+    """
+    coarse = torch.rand(n, channels, *(side // 16 + 2 for side in size))
+    batch = torch.nn.functional.interpolate(coarse, size, mode="bicubic", align_corners=False)
+    return batch + torch.rand_like(batch) / 32
+
+
+def _write_onnx(network: torch.nn.Module, example: torch.Tensor, path: Path, dynamic: bool) -> None:
     torch.onnx.export(
         network,
         (example,),
@@ -83,18 +103,14 @@ def _write_onnx(
         output_names=["output"],
         dynamic_axes={"batch": _AXES, "output": _AXES} if dynamic else None,
     )
-    if fp16:
-        _halve(path)
 
 
-def _write_openvino(
-    network: torch.nn.Module, example: torch.Tensor, path: Path, dynamic: bool, fp16: bool
-) -> None:
+def _convert(network: torch.nn.Module, example: torch.Tensor, dynamic: bool) -> openvino.Model:
     shape = [-1, example.shape[1], -1, -1] if dynamic else list(example.shape)
     model = openvino.convert_model(network, example_input=example, input=shape)
     model.inputs[0].set_names({"batch"})
     model.outputs[0].set_names({"output"})
-    openvino.save_model(model, path, compress_to_fp16=fp16)
+    return model
 
 
 def _halve(path: Path) -> None:
@@ -122,27 +138,25 @@ def _compare(
     network: torch.nn.Module,
     draft: Path,
     target: Path,
-    sizes: Sequence[tuple[int, int]],
-    channels: int,
-    dynamic: bool,
-    fp16: bool,
+    batches: Sequence[torch.Tensor],
+    fp16: bool = False,
 ) -> float:
-    """Return the largest difference between a file's answers and the network's.
+    """Return the largest difference between a file's answers and the network's, of the largest.
 
     Raises:
-        RuntimeFailure: if it is too large.
+        RuntimeFailure: if it is too large; with float16 weights, if the mean difference is.
     """
     runtime = OpenVINORuntime(draft)
-    worst = 0.0
-    for size in sizes:
-        batch = torch.rand(2 if dynamic else 1, channels, *size)
+    largest = mean = 0.0
+    for batch in batches:
         with torch.inference_mode():
             expected = network(batch).numpy()
-        difference = np.abs(runtime(batch.numpy()) - expected).max() / np.abs(expected).max()
-        worst = max(worst, float(difference))
-    if not worst <= TOLERANCE[fp16]:  # also where it is not a number
+        difference = np.abs(runtime(batch.numpy()) - expected) / np.abs(expected).max()
+        largest = max(largest, float(difference.max()))
+        mean = max(mean, float(difference.mean()))
+    if not (mean <= MEAN_FP16 if fp16 else largest <= LARGEST):  # also where it is not a number
         raise RuntimeFailure(
-            f"{target}: is not written, since its answers differ from PyTorch's by {worst:.2g} of "
-            "the largest"
+            f"{target}: is not written, since its answers differ from PyTorch's by {largest:.2g} "
+            f"of the largest, by {mean:.2g} in the mean"
         )
-    return worst
+    return largest
