@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from alphacut import __version__
+from alphacut import __version__, cli_models
 from alphacut.errors import AlphacutError, AlphacutWarning, OutputError
 from alphacut.options import Options
 
@@ -21,6 +21,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 if TYPE_CHECKING:
     from alphacut.batch import Existing, Outcome
+    from alphacut.remover import Remover
 
 
 class _DefaultGroup(click.Group):
@@ -36,7 +37,7 @@ def from_options(command: _Command) -> _Command:
     """Give a command a flag for each field of `Options`."""
     for option in reversed(dataclasses.fields(Options)):
         facts, flag = option.metadata, "--" + option.name.replace("_", "-")
-        kind: Any = click.Choice(facts["choices"]) if facts["choices"] else None
+        kind: Any = click.Choice(facts["choices"]) if facts["choices"] else facts["kind"]
         if isinstance(option.default, bool):
             flag += f"/--no-{option.name.replace('_', '-')}" if option.default else ""
         command = click.option(
@@ -71,6 +72,7 @@ def cli() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON a picture on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell device and times, and trace errors.")
+@cli_models.accept_license
 @from_options
 def remove(
     inputs: tuple[str, ...],
@@ -81,6 +83,7 @@ def remove(
     as_json: bool,
     quiet: bool,
     verbose: bool,
+    accept_license: bool,
     **options: Any,
 ) -> None:
     """Cut out the subject of each PHOTO: a file, a folder, a pattern, or - for standard input.
@@ -99,25 +102,33 @@ def remove(
     if quiet:
         warnings.simplefilter("ignore", AlphacutWarning)
     chosen = Options(**options)
-    from alphacut import runtimes, zoo
+    from alphacut import runtimes, weights
 
-    spec = zoo.find_model(chosen.model)
-    with ThreadPoolExecutor(1) as pool:  # the network is loaded while the decoders are
-        loading = pool.submit(runtimes.load, spec, device=chosen.device)
+    spec = weights.find_model(chosen.model)
+    with (
+        cli_models.announced(spec, accept_license, *spec.weights, quiet=quiet) as fetching,
+        ThreadPoolExecutor(1) as pool,  # the network is loaded while the decoders are
+    ):
+        loading = pool.submit(
+            runtimes.load, spec, runtime=chosen.runtime, device=chosen.device, half=chosen.half,
+            accept_license=accept_license, progress=fetching,
+        )  # fmt: skip
         from alphacut import batch
         from alphacut.remover import Remover
 
         jobs = batch.plan(inputs, output, chosen, recursive=recursive)
         remover = Remover(spec, options=chosen, runtime=loading.result())
     if verbose:
-        click.echo(f"alphacut: {remover.spec.name} on {remover.runtime.device}", err=True)
+        click.echo(
+            f"alphacut: {spec.name} by {chosen.runtime} on {remover.runtime.device}", err=True
+        )
 
     failures = 0
     with _progress(len(jobs), quiet or as_json) as progress:
         for outcome in batch.process(jobs, remover, existing=existing):
             failures += outcome.error is not None
             if as_json:
-                click.echo(json.dumps(_record(outcome, remover.runtime.device)))
+                click.echo(json.dumps(_record(outcome, remover)))
             _report(outcome, quiet=quiet or as_json, verbose=verbose)
             if progress:
                 progress.advance(progress.task_ids[0])
@@ -182,7 +193,7 @@ def _complain(error: BaseException, source: str = "", verbose: bool = False) -> 
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
 
 
-def _record(outcome: "Outcome", device: str) -> dict[str, Any]:
+def _record(outcome: "Outcome", remover: "Remover") -> dict[str, Any]:
     """Describe an outcome as JSON."""
     cutout, error = outcome.cutout, outcome.error
     return {
@@ -191,7 +202,9 @@ def _record(outcome: "Outcome", device: str) -> dict[str, Any]:
         "size": cutout and list(cutout.size),
         "foreground": cutout and not cutout.empty,
         "box": cutout and cutout.box and list(cutout.box),
-        "device": device,
+        "model": remover.spec.name,
+        "runtime": remover.options.runtime,
+        "device": remover.runtime.device,
         "milliseconds": outcome.milliseconds,
         "skipped": outcome.skipped,
         "error": error and (str(error) or type(error).__name__),
@@ -205,6 +218,10 @@ def doctor() -> None:
 
     for fact, finding in examine():
         click.echo(f"{fact:<12} {finding}")
+
+
+cli.add_command(cli_models.models)
+cli.add_command(cli_models.export)
 
 
 def main() -> None:

@@ -8,11 +8,19 @@ from alphacut.errors import UnknownName
 
 FORMATS = ("auto", "png", "webp", "avif", "tiff", "jpg")
 DEFAULT_MODEL = "u2net-lite"
+RUNTIMES = ("openvino", "onnx", "torch")
+DEVICES = ("auto", "cpu", "gpu", "cuda", "mps", "npu")
 
 
-def _option(default: Any, meaning: str, choices: tuple[str, ...] = (), unit: str = "") -> Any:
-    """Declare one field with what a manual says about it."""
-    facts = {"help": meaning, "choices": choices, "unit": unit}
+def _option(
+    default: Any,
+    meaning: str,
+    choices: tuple[str, ...] = (),
+    unit: str = "",
+    kind: type | None = None,
+) -> Any:
+    """Declare one field with what a manual says about it; `kind` if its default does not show."""
+    facts = {"help": meaning, "choices": choices, "unit": unit, "kind": kind}
     return field(default=default, metadata=facts)
 
 
@@ -24,7 +32,20 @@ class Options:
     """
 
     model: str = _option(DEFAULT_MODEL, "Network that finds the subject.", unit="NAME")
-    device: str = _option("auto", "Where it runs: auto, cpu, gpu, npu.", unit="NAME")
+    runtime: str = _option("openvino", "What runs it.", RUNTIMES)
+    device: str = _option("auto", "Where it runs.", DEVICES)
+    half: bool = _option(False, "Calculate in half precision: torch on CUDA only.")
+    classes: str = _option(
+        "", "What counts as subject, such as person,dog, for models with classes.", unit="NAMES"
+    )
+    class_mask: str = _option(
+        "hard", "Masks of models with classes: the likeliest class, or its probability.",
+        ("hard", "soft"),
+    )  # fmt: skip
+    short_side: int | None = _option(
+        None, "Shorter side at which a model of any size looks; 0 for the picture's own.",
+        unit="PX", kind=int,
+    )  # fmt: skip
     decontaminate: bool = _option(
         True, "Give soft edges the subject's own colour, free of the old background's."
     )
@@ -49,6 +70,8 @@ class Options:
                 raise UnknownName(option.name, value, choices)
         if not 1 <= self.quality <= 100:
             raise UnknownName("quality", self.quality, ["1 to 100"])
+        if self.short_side is not None and self.short_side != 0 and self.short_side < 32:
+            raise UnknownName("short_side", self.short_side, ["0", "32 or more"])
         if not self.max_megapixels > 0:
             raise UnknownName("max_megapixels", self.max_megapixels, ["a number above 0"])
 

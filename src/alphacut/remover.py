@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from alphacut import image as images
-from alphacut import matting, runtimes, transforms, zoo
+from alphacut import matting, runtimes, transforms, weights, zoo
 from alphacut.compose import Cutout
-from alphacut.errors import NoForegroundWarning
+from alphacut.errors import NoForegroundWarning, UnknownName
 from alphacut.image import Picture, Source
 from alphacut.options import Options
 from alphacut.runtimes import Runtime
+from alphacut.weights import Progress
 
 
 class Remover:
@@ -26,11 +27,16 @@ class Remover:
         model: Name of a model, or a row of your own; instead of `options.model`.
         runtime: A loaded network of your own, instead of the one that the options name.
         options: All that can be chosen.
+        accept_license: Whether the terms of weights that do not allow every use are accepted, if
+            they must be fetched first.
+        progress: Told of every piece of such a download.
         **changes: Fields of `Options` to change, such as `keep_depth=True`.
 
     Raises:
-        UnknownName: if a model, device or option does not exist.
-        WeightsError: if the weights are missing or damaged.
+        UnknownName: if a model, runtime, device, class or option does not exist, or the model does
+            not find subjects.
+        WeightsError: if the weights are missing or damaged, or their terms are not accepted.
+        MissingExtra: if the runtime is not installed.
         RuntimeFailure: if the device is not there.
     """
 
@@ -40,15 +46,29 @@ class Remover:
         *,
         runtime: Runtime | None = None,
         options: Options | None = None,
+        accept_license: bool = False,
+        progress: Progress | None = None,
         **changes: Any,
     ) -> None:
         if model is not None:
             changes["model"] = model.name if isinstance(model, zoo.ModelSpec) else model
         self.options = (options or Options()).replace(**changes)
         if not isinstance(model, zoo.ModelSpec):
-            model = zoo.find_model(self.options.model)
+            model = weights.find_model(self.options.model)
         self.spec = model
-        self.runtime = runtime or runtimes.load(self.spec, device=self.options.device)
+        if model.output == "alpha":
+            finders = (spec.name for spec in weights.models() if spec.output != "alpha")
+            raise UnknownName("model that finds subjects", model.name, finders)
+        if self.options.classes:
+            zoo.choose_classes(model, self.options.classes)  # before any work
+        self.runtime = runtime or runtimes.load(
+            self.spec,
+            runtime=self.options.runtime,
+            device=self.options.device,
+            half=self.options.half,
+            accept_license=accept_license,
+            progress=progress,
+        )
 
     def __call__(self, source: Source) -> Cutout:
         """Remove the background of a picture.
@@ -79,12 +99,15 @@ class Remover:
 
     def _cut(self, picture: Picture, clock: "_Clock") -> Cutout:
         """Take one picture through the stages."""
+        options = self.options
         with clock("preprocess"):
-            batch = transforms.preprocess(picture.image, self.spec)
+            batch = transforms.preprocess(picture.image, self.spec, options.short_side)
         with clock("predict"):
             output = self.runtime(batch)
         with clock("mask"):
-            saliency = transforms.postprocess(output, batch, self.spec)
+            saliency = transforms.postprocess(
+                output, batch, self.spec, options.classes, soft=options.class_mask == "soft"
+            )
         with clock("alpha"):
             H, W = picture.image.shape[:2]
             alpha = matting.estimate_alpha((H, W), saliency)
