@@ -24,8 +24,8 @@ TABLE: dict[str, tuple[str, str]] = {
     "runtimes": ("errors weights zoo", "numpy openvino"),
     "remover": ("compose errors image matting options runtimes transforms zoo", "numpy"),
     "batch": ("compose errors image options remover", ""),
-    "doctor": ("__init__ errors weights zoo", "numpy openvino"),
-    "cli": ("__init__ batch doctor errors options remover", "click rich"),
+    "doctor": ("__init__ errors runtimes weights zoo", "numpy"),
+    "cli": ("__init__ batch doctor errors options remover runtimes zoo", "click rich"),
     "__init__": ("compose errors image options remover runtimes zoo", ""),
     "__main__": ("cli", ""),
 }

@@ -104,7 +104,7 @@ def evaluate(
     """
     for sample in samples:
         image = load_image(sample.image)
-        true_alpha = load_image(sample.alpha)[..., 0] / np.float32(255)
+        true_alpha = np.asarray(load_image(sample.alpha)[..., 0] / 255, np.float32)
         true_foreground = load_image(sample.foreground) if sample.foreground else None
         if true_alpha.shape != image.shape[:2]:
             raise ImageError(

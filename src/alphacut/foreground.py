@@ -1,11 +1,11 @@
 """True colours at soft edges: the photo's colours without the old background.
 
 Where 0 < alpha < 1 a pixel is a mixture, `I = alpha F + (1 - alpha) B`. Pasted unchanged on a new
-background it shows a fringe of the old one, so F has to be estimated. The way is blur fusion (Forte,
-"Approximate Fast Foreground Colour Estimation", ICIP 2021): F and B are means of the colours around,
-weighted by alpha and by 1 - alpha, then corrected so that the mixture comes out right; once from
-afar, once from close by. Here the means from afar are taken on a small grid, and everything else
-only in tiles that hold soft pixels.
+background it shows a fringe of the old one, so F has to be estimated. The way is blur fusion
+(Forte, "Approximate Fast Foreground Colour Estimation", ICIP 2021): F and B are means of colours
+around, weighted by alpha and by 1 - alpha, then corrected so that the mixture comes out right; once
+from afar, once from close by. Here the means from afar are taken on a small grid, and everything
+else only in tiles that hold soft pixels.
 """
 
 import cv2
@@ -81,10 +81,10 @@ def _means_from_afar(image: Image, alpha: Array) -> list[Array]:
     size = max(1, round(W * scale)), max(1, round(H * scale))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     small = small * np.float32(1 / np.iinfo(image.dtype).max)
-    part = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)
+    part = np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), np.float32)
     means = []
     for share in (part, 1 - part):
-        weight = _weight(share)
+        weight = _three(_weight(share))
         mean = np.broadcast_to(np.float32(0.5), small.shape)
         for radius_px in _FAR_PX:
             mean = _weighted_mean(small, weight, mean, radius_px)
@@ -92,20 +92,22 @@ def _means_from_afar(image: Image, alpha: Array) -> list[Array]:
     return means
 
 
-def _unmix(I: Array, alpha: Array, far: list[Array], radius_px: int) -> Array:
+def _unmix(image: Array, alpha: Array, far: list[Array], radius_px: int) -> Array:
     """Foreground (h, w, 3) of a tile, from the colours around it."""
-    shares = cv2.merge([alpha] * 3), cv2.merge([1 - alpha] * 3)
+    shares = _three(alpha), _three(1 - alpha)
     near = [
         _weighted_mean(colour, _weight(share), mean, radius_px)
-        for colour, share, mean in zip(_correct(I, shares, far), shares, far, strict=True)
+        for colour, share, mean in zip(_correct(image, shares, far), shares, far, strict=True)
     ]
-    return _correct(I, shares, near)[0]
+    return _correct(image, shares, near)[0]
 
 
-def _correct(I: Array, shares: tuple[Array, Array], colours: list[Array]) -> tuple[Array, Array]:
-    """The colours closest to the given ones that, mixed by their shares, make I."""
+def _correct(
+    image: Array, shares: tuple[Array, Array], colours: list[Array]
+) -> tuple[Array, Array]:
+    """The colours closest to the given ones that, mixed by their shares, make the image."""
     (a, b), (F, B) = shares, colours
-    rest = (I - a * F - b * B) / (a * a + b * b + _DAMPING)
+    rest = (image - a * F - b * B) / (a * a + b * b + _DAMPING)
     return np.clip(F + a * rest, 0, 1), np.clip(B + b * rest, 0, 1)
 
 
@@ -119,12 +121,15 @@ def _weight(share: Array) -> Array:
 
 def _weighted_mean(colour: Array, weight: Array, otherwise: Array, radius_px: int) -> Array:
     """Local mean of a colour; where there is hardly any weight, the colour given otherwise."""
-    kernel = (2 * radius_px + 1,) * 2
-    if weight.ndim == 2:
-        weight = cv2.merge([weight] * 3)
+    kernel = 2 * radius_px + 1, 2 * radius_px + 1
     total = cv2.blur(colour * weight, kernel, borderType=cv2.BORDER_REPLICATE)
     mass = cv2.blur(weight, kernel, borderType=cv2.BORDER_REPLICATE)
-    return (total + _OPEN * otherwise) / (mass + _OPEN)
+    return np.asarray((total + _OPEN * otherwise) / (mass + _OPEN), np.float32)
+
+
+def _three(plane: Array) -> Array:
+    """The plane once for each colour channel, (h, w, 3)."""
+    return np.asarray(cv2.merge([plane] * 3), np.float32)
 
 
 def _enlarge(
@@ -133,10 +138,11 @@ def _enlarge(
     """The part of a grid, enlarged to `size`, that starts at `corner`; linear."""
     y, x = grid.shape[0] / size[0], grid.shape[1] / size[1]
     matrix = np.array([[x, 0, (corner[1] + 0.5) * x - 0.5], [0, y, (corner[0] + 0.5) * y - 0.5]])
-    return cv2.warpAffine(
+    part_of_grid = cv2.warpAffine(
         grid,
         matrix,
         (part[1], part[0]),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
+    return np.asarray(part_of_grid, np.float32)

@@ -124,7 +124,7 @@ def s_measure(pred_mask: Array, true_mask: Array) -> float:
     if share == 1:
         return float(pred.mean())
     objects = share * _object_score(pred[true]) + (1 - share) * _object_score(1 - pred[~true])
-    y, x = (int(round(float(where.mean()))) + 1 for where in np.nonzero(true))
+    y, x = (round(float(where.mean())) + 1 for where in np.nonzero(true))
     regions = sum(
         part.size / true.size * _region_score(pred[rows, columns], part)
         for rows in (np.s_[:y], np.s_[y:])
@@ -181,7 +181,9 @@ def recomp(
     )
     p, t = pred_alpha[band][:, None], true_alpha[band][:, None]
     foregrounds = p * pred_color - t * true_color
-    errors = [np.mean(np.abs(foregrounds + (t - p) * np.float32(c))) for c in _BACKGROUNDS]
+    errors = [
+        np.mean(np.abs(foregrounds + (t - p) * np.array(c, np.float32))) for c in _BACKGROUNDS
+    ]
     return float(np.mean(errors))
 
 
@@ -196,21 +198,21 @@ def _check_shapes(pred: npt.NDArray[np.generic], true: npt.NDArray[np.generic]) 
 def _difference(pred: Array, true: Array, region: Mask | None) -> Array:
     """Absolute differences of the pixels that count."""
     _check_shapes(pred, true)
-    difference = np.abs(pred - true)
+    difference = np.asarray(np.abs(pred - true), np.float32)
     return difference if region is None else difference[region]
 
 
 def _gradient(alpha: Array) -> Array:
     """Magnitude of the Gaussian derivatives, kernels of unit L2 norm."""
     x = np.arange(-_GRAD_RADIUS_PX, _GRAD_RADIUS_PX + 1)
-    smooth = np.exp(-(x**2) / (2 * _GRAD_SIGMA**2))
+    smooth = np.asarray(np.exp(-(x**2) / (2 * _GRAD_SIGMA**2)), np.float64)
     derive = -x * smooth
-    smooth, derive = (kernel / np.linalg.norm(kernel) for kernel in (smooth, derive))
-    gx, gy = (
-        cv2.sepFilter2D(alpha, cv2.CV_32F, *kernels, borderType=cv2.BORDER_REPLICATE)
-        for kernels in ((derive, smooth), (smooth, derive))
-    )
-    return cv2.magnitude(gx, gy)
+    smooth /= np.linalg.norm(smooth)
+    derive /= np.linalg.norm(derive)
+    border = cv2.BORDER_REPLICATE
+    gx = cv2.sepFilter2D(alpha, cv2.CV_32F, derive, smooth, borderType=border)
+    gy = cv2.sepFilter2D(alpha, cv2.CV_32F, smooth, derive, borderType=border)
+    return np.asarray(cv2.magnitude(gx, gy), np.float32)
 
 
 def _object_score(values: npt.NDArray[np.float64]) -> float:

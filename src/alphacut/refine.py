@@ -12,6 +12,9 @@ from alphacut.options import Options
 
 Array = npt.NDArray[np.float32]
 
+_VISIBLE = 0.5  # alpha from which a pixel belongs to a part
+_FAINT = 0.05  # a part's soft fringe ends where alpha falls below this
+_LEAST_SLOPE = 1e-3  # per pixel; a flat area is all or nothing
 
 
 def refine(alpha: Array, options: Options) -> Array:
@@ -26,16 +29,11 @@ def refine(alpha: Array, options: Options) -> Array:
         alpha = grow(alpha, options.grow_px)
     if options.smooth_px:
         alpha = smooth_edges(alpha, options.smooth_px)
-    if options.threshold is not None:
-        alpha = harden(alpha, options.threshold)
+    if options.harden is not None:
+        alpha = harden(alpha, options.harden)
     if options.feather_px:
         alpha = feather(alpha, options.feather_px)
     return alpha
-
-
-_VISIBLE = 0.5  # alpha from which a pixel belongs to a part
-_FAINT = 0.05  # a part's soft fringe ends where alpha falls below this
-_LEAST_SLOPE = 1e-3  # per pixel; a flat area is all or nothing
 
 
 def remove_specks(alpha: Array, area_px: int) -> Array:
@@ -89,7 +87,7 @@ def feather(alpha: Array, radius_px: float) -> Array:
     if radius_px == 0:
         return alpha.copy()
     blurred = cv2.GaussianBlur(alpha, (0, 0), radius_px / 2, borderType=cv2.BORDER_REPLICATE)
-    return np.clip(blurred, 0, 1)
+    return np.asarray(np.clip(blurred, 0, 1), np.float32)
 
 
 def grow(alpha: Array, radius_px: int) -> Array:
@@ -100,7 +98,7 @@ def grow(alpha: Array, radius_px: int) -> Array:
     side = 2 * abs(radius_px) + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     move = cv2.dilate if radius_px > 0 else cv2.erode
-    return move(alpha, disc, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(move(alpha, disc, borderType=cv2.BORDER_REPLICATE), np.float32)
 
 
 def smooth_edges(alpha: Array, radius_px: float) -> Array:
@@ -115,7 +113,7 @@ def smooth_edges(alpha: Array, radius_px: float) -> Array:
     blurred = cv2.GaussianBlur(alpha, (0, 0), radius_px, borderType=cv2.BORDER_REPLICATE)
     # A step blurred with sigma s has slope 1 / (s sqrt(2 pi)) at its middle.
     steep = (blurred - 0.5) * (radius_px * np.sqrt(2 * np.pi)) + 0.5
-    return np.clip(steep, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(steep, 0, 1), np.float32)
 
 
 # --- parts ---
@@ -126,16 +124,16 @@ def _check(alpha: Array) -> None:
         raise ImageError(f"alpha has to be (H, W) float32, not {alpha.shape} {alpha.dtype}")
 
 
-def _parts(alpha: Array) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+def _parts(alpha: Array) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
     """Label of every pixel (0 for none) and number of visible pixels of every label.
 
     Parts are connected by anything above `_FAINT`, so a wisp of hair belongs to the head.
     """
     _check(alpha)
     _, labels = cv2.connectedComponents((alpha > _FAINT).astype(np.uint8), connectivity=8)
-    sizes = np.bincount(labels[alpha >= _VISIBLE], minlength=labels.max() + 1)
+    sizes = np.bincount(labels[alpha >= _VISIBLE], minlength=int(labels.max()) + 1)
     sizes[0] = 0
-    return labels, sizes
+    return np.asarray(labels, np.int32), np.asarray(sizes, np.int64)
 
 
 def _keep(alpha: Array, labels: npt.NDArray[np.int32], keep: npt.NDArray[np.bool_]) -> Array:
