@@ -45,10 +45,10 @@ def unit_of(path: Path) -> str:
 
 # Each library of a runtime is imported in one file; the exporter joins two of them.
 OWN_FILES = {
-    "openvino": {"openvino.py", "export.py", "doctor.py"},
+    "openvino": {"openvino.py", "graph.py", "doctor.py"},
     "onnxruntime": {"onnx.py"},
-    "onnx": {"export.py"},
-    "torch": {"pytorch.py", "export.py"},
+    "onnx": {"graph.py"},
+    "torch": {"pytorch.py", "graph.py"},
     "safetensors": {"pytorch.py"},
 }
 

@@ -71,12 +71,13 @@ def find_model(name: str) -> ModelSpec:
         WeightsError: if the user's row cannot be read.
     """
     known = next((spec for spec in zoo.MODELS if name == spec.name or name in spec.aliases), None)
-    if known is None and not _NAME.fullmatch(name):
+    if known or _NAME.fullmatch(name):
+        path = _row_path(known.name if known else name)
+        if os.path.isfile(path):  # Path.is_file raises where the folder may not be read
+            return _read_row(path)
+    if known is None:
         raise UnknownName("model", name, (spec.name for spec in models()))
-    path = _row_path(known.name if known else name)
-    if os.path.isfile(path):  # Path.is_file raises where the folder may not be read
-        return _read_row(path)
-    return known or zoo.find_model(name, models())
+    return known
 
 
 def models() -> tuple[ModelSpec, ...]:

@@ -1,6 +1,7 @@
 """PyTorch: runs the networks of `nets` themselves, without a graph in between."""
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -125,4 +126,6 @@ def _read(path: Path) -> Any:
         except ImportError as error:
             raise MissingExtra("safetensors", "torch") from error
         return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():  # about how the file was written
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=True)

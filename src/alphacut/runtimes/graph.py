@@ -20,7 +20,7 @@ MEAN_FP16 = 1e-2
 _AXES = {0: "N", 2: "H", 3: "W"}
 
 
-def export(
+def write_graph(
     network: torch.nn.Module,
     target: Path,
     *,
