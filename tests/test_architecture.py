@@ -29,9 +29,12 @@ TABLE: dict[str, tuple[str, str]] = {
     "benchmark": ("errors options runtimes transforms weights zoo", "numpy"),
     "remover": ("compose errors image matting options runtimes transforms weights zoo", "numpy"),
     "batch": ("compose errors image options remover", ""),
-    "doctor": ("__init__ errors weights zoo", "numpy openvino"),
+    "doctor": ("__init__ errors runtimes weights zoo", "numpy"),
     "cli_models": ("benchmark errors runtimes weights zoo", "click rich"),
-    "cli": ("__init__ batch cli_models doctor errors options remover weights", "click rich"),
+    "cli": (
+        "__init__ batch cli_models doctor errors options remover runtimes weights",
+        "click rich",
+    ),
     "__init__": ("compose errors image options remover runtimes zoo", ""),
     "__main__": ("cli", ""),
 }
@@ -45,7 +48,7 @@ def unit_of(path: Path) -> str:
 
 # Each library of a runtime is imported in one file; the exporter joins two of them.
 OWN_FILES = {
-    "openvino": {"openvino.py", "graph.py", "doctor.py"},
+    "openvino": {"openvino.py"},
     "onnxruntime": {"onnx.py"},
     "onnx": {"graph.py"},
     "torch": {"pytorch.py", "graph.py"},

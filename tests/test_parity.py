@@ -51,7 +51,9 @@ def batch(arch: str, size: tuple[int, int], pictures: int) -> np.ndarray:
 def test_three_runtimes_agree(arch: str, dynamic: bool, tmp_path: Path) -> None:
     network = seeded(arch)
     path = tmp_path / "network.onnx"
-    write_graph(network, path, to="onnx", channels=channels(arch), sizes=(MADE_AT,), dynamic=dynamic)
+    write_graph(
+        network, path, to="onnx", channels=channels(arch), sizes=(MADE_AT,), dynamic=dynamic
+    )
     batches = [batch(arch, MADE_AT, 2)]
     if dynamic:
         batches.append(batch(arch, OTHER.get(arch, (97, 131)), 2))
@@ -70,7 +72,9 @@ def test_three_runtimes_agree(arch: str, dynamic: bool, tmp_path: Path) -> None:
 
 def test_openvino_straight_from_pytorch(tmp_path: Path) -> None:
     network = seeded("indexnet")
-    write_graph(network, tmp_path / "net.xml", to="openvino", channels=4, sizes=(MADE_AT,), dynamic=True)
+    write_graph(
+        network, tmp_path / "net.xml", to="openvino", channels=4, sizes=(MADE_AT,), dynamic=True
+    )
     each = batch("indexnet", (96, 64), 1)
     expected = TorchRuntime(network)(each)
     found = OpenVINORuntime(tmp_path / "net.xml")(each)

@@ -7,6 +7,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -43,6 +44,7 @@ def from_options(command: _Command) -> _Command:
             flag,
             option.name,
             type=kind,
+            is_flag=isinstance(option.default, bool),
             default=option.default,
             show_default=option.default not in (None, False),
             metavar=facts["unit"] or None,
@@ -91,20 +93,31 @@ def remove(
     if overwrite and skip_existing:
         raise click.UsageError("--overwrite and --skip-existing exclude each other")
     existing: Existing = "overwrite" if overwrite else "skip" if skip_existing else "fail"
-    to_stdout = output == "-" or (output is None and inputs == ("-",))
+    to_stdout = output == "-" or (output is None and set(inputs) == {"-"})
     if to_stdout and as_json:
         raise click.UsageError("--json and the picture both want standard output: give -o a file")
     if to_stdout and sys.stdout.isatty():
         raise click.UsageError("a picture is no text for a terminal: give -o a file, or redirect")
 
-    from alphacut import batch, weights
-    from alphacut.remover import Remover
-
+    if quiet:
+        warnings.simplefilter("ignore", AlphacutWarning)
     chosen = Options(**options)
-    jobs = batch.plan(inputs, output, chosen, recursive=recursive)
+    from alphacut import runtimes, weights
+
     spec = weights.find_model(chosen.model)
-    with cli_models.announced(spec, accept_license, *spec.weights, quiet=quiet) as fetching:
-        remover = Remover(options=chosen, accept_license=accept_license, progress=fetching)
+    with (
+        cli_models.announced(spec, accept_license, *spec.weights, quiet=quiet) as fetching,
+        ThreadPoolExecutor(1) as pool,  # the network is loaded while the decoders are
+    ):
+        loading = pool.submit(
+            runtimes.load, spec, runtime=chosen.runtime, device=chosen.device, half=chosen.half,
+            accept_license=accept_license, progress=fetching,
+        )  # fmt: skip
+        from alphacut import batch
+        from alphacut.remover import Remover
+
+        jobs = batch.plan(inputs, output, chosen, recursive=recursive)
+        remover = Remover(spec, options=chosen, runtime=loading.result())
     if verbose:
         click.echo(
             f"alphacut: {spec.name} by {chosen.runtime} on {remover.runtime.device}", err=True
@@ -120,7 +133,7 @@ def remove(
             if progress:
                 progress.advance(progress.task_ids[0])
     if failures:
-        if len(jobs) > 1:
+        if len(jobs) > 1 and not quiet and not as_json:
             click.echo(f"alphacut: {failures} of {len(jobs)} failed", err=True)
         sys.exit(1)
 
@@ -170,8 +183,11 @@ def _report(outcome: "Outcome", *, quiet: bool, verbose: bool) -> None:
 
 def _complain(error: BaseException, source: str = "", verbose: bool = False) -> None:
     """Print an error as one line, and where it arose if that is wanted or nobody foresaw it."""
-    foreseen = isinstance(error, AlphacutError)
-    text = str(error) if foreseen else f"{source}: {type(error).__name__}: {error}"
+    text = str(error)
+    if not isinstance(error, AlphacutError):
+        text = f"{type(error).__name__}: {error}"
+    if not text.startswith(source):
+        text = f"{source}: {text}"
     click.echo("alphacut: " + " ".join(text.split()), err=True)
     if verbose:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
@@ -212,6 +228,7 @@ def main() -> None:
     """Run the command line; every error that was foreseen is one line and a status."""
     # a polite kill takes the same way out as an error, so that temporary files go
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    warnings.simplefilter("ignore")  # of what other libraries think of damaged files
     warnings.simplefilter("always", AlphacutWarning)
     warnings.showwarning = lambda message, *_, **__: click.echo(f"alphacut: {message}", err=True)
     try:

@@ -8,7 +8,7 @@ from importlib import metadata
 import numpy as np
 
 import alphacut
-from alphacut import weights, zoo
+from alphacut import runtimes, weights, zoo
 from alphacut.errors import RuntimeFailure
 
 PACKAGES = ("numpy", "pillow", "opencv-python-headless", "openvino", "click", "rich", "pillow-heif",
@@ -32,9 +32,7 @@ def examine() -> Iterator[tuple[str, str]]:
             yield package, metadata.version(package)
         except metadata.PackageNotFoundError:
             yield package, "not installed"
-    import openvino
-
-    yield "devices", ", ".join(openvino.Core().available_devices)
+    yield "devices", ", ".join(runtimes.devices("openvino"))
     yield "folder", str(weights.ASSETS)
     yield "home", str(weights.home())
     for spec in zoo.MODELS:

@@ -54,7 +54,7 @@ class Options:
     )
     format: str = _option("auto", "Kind of file to write.", FORMATS)
     quality: int = _option(
-        90, "1..100 for JPEG, WebP and AVIF; 100 writes WebP and AVIF without loss.", unit="1..100"
+        90, "1..100 for JPEG, WebP and AVIF; 100 writes WebP without loss.", unit="1..100"
     )
     mask: bool = _option(False, "Write the alpha alone, as 8-bit grey.")
     keep_depth: bool = _option(False, "Keep 16 bits a channel when the input has them.")

@@ -16,6 +16,7 @@ FOUND, CERTAIN, DECIDED = 0.1, 0.9, 0.2
 # Neighbouring pixels of a photograph agree: their correlation at 320 x 320 is 0.78 to 1.
 # White noise has about 0, and networks answer it with confident nonsense.
 CORRELATION = 0.7
+_FLAT = 1e-9  # variance of a plain picture's rounding
 
 
 def batch_size(size: tuple[int, int], spec: ModelSpec, short_side: int | None) -> tuple[int, int]:
@@ -131,4 +132,4 @@ def is_photograph(batch: NDArray[np.float32]) -> bool:
     variance = float(np.mean(grey * grey))
     across = float(np.mean(grey[:, 1:] * grey[:, :-1]))
     down = float(np.mean(grey[1:] * grey[:-1]))
-    return max(across, down) > CORRELATION * variance
+    return variance > _FLAT and max(across, down) > CORRELATION * variance

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import openvino
 import torch
 
 from alphacut import weights
 from alphacut.errors import MissingExtra, RuntimeFailure
-from alphacut.runtimes.openvino import OpenVINORuntime
+from alphacut.runtimes.openvino import OpenVINORuntime, openvino
 
 # How far answers may differ from PyTorch's, as parts of the largest value. Rounding weights to
 # float16 moves single pixels far where a network wavers, so only its mean says something.
