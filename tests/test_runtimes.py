@@ -58,7 +58,9 @@ def test_embedded_weights_give_the_published_answer(network: runtimes.Runtime) -
 
 
 def test_unknown_device() -> None:
-    with pytest.raises(UnknownName, match=r"unknown device 'tpu': choose one of auto, cpu"):
+    with pytest.raises(
+        UnknownName, match=r"unknown device of OpenVINO 'tpu': choose one of auto, cpu"
+    ):
         runtimes.load(SPEC, device="tpu")
 
 

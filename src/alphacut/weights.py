@@ -71,12 +71,13 @@ def find_model(name: str) -> ModelSpec:
         WeightsError: if the user's row cannot be read.
     """
     known = next((spec for spec in zoo.MODELS if name == spec.name or name in spec.aliases), None)
-    if known is None and not _NAME.fullmatch(name):
+    if known or _NAME.fullmatch(name):
+        path = _row_path(known.name if known else name)
+        if os.path.isfile(path):  # Path.is_file raises where the folder may not be read
+            return _read_row(path)
+    if known is None:
         raise UnknownName("model", name, (spec.name for spec in models()))
-    path = _row_path(known.name if known else name)
-    if path.is_file():
-        return _read_row(path)
-    return known or zoo.find_model(name, models())
+    return known
 
 
 def models() -> tuple[ModelSpec, ...]:
@@ -234,7 +235,7 @@ def fetch(
 def locate(file: Weights) -> Path | None:
     """Return where a file lies, in the package or the user's folder, unverified; None if not."""
     path = (ASSETS if file.embedded else home() / "weights") / file.file
-    return path if path.is_file() else None
+    return path if os.path.isfile(path) else None
 
 
 def sha256(path: Path) -> str:
@@ -503,7 +504,8 @@ def _open(address: str, before: int) -> Iterator[tuple[Any, int, int | None]]:
     if before:
         request.add_header("Range", f"bytes={before}-")
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+        # an opener of its own, since urlopen keeps the proxies of the first call for ever
+        response = urllib.request.build_opener().open(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         with error:
             if error.code == 416:

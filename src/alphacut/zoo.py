@@ -4,7 +4,7 @@
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -384,17 +384,16 @@ MODELS = (
 )
 
 
-def find_model(name: str, models: Iterable[ModelSpec] = MODELS) -> ModelSpec:
+def find_model(name: str) -> ModelSpec:
     """Return the row of a model, by its name or an alias.
 
     Raises:
         UnknownName: if no row has that name; the message lists the names.
     """
-    models = tuple(models)
-    for spec in models:
+    for spec in MODELS:
         if name == spec.name or name in spec.aliases:
             return spec
-    raise UnknownName("model", name, (spec.name for spec in models))
+    raise UnknownName("model", name, (spec.name for spec in MODELS))
 
 
 def choose_classes(spec: ModelSpec, names: str) -> tuple[int, ...]:
@@ -435,10 +434,11 @@ def from_dict(values: Mapping[str, Any]) -> ModelSpec:
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
         like = find_model(row.pop("like"))
-        row["weights"] = {
-            form: Weights(**{**facts, "addresses": tuple(facts.get("addresses", ()))})
-            for form, facts in values["weights"].items()
-        }
+        if "weights" in row:
+            row["weights"] = {
+                form: Weights(**{**facts, "addresses": tuple(facts.get("addresses", ()))})
+                for form, facts in row["weights"].items()
+            }
         return dataclasses.replace(like, **row)
     except (KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"not a model's row: {error}") from error

@@ -129,13 +129,13 @@ def export(
         raise WeightsError(f"{spec.name}: is a graph already, and PyTorch cannot build it")
     if size and (size[0] % spec.multiple or size[1] % spec.multiple):
         raise RuntimeFailure(f"{spec.name}: sides must be multiples of {spec.multiple}")
-    from alphacut.runtimes.export import export as write
+    from alphacut.runtimes.graph import write_graph
     from alphacut.runtimes.pytorch import load_network
 
     form: Format = "torch" if "torch" in spec.weights else "onnx"
     path = weights.fetch(spec, form, accept_license=accept_license, progress=progress)
     first = size or spec.input_size
-    return write(
+    return write_graph(
         load_network(spec.arch, path),
         target,
         to=to,
@@ -186,10 +186,10 @@ def _graph(spec: ModelSpec, accept_license: bool, progress: Progress | None) -> 
     made_from = spec.weights["torch"].sha256 or ""
     path = weights.home() / "converted" / f"{spec.name}.{made_from[:16]}.onnx"
     if not weights.is_sealed(path):
-        from alphacut.runtimes.export import export as write
+        from alphacut.runtimes.graph import write_graph
         from alphacut.runtimes.pytorch import load_network
 
         network = load_network(str(spec.arch), source)
-        write(network, path, to="onnx", channels=spec.channels, sizes=_SIZES, dynamic=True)
+        write_graph(network, path, to="onnx", channels=spec.channels, sizes=_SIZES, dynamic=True)
         weights.seal(path)
     return path

@@ -1,6 +1,7 @@
 """PyTorch: runs the networks of `nets` themselves, without a graph in between."""
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,14 @@ def devices() -> list[str]:
 def _read(path: Path) -> Any:
     if path.suffix == ".safetensors":
         try:
+            from safetensors import SafetensorError
             from safetensors.torch import load_file
         except ImportError as error:
             raise MissingExtra("safetensors", "torch") from error
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(error) from error
+    with warnings.catch_warnings():  # about how the file was written
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=True)

@@ -19,7 +19,7 @@ MEAN_FP16 = 1e-2
 _AXES = {0: "N", 2: "H", 3: "W"}
 
 
-def export(
+def write_graph(
     network: torch.nn.Module,
     target: Path,
     *,
@@ -87,9 +87,10 @@ def _smooth(n: int, channels: int, size: tuple[int, int]) -> torch.Tensor:
 
     White noise would not do: trained networks answer it with nonsense that any rounding changes.
     """
-    coarse = torch.rand(n, channels, *(side // 16 + 2 for side in size))
+    chance = torch.Generator().manual_seed(0)
+    coarse = torch.rand(n, channels, *(side // 16 + 2 for side in size), generator=chance)
     batch = torch.nn.functional.interpolate(coarse, size, mode="bicubic", align_corners=False)
-    return batch + torch.rand_like(batch) / 32
+    return batch + torch.rand(batch.shape, generator=chance) / 32
 
 
 def _write_onnx(network: torch.nn.Module, example: torch.Tensor, path: Path, dynamic: bool) -> None:
