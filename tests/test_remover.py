@@ -49,7 +49,7 @@ def test_from_image_to_cutout() -> None:
     assert (white[0, 0] == 255).all()
     np.testing.assert_array_equal(white[45, 60], photo()[45, 60])
     assert set(cutout.milliseconds) == {
-        "load", "preprocess", "predict", "mask", "alpha", "foreground",
+        "load", "preprocess", "predict", "mask", "alpha", "refine", "foreground",
     }  # fmt: skip
 
 
