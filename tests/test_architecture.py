@@ -33,7 +33,8 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     "benchmark": ("errors options runtimes transforms weights zoo", "numpy"),
     "remover": (
-        "compose errors foreground image matting options refine runtimes transforms trimap weights zoo",
+        "compose errors foreground image matting options refine runtimes transforms trimap "
+        "weights zoo",
         "numpy",
     ),
     "batch": ("compose errors image options remover trimap", ""),
