@@ -12,9 +12,10 @@ from typing import Literal
 
 from alphacut.compose import Cutout, parse_colour
 from alphacut.errors import AlphacutError, ImageError, OutputError
-from alphacut.image import INPUT_SUFFIXES, output_format
+from alphacut.image import INPUT_SUFFIXES, Picture, encode, output_format, write
 from alphacut.options import Options
 from alphacut.remover import Remover
+from alphacut.trimap import encode_trimap
 
 STREAM = "-"
 RESULT_MARKS = ("-cutout", "-mask")
@@ -144,6 +145,9 @@ def _do(job: Job, remover: Remover, existing: Existing) -> Outcome:
             return Outcome(job, skipped=True)
         if existing == "fail":
             raise OutputError(f"{target}: is already there: --overwrite or --skip-existing")
+    beside = target.with_name(f"{target.stem}-trimap.png") if target else None
+    if remover.options.save_trimap and beside and beside.exists() and existing == "fail":
+        raise OutputError(f"{beside}: is already there: --overwrite or --skip-existing")
     cutout = remover(sys.stdin.buffer.read() if job.source == STREAM else job.source)
     start = time.perf_counter()
     if target:
@@ -152,6 +156,9 @@ def _do(job: Job, remover: Remover, existing: Existing) -> Outcome:
         except OSError as error:
             raise OutputError(f"{target.parent}: cannot be made: {error.strerror}") from error
         cutout.save(target, remover.options)
+        if remover.options.save_trimap and beside and cutout.trimap is not None:
+            levels = Picture(encode_trimap(cutout.trimap))
+            write(beside, lambda: encode([levels], "png", 100))
     else:
         pieces = cutout.encode(remover.options)[1]
         try:

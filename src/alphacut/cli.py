@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 import signal
 import sys
 import traceback
@@ -9,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -17,6 +19,7 @@ from alphacut import __version__, cli_models
 from alphacut.errors import AlphacutError, AlphacutWarning, OutputError
 from alphacut.options import Options
 
+_FILE = click.Path(dir_okay=False, path_type=Path)
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 if TYPE_CHECKING:
@@ -211,6 +214,89 @@ def _record(outcome: "Outcome", remover: "Remover") -> dict[str, Any]:
         "skipped": outcome.skipped,
         "error": error and (str(error) or type(error).__name__),
     }
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--compare", "settings", multiple=True, metavar="CHANGES",
+    help="Measure these options, too, such as 'quality=best matting=none'; may be repeated.",
+)  # fmt: skip
+@click.option("--csv", "csv_path", type=_FILE, metavar="FILE", help="Write all figures as CSV.")
+@click.option("--json", "json_path", type=_FILE, metavar="FILE", help="Write them as JSON.")
+@click.option("--html", "html_path", type=_FILE, metavar="FILE", help="Draw a page, worst first.")
+@from_options
+def evaluate(
+    folder: Path,
+    settings: tuple[str, ...],
+    csv_path: Path | None,
+    json_path: Path | None,
+    html_path: Path | None,
+    **options: Any,
+) -> None:
+    """Measure cut-outs of FOLDER's image/ against its alpha/ and, if there, its foreground/."""
+    from alphacut import evaluate as evaluation
+    from alphacut.remover import Remover
+
+    base = Options(**options)
+    removers = {"default" if base == Options() else "chosen": Remover(options=base)}
+    for changes in settings:
+        removers[changes] = Remover(options=base.replace(**parse_changes(changes)))
+    samples = evaluation.find_samples(folder)
+    scores = []
+    with _progress(len(samples) * len(removers), quiet=False) as progress:
+        for score in evaluation.evaluate(samples, removers, thumbnails=html_path is not None):
+            scores.append(score)
+            if progress:
+                progress.advance(progress.task_ids[0])
+    for path, write in (
+        (csv_path, evaluation.write_csv),
+        (json_path, evaluation.write_json),
+        (html_path, evaluation.write_page),
+    ):
+        if path:
+            write(path, scores)
+            click.echo(f"written: {path}", err=True)
+    _print_table(evaluation.summarise(scores), f"{folder}, {len(samples)} pictures, mean")
+
+
+def _print_table(mean: dict[str, dict[str, float]], title: str) -> None:
+    """Print figures, a row a setting."""
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = list(next(iter(mean.values())))
+    table = Table(title=title)
+    table.add_column("setting")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for setting, figures in mean.items():
+        table.add_row(setting, *(f"{figures[column]:.3f}" for column in columns))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def parse_changes(text: str) -> dict[str, Any]:
+    """Read 'name=value name=value' as fields of `Options`.
+
+    Raises:
+        click.BadParameter: if a word has no "=", or a value is not of its field's kind.
+    """
+    kinds: dict[str, Any] = {
+        option.name: option.metadata["kind"] or type(option.default)
+        for option in dataclasses.fields(Options)
+    }
+    changes: dict[str, Any] = {}
+    for word in shlex.split(text):
+        name, equals, value = word.partition("=")
+        name = name.replace("-", "_")
+        kind = kinds.get(name, str)
+        try:
+            if not equals:
+                raise ValueError("say name=value")
+            changes[name] = click.BOOL(value) if kind is bool else kind(value)
+        except ValueError as error:
+            raise click.BadParameter(f"{word!r}: {error}") from error
+    return changes
 
 
 @cli.command()

@@ -78,6 +78,7 @@ class Cutout:
         duration_ms: How long this frame is shown, in an animation.
         loop: How often the animation runs, 0 for ever.
         frames: The frames that follow this one in an animation.
+        trimap: (H, W) float32 in {0, 0.5, 1}, what matting was told; None if it needed none.
         milliseconds: What each stage took.
     """
 
@@ -88,6 +89,7 @@ class Cutout:
     duration_ms: float = 0.0
     loop: int = 1
     frames: tuple["Cutout", ...] = ()
+    trimap: NDArray[np.float32] | None = None
     milliseconds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
@@ -164,7 +166,7 @@ class Cutout:
         kind = images.output_format(path, options)
         frames = (self, *self.frames) if kind in images.ANIMATES else (self,)
         return kind, images.encode(
-            [frame._picture(kind, options) for frame in frames], kind, options.quality
+            [frame._picture(kind, options) for frame in frames], kind, options.file_quality
         )
 
     def _picture(self, kind: str, options: Options) -> Picture:

@@ -471,7 +471,7 @@ def save_image(
     options = Options()
     samples = image if alpha is None else with_alpha(image, alpha)
     kind = output_format(Path(path), options)
-    write(Path(path), lambda: encode([Picture(samples)], kind, options.quality))
+    write(Path(path), lambda: encode([Picture(samples)], kind, options.file_quality))
 
 
 def with_alpha(image: Image, alpha: NDArray[np.float32]) -> Image:

@@ -118,8 +118,11 @@ MODELS = (
         aliases=("u2netp",),
         arch="u2netp",
         input_size=(320, 320),
-        scale="peak",
-        stretch=True,
+        # By the numbers of docs/log.md: division by white and no stretch. The authors divide by the
+        # peak, shrink without antialiasing and stretch; their masks follow from
+        # dataclasses.replace(row, shrink="linear", scale="peak", stretch=True).
+        scale="white",
+        stretch=False,
         weights={
             "onnx": Weights(  # its weights carry the names of the state dict, for PyTorch
                 file="u2net-lite.onnx",
