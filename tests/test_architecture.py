@@ -14,15 +14,27 @@ PACKAGE = Path(__file__).parents[1] / "src" / "alphacut"
 # unit: (units of alphacut it may import, third-party packages it may import)
 TABLE: dict[str, tuple[str, str]] = {
     "errors": ("", ""),
-    "options": ("errors", ""),
+    "values": ("errors", "PIL"),
+    "options": ("errors values", ""),
     "zoo": ("errors", ""),
     "weights": ("errors zoo", ""),
     "image": ("errors options", "numpy cv2 PIL pillow_heif"),
     "transforms": ("image zoo", "numpy cv2"),
     "matting": ("", "numpy cv2"),
-    "compose": ("errors image options", "numpy cv2 PIL"),
+    "geometry": ("errors image options values", "numpy cv2"),
+    "background": ("errors geometry image options values", "numpy cv2 PIL"),
+    "shadow": ("geometry values", "numpy cv2"),
+    "archive": ("image", "numpy cv2"),
+    "plot": ("errors image", "numpy cv2 matplotlib"),
+    "compose": (
+        "archive background errors geometry image options plot shadow values",
+        "numpy cv2 PIL matplotlib",
+    ),
     "runtimes": ("errors weights zoo", "numpy openvino"),
-    "remover": ("compose errors image matting options runtimes transforms zoo", "numpy"),
+    "remover": (
+        "background compose errors geometry image matting options runtimes transforms zoo",
+        "numpy",
+    ),
     "batch": ("compose errors image options remover", ""),
     "doctor": ("__init__ errors weights zoo", "numpy openvino"),
     "cli": ("__init__ batch doctor errors options remover", "click rich"),
@@ -121,5 +133,14 @@ def test_import_is_light() -> None:
 
 
 def test_pipeline_modules_load_no_extra() -> None:
-    extras = {"openvino", "torch", "numba", "onnxruntime", "pymatting", "rich", "pillow_heif"}
+    extras = {
+        "openvino",
+        "torch",
+        "numba",
+        "onnxruntime",
+        "pymatting",
+        "matplotlib",
+        "rich",
+        "pillow_heif",
+    }
     assert not loaded_by("import alphacut.remover, alphacut.batch") & extras

@@ -13,11 +13,11 @@ from typing import Literal
 from alphacut.compose import Cutout
 from alphacut.errors import AlphacutError, ImageError, OutputError
 from alphacut.image import INPUT_SUFFIXES, output_format
-from alphacut.options import Options
+from alphacut.options import RESULTS, Options
 from alphacut.remover import Remover
 
 STREAM = "-"
-RESULT_MARKS = ("-cutout", "-mask")
+RESULT_MARKS = tuple(f"-{result}" for result in RESULTS)
 Existing = Literal["fail", "skip", "overwrite"]
 
 
@@ -198,8 +198,7 @@ def _targets(
 
     def name(source: str, below: Path, mark: str) -> Path:
         if output is None:
-            suffix = RESULT_MARKS[options.mask]
-            return Path(source).with_name(f"{below.stem}{mark}{suffix}{ending}")
+            return Path(source).with_name(f"{below.stem}{mark}-{options.result}{ending}")
         return Path(output) / below.with_name(f"{below.stem}{mark}{ending}")
 
     names = [name(source, below, "") for source, below in pictures]

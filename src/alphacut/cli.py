@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from alphacut import __version__
-from alphacut.errors import AlphacutError, AlphacutWarning, OutputError
+from alphacut.errors import AlphacutError, AlphacutWarning, OptionError, OutputError
 from alphacut.options import Options
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -42,8 +42,9 @@ def from_options(command: _Command) -> _Command:
             flag,
             option.name,
             type=kind,
+            is_flag=isinstance(option.default, bool),
             default=option.default,
-            show_default=option.default not in (None, False),
+            show_default=option.default not in (None, False, "0", "none", "original"),
             metavar=facts["unit"] or None,
             help=facts["help"],
         )(command)
@@ -69,6 +70,8 @@ def cli() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON a picture on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell device and times, and trace errors.")
+@click.option("--mask", is_flag=True, help="Short for --result mask.")
+@click.option("--invert", is_flag=True, help="Short for --result background.")
 @from_options
 def remove(
     inputs: tuple[str, ...],
@@ -79,12 +82,18 @@ def remove(
     as_json: bool,
     quiet: bool,
     verbose: bool,
+    mask: bool,
+    invert: bool,
     **options: Any,
 ) -> None:
     """Cut out the subject of each PHOTO: a file, a folder, a pattern, or - for standard input.
 
     Without --output, photo.jpg becomes photo-cutout.png beside it. Inputs are never changed.
     """
+    if mask and invert:
+        raise click.UsageError("--mask and --invert exclude each other")
+    if mask or invert:
+        options["result"] = "mask" if mask else "background"
     if overwrite and skip_existing:
         raise click.UsageError("--overwrite and --skip-existing exclude each other")
     existing: Existing = "overwrite" if overwrite else "skip" if skip_existing else "fail"
@@ -187,6 +196,29 @@ def _record(outcome: "Outcome", device: str) -> dict[str, Any]:
 
 
 @cli.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="PHOTO...")
+@click.option("-o", "--output", metavar="PATH", help="File, or folder.")
+@click.option("--overwrite", is_flag=True, help="Replace figures that are already there.")
+@click.option("--background", metavar="BACKGROUND", help="Show the subject on this as well.")
+@click.pass_context
+def preview(
+    ctx: click.Context,
+    inputs: tuple[str, ...],
+    output: str | None,
+    overwrite: bool,
+    background: str | None,
+) -> None:
+    """Draw the steps of each PHOTO side by side, as photo-preview.png.
+
+    It is short for `alphacut remove --result preview`, which takes every option.
+    """
+    ctx.invoke(
+        remove, inputs=inputs, output=output, overwrite=overwrite, background=background,
+        result="preview",
+    )  # fmt: skip
+
+
+@cli.command()
 def doctor() -> None:
     """Tell what is installed and embedded, and test it on a picture."""
     from alphacut.doctor import examine
@@ -203,7 +235,7 @@ def main() -> None:
     warnings.showwarning = lambda message, *_, **__: click.echo(f"alphacut: {message}", err=True)
     try:
         cli(prog_name="alphacut")
-    except OutputError as error:
+    except (OptionError, OutputError) as error:
         _complain(error)
         sys.exit(2)
     except AlphacutError as error:

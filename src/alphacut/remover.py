@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from alphacut import background, geometry, matting, runtimes, transforms, zoo
 from alphacut import image as images
-from alphacut import matting, runtimes, transforms, zoo
-from alphacut.compose import Cutout
+from alphacut.compose import Cutout, difference
 from alphacut.errors import NoForegroundWarning
 from alphacut.image import Picture, Source
 from alphacut.options import Options
@@ -30,6 +30,7 @@ class Remover:
 
     Raises:
         UnknownName: if a model, device or option does not exist.
+        ImageError: if the background that the options name cannot be read.
         WeightsError: if the weights are missing or damaged.
         RuntimeFailure: if the device is not there.
     """
@@ -48,6 +49,8 @@ class Remover:
         if not isinstance(model, zoo.ModelSpec):
             model = zoo.find_model(self.options.model)
         self.spec = model
+        if self.options.background is not None:  # found missing before any work, not after
+            background.load_background(self.options.background, self.options)
         self.runtime = runtime or runtimes.load(self.spec, device=self.options.device)
 
     def __call__(self, source: Source) -> Cutout:
@@ -90,6 +93,9 @@ class Remover:
             alpha = matting.estimate_alpha((H, W), saliency)
             if picture.alpha is not None:  # what the file hides stays hidden
                 alpha *= picture.alpha * np.float32(1 / images.white(picture.alpha))
+            if self.options.roi:
+                inside = geometry.region(self.options.roi, (H, W))
+                alpha = geometry.keep_inside(alpha, inside)
         with clock("foreground"):
             foreground = picture.image.copy()
         return Cutout(
@@ -100,6 +106,7 @@ class Remover:
             picture.duration_ms,
             picture.loop,
             milliseconds=MappingProxyType(clock.milliseconds),
+            replaced=difference(picture.image, foreground),
         )
 
 
