@@ -171,8 +171,8 @@ def test_names() -> None:
     assert Remover("u2netp", runtime=Disc()).spec.name == "u2net-lite"
     row = alphacut.MODELS[0]
     assert Remover(row, runtime=Disc()).spec is row
-    assert Remover(options=Options(quality=7), runtime=Disc(), mask=True).options == Options(
-        quality=7, mask=True
+    assert Remover(options=Options(quality=7), runtime=Disc(), result="mask").options == Options(
+        quality=7, result="mask"
     )
     with pytest.raises(UnknownName, match="u2net-lite"):
         Remover("u2net-heavy")

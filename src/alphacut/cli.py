@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from alphacut import __version__
-from alphacut.errors import AlphacutError, AlphacutWarning, OptionError, OutputError
+from alphacut.errors import AlphacutError, AlphacutWarning, OutputError
 from alphacut.options import Options
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -235,7 +235,7 @@ def main() -> None:
     warnings.showwarning = lambda message, *_, **__: click.echo(f"alphacut: {message}", err=True)
     try:
         cli(prog_name="alphacut")
-    except (OptionError, OutputError) as error:
+    except OutputError as error:
         _complain(error)
         sys.exit(2)
     except AlphacutError as error:

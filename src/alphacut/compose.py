@@ -60,18 +60,19 @@ def composite(
     if isinstance(background, tuple):  # a colour: broadcast over the picture without a copy
         pixel = images.to_depth(np.array(background, np.uint8), foreground.dtype)
         background = np.broadcast_to(pixel, foreground.shape)
-    decode = _linear_levels(peak) if linear_light else np.arange(peak + 1, dtype=np.float32)
+    levels = _linear_levels(peak) if linear_light else None
     H, W = alpha.shape
     image: Image = np.empty((H, W, 3 if opacity is None else 4), foreground.dtype)
     for top in range(0, H, _ROWS):  # in bands of rows: no float copy of the photo
         band = slice(top, top + _ROWS)
         a = alpha[band, :, np.newaxis]
-        light = (1 - a) * decode[background[band]]
+        front, back = foreground[band], background[band]
+        light = (1 - a) * (back if levels is None else levels[back])
         if opacity is not None:
             light *= opacity[band, :, np.newaxis]
         if shadow is not None:
             light *= 1 - shadow[band, :, np.newaxis]
-        light += a * decode[foreground[band]]
+        light += a * (front if levels is None else levels[front])
         if opacity is not None:
             behind = opacity[band, :, np.newaxis]
             if shadow is not None:

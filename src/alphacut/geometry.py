@@ -23,6 +23,7 @@ Box: TypeAlias = tuple[int, int, int, int]
 # A subject is seen from the head down to where the frame ends, at the latest at its own end.
 PORTRAITS = {"profile": (0.12, 1.25), "passport": (0.10, 1.05)}
 _ROWS = 256
+_HEADROOM = 0.8  # cubic interpolation overshoots
 
 
 @dataclass(frozen=True)
@@ -200,20 +201,19 @@ def _resize(
 ) -> tuple[Image, NDArray[np.float32]]:
     """Resize colours weighted by alpha, kept in 16 bits meanwhile: half of what float takes."""
     peak = white(foreground)
+    unit = np.float32(_HEADROOM * 65535 / peak)
     weighted = np.empty(foreground.shape, np.uint16)
     for top in range(0, len(alpha), _ROWS):
         band = slice(top, top + _ROWS)
-        scaled = foreground[band] * (alpha[band, :, np.newaxis] * np.float32(65535 / peak))
-        weighted[band] = scaled + np.float32(0.5)
+        weighted[band] = foreground[band] * (alpha[band, :, np.newaxis] * unit) + np.float32(0.5)
     H, W = size
-    shrinks = alpha.shape[0] >= H and alpha.shape[1] >= W
-    filter = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    h, w = alpha.shape
+    filter = cv2.INTER_AREA if h >= H and w >= W else cv2.INTER_CUBIC
     weighted = np.asarray(cv2.resize(weighted, (W, H), interpolation=filter), np.uint16)
     small = np.asarray(cv2.resize(alpha, (W, H), interpolation=filter), np.float32)
-    np.clip(small, 0, 1, out=small)
     image = np.empty((H, W, 3), foreground.dtype)
     for top in range(0, H, _ROWS):
         band = slice(top, top + _ROWS)
-        divisor = np.maximum(small[band, :, np.newaxis], 1 / 65535) * np.float32(65535 / peak)
+        divisor = np.maximum(small[band, :, np.newaxis], np.float32(1e-4)) * unit
         image[band] = np.minimum(weighted[band] / divisor + np.float32(0.5), peak)
-    return image, small
+    return image, np.clip(small, 0, 1, out=small)

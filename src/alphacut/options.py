@@ -156,9 +156,7 @@ class Options:
 
     @property
     def opaque(self) -> bool:
-        """Whether nothing shines through the result, so that JPEG can hold it."""
-        if self.result == "preview":
-            return True
+        """Whether the result is a photograph through which nothing shines, so that JPEG suits."""
         if self.background is None or self.result not in ("cutout", "background"):
             return False
         text = self.background
