@@ -36,14 +36,26 @@ WHOLE = (0, 0, 100, 200)
             {"scale": "25%", "position": "0% 100%"},
             Placement(BOX, WHOLE, (100, 200), (80, 0, 100, 50)),
         ),
-        ({"size": "100x100"}, Placement(WHOLE, WHOLE, (100, 100), (25, 0, 75, 100))),
+        (
+            {"size": "100x100"},
+            Placement(WHOLE, (-50, 0, 150, 200), (100, 100), (25, 0, 75, 100)),
+        ),
         (
             {"size": "100x100", "position": "bottom"},
             Placement(WHOLE, WHOLE, (100, 100), (50, 0, 100, 100)),
         ),
-        ({"size": "50x400", "crop": True}, Placement(BOX, BOX, (400, 50), (190, 0, 210, 50))),
-        ({"size": "1:1"}, Placement(WHOLE, WHOLE, (200, 200), (50, 0, 150, 200))),
-        ({"size": "1:1", "crop": True}, Placement(BOX, BOX, (100, 100), (30, 0, 70, 100))),
+        (
+            {"size": "50x400", "crop": True},
+            Placement(BOX, (-360, 40, 440, 140), (400, 50), (190, 0, 210, 50)),
+        ),
+        (
+            {"size": "1:1"},
+            Placement(WHOLE, (-50, 0, 150, 200), (200, 200), (50, 0, 150, 200)),
+        ),
+        (
+            {"size": "1:1", "crop": True},
+            Placement(BOX, (-10, 40, 90, 140), (100, 100), (30, 0, 70, 100)),
+        ),
         # 100 pixels are 85 percent of 118
         ({"preset": "product"}, Placement(BOX, WHOLE, (118, 118), (39, 9, 79, 109))),
         (

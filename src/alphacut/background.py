@@ -25,7 +25,7 @@ Background: TypeAlias = (
 
 _ROWS = 256
 _HINT = 0.05  # how much a guess from the surroundings counts against what shines through
-_TRACE = 1e-3  # weight of guesses in a blur: it tells only where nothing else does
+_TRACE = 0.05  # how much a guess counts in a blur: little where anything else is near
 _CHECKS = (255, 204)
 
 
@@ -183,7 +183,7 @@ def without_subject(photo: Image, foreground: Image, alpha: NDArray[np.float32])
 
     factor = math.ceil(max(H, W) / 256)
     guess = _fill(_reduce(seen, slice(0, H), W, factor))
-    background = photo.copy()
+    background: Image = photo.copy()
     for rows in _bands(slice(0, H), factor):
         covered = np.flatnonzero(alpha[rows].any(axis=0))
         if not len(covered):

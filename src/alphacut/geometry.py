@@ -119,12 +119,15 @@ def place(size: tuple[int, int], box: Box | None, head_x: float, options: Option
 
     if position is None and canvas is None and not scale:
         return Placement(frame, scene, (H, W), (0, 0, h, w))
-    x, y = position or (0.5, 0.5)
+    across, down = position or (0.5, 0.5)
     # what stands at the position: the subject, unless a frame was made around it
     thing = box if box and frame == whole and canvas is None else frame
-    top = round(y * (H - (thing[2] - thing[0]) * factor) - (thing[0] - frame[0]) * factor)
-    left = round(x * (W - (thing[3] - thing[1]) * factor) - (thing[1] - frame[1]) * factor)
+    top = round(down * (H - (thing[2] - thing[0]) * factor) - (thing[0] - frame[0]) * factor)
+    left = round(across * (W - (thing[3] - thing[1]) * factor) - (thing[1] - frame[1]) * factor)
     bottom, right = top + max(1, round(h * factor)), left + max(1, round(w * factor))
+    if position is None and not scale:  # the scene goes on around the frame, in its place
+        y, x = frame[0] - round(top / factor), frame[1] - round(left / factor)
+        scene = y, x, y + max(1, round(H / factor)), x + max(1, round(W / factor))
     return Placement(frame, scene, (H, W), (top, left, bottom, right))
 
 
