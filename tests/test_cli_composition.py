@@ -66,8 +66,8 @@ def opened(name: str) -> PIL.Image.Image:
         (["--background", "#ff000080"], "photo-cutout.png", (200, 100), "RGBA"),
         (["--shadow", "contact"], "photo-cutout.png", (200, 100), "RGBA"),
         (["--mask", "--crop"], "photo-mask.png", (102, 52), "L"),
-        (["--result", "foreground"], "photo-foreground.png", (200, 100), "RGB"),
-        (["--invert"], "photo-background.png", (200, 100), "RGBA"),
+        (["--result", "foreground"], "photo-cutout-foreground.png", (200, 100), "RGB"),
+        (["--invert"], "photo-cutout-background.png", (200, 100), "RGBA"),
         (["--roi", "0 0 50% 100%", "--crop"], "photo-cutout.png", (51, 52), "RGBA"),
         (["--linear-light", "--background", "disc"], "photo-cutout.jpg", (200, 100), "RGB"),
     ],
@@ -88,8 +88,8 @@ def test_archives(run: Run) -> None:
 
 def test_preview(run: Run) -> None:
     pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
-    assert run("preview", "photo.png") == (0, ["photo.png -> photo-preview.png"])
-    picture = opened("photo-preview.png")
+    assert run("preview", "photo.png") == (0, ["photo.png -> photo-cutout-preview.png"])
+    picture = opened("photo-cutout-preview.png")
     assert picture.height > picture.width  # a wide photo's steps stand below each other
     assert run("preview", "photo.png", "--background", "red", "-o", "p.webp")[0] == 0
     assert opened("p.webp").height > picture.height

@@ -24,7 +24,7 @@ Background: TypeAlias = (
 )
 
 _ROWS = 256
-_HINT = 0.05  # how much a guess from the surroundings counts against what shines through
+_HINT = 0.3  # how much a guess from the surroundings counts against what shines through
 _TRACE = 0.05  # how much a guess counts in a blur: little where anything else is near
 _CHECKS = (255, 204)
 
@@ -182,7 +182,10 @@ def without_subject(photo: Image, foreground: Image, alpha: NDArray[np.float32])
         return np.concatenate([light, 1 - a], axis=2, dtype=np.float32)
 
     factor = math.ceil(max(H, W) / 256)
-    guess = _fill(_reduce(seen, slice(0, H), W, factor))
+    clear = _reduce(seen, slice(0, H), W, factor)
+    # what is next to the subject has some of its colours, however small alpha is there
+    clear *= cv2.erode(clear[..., 3], np.ones((5, 5), np.uint8))[..., np.newaxis]
+    guess = _fill(clear)
     background: Image = photo.copy()
     for rows in _bands(slice(0, H), factor):
         covered = np.flatnonzero(alpha[rows].any(axis=0))
@@ -308,8 +311,9 @@ def _fill(seen: NDArray[np.float32]) -> NDArray[np.float32]:
     half = cv2.resize(seen, ((w + 1) // 2, (h + 1) // 2), interpolation=cv2.INTER_AREA)
     coarse = _fill(np.asarray(half, np.float32))
     guess = np.asarray(cv2.resize(coarse, (w, h), interpolation=cv2.INTER_LINEAR), np.float32)
-    weight = seen[..., 3:]
-    return np.asarray(seen[..., :3] + (1 - weight) * guess)
+    weight = np.maximum(seen[..., 3:], np.float32(1e-6))
+    trust = np.minimum(8 * weight, 1)  # an eighth of a block is enough to know its colour
+    return np.asarray(seen[..., :3] / weight * trust + (1 - trust) * guess)
 
 
 def scene_of(image: Image, scene: geometry.Box) -> Image:

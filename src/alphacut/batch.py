@@ -17,7 +17,12 @@ from alphacut.options import RESULTS, Options
 from alphacut.remover import Remover
 
 STREAM = "-"
-RESULT_MARKS = tuple(f"-{result}" for result in RESULTS)
+# A photo may well be called beach-background.jpg: only marks that nobody else writes stand alone
+_MARKS = {result: f"-cutout-{result}" for result in RESULTS} | {
+    "cutout": "-cutout",
+    "mask": "-mask",
+}
+RESULT_MARKS = tuple(_MARKS.values())
 Existing = Literal["fail", "skip", "overwrite"]
 
 
@@ -198,7 +203,7 @@ def _targets(
 
     def name(source: str, below: Path, mark: str) -> Path:
         if output is None:
-            return Path(source).with_name(f"{below.stem}{mark}-{options.result}{ending}")
+            return Path(source).with_name(f"{below.stem}{mark}{_MARKS[options.result]}{ending}")
         return Path(output) / below.with_name(f"{below.stem}{mark}{ending}")
 
     names = [name(source, below, "") for source, below in pictures]

@@ -208,7 +208,7 @@ def preview(
     overwrite: bool,
     background: str | None,
 ) -> None:
-    """Draw the steps of each PHOTO side by side, as photo-preview.png.
+    """Draw the steps of each PHOTO side by side, as photo-cutout-preview.png.
 
     It is short for `alphacut remove --result preview`, which takes every option.
     """
