@@ -188,6 +188,7 @@ class Cutout:
         milliseconds: What each stage took.
         replaced: Where the foreground differs from the photo, as flat indexes, and the photo's
             samples there; see `difference`. None if the photo is not known.
+        options: What the remover was asked for; used where a method is given no others.
     """
 
     foreground: Image
@@ -199,6 +200,7 @@ class Cutout:
     frames: tuple["Cutout", ...] = ()
     milliseconds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     replaced: tuple[NDArray[np.intp], Image] | None = None
+    options: Options = field(default_factory=Options)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -255,14 +257,15 @@ class Cutout:
         return Cutout(
             rest, alpha, 1 - self.saliency, self.metadata, self.duration_ms, self.loop,
             tuple(frame.inverted() for frame in self.frames),
-            replaced=difference(self.photo, rest),
+            replaced=difference(self.photo, rest), options=self.options,
         )  # fmt: skip
 
     def arrange(self, options: Options | None = None, **changes: Any) -> "Cutout":
         """Crop, size and place the subject on a canvas, transparent all around.
 
         Args:
-            options: What to do: `crop`, `margin`, `size`, `scale`, `position`, `preset`.
+            options: What to do, instead of what the remover was asked for: `crop`, `margin`,
+                `size`, `scale`, `position`, `preset`.
             **changes: Fields of `Options` to change, such as `crop=True, margin="5%"`.
 
         Returns:
@@ -271,7 +274,7 @@ class Cutout:
         Raises:
             OptionError: if an option's value is malformed or beyond its limits.
         """
-        placement = self._placement((options or Options()).replace(**changes))
+        placement = self._placement((options or self.options).replace(**changes))
         frames = []
         for frame in (self, *self.frames):
             foreground, alpha = geometry.lay(frame.foreground, frame.alpha, placement)
@@ -297,7 +300,7 @@ class Cutout:
             OptionError: if the colour or word is unknown, or an option's value is wrong.
             ImageError: if the background is missing, broken, or no picture.
         """
-        options = (options or Options()).replace(**changes)
+        options = (options or self.options).replace(**changes)
         layers = self._layers(options, background, self._placement(options))
         return layers.flatten(linear_light=options.linear_light)
 
@@ -314,10 +317,10 @@ class Cutout:
         Raises:
             MissingExtra: if Matplotlib is not installed.
         """
-        options = (options or Options()).replace(**changes)
+        options = (options or self.options).replace(**changes)
         panels = [("original", self.photo)] if self.replaced else []
         panels.append(("mask", images.quantise(self.mask)))
-        panels.append(("cut-out", self.on("checkerboard")))
+        panels.append(("cut-out", self.on("checkerboard", Options())))
         if options.background is not None or options.shadow != "none":
             background = options.background or "checkerboard"
             opaque = self.on(background, options)
@@ -338,7 +341,7 @@ class Cutout:
             OutputError: if the path's ending and the options do not go together.
             ImageError: if the background cannot be read.
         """
-        options = options or Options()
+        options = options or self.options
         kind = images.output_format(path, options)
         if options.result == "preview" and kind not in ARCHIVES:
             samples = plot.render(self.plot(options))
@@ -452,7 +455,7 @@ class Cutout:
         Raises:
             OutputError: if the ending is unknown or the file cannot be written.
         """
-        options = (options or Options()).replace(**changes)
+        options = (options or self.options).replace(**changes)
         path = Path(path)
         kind = images.output_format(path, options)
         if self.frames and kind not in images.ANIMATES:

@@ -107,6 +107,7 @@ class Remover:
             picture.loop,
             milliseconds=MappingProxyType(clock.milliseconds),
             replaced=difference(picture.image, foreground),
+            options=self.options,
         )
 
 
