@@ -14,7 +14,8 @@ PACKAGE = Path(__file__).parents[1] / "src" / "alphacut"
 # unit: (units of alphacut it may import, third-party packages it may import)
 TABLE: dict[str, tuple[str, str]] = {
     "errors": ("", ""),
-    "options": ("errors", ""),
+    "values": ("errors", "PIL"),
+    "options": ("errors values", ""),
     "zoo": ("errors", ""),
     "weights": ("errors zoo", ""),
     "image": ("errors options", "numpy cv2 PIL pillow_heif"),
@@ -26,15 +27,23 @@ TABLE: dict[str, tuple[str, str]] = {
     "foreground": ("errors", "numpy cv2"),
     "metrics": ("errors", "numpy cv2"),
     "evaluate": ("compose errors image metrics remover", "numpy cv2"),
-    "compose": ("errors image options", "numpy cv2 PIL"),
+    "geometry": ("errors image options values", "numpy cv2"),
+    "background": ("errors geometry image options values", "numpy cv2 PIL"),
+    "shadow": ("geometry values", "numpy cv2"),
+    "archive": ("image", "numpy cv2"),
+    "plot": ("errors image", "numpy cv2 matplotlib"),
+    "compose": (
+        "archive background errors geometry image options plot shadow trimap values",
+        "numpy cv2 PIL matplotlib",
+    ),
     "runtimes": (
         "errors nets options weights zoo",
         "numpy openvino onnxruntime torch safetensors onnx",
     ),
     "benchmark": ("errors options runtimes transforms weights zoo", "numpy"),
     "remover": (
-        "compose errors foreground image matting options refine runtimes transforms trimap "
-        "weights zoo",
+        "background compose errors foreground geometry image matting options refine runtimes "
+        "transforms trimap weights zoo",
         "numpy",
     ),
     "batch": ("compose errors image options remover trimap", ""),
@@ -160,5 +169,14 @@ def test_import_is_light() -> None:
 
 
 def test_pipeline_modules_load_no_extra() -> None:
-    extras = {"openvino", "torch", "numba", "onnxruntime", "pymatting", "rich", "pillow_heif"}
+    extras = {
+        "openvino",
+        "torch",
+        "numba",
+        "onnxruntime",
+        "pymatting",
+        "matplotlib",
+        "rich",
+        "pillow_heif",
+    }
     assert not loaded_by("import alphacut.remover, alphacut.batch") & extras

@@ -50,7 +50,7 @@ def planned(
 def test_beside_the_input(make: Make) -> None:
     make("a.jpg", "sub/b.png")
     assert planned("a.jpg") == {"a.jpg": "a-cutout.png"}
-    assert planned("a.jpg", mask=True) == {"a.jpg": "a-mask.png"}
+    assert planned("a.jpg", result="mask") == {"a.jpg": "a-mask.png"}
     assert planned("a.jpg", format="webp") == {"a.jpg": "a-cutout.webp"}
     assert planned("a.jpg", background="red") == {"a.jpg": "a-cutout.jpg"}
     assert planned("a.jpg", "sub/b.png") == {

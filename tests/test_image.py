@@ -824,7 +824,7 @@ def test_format_follows_from_the_name() -> None:
     assert output_format(None, Options()) == "png"
     assert output_format(None, Options(format="webp")) == "webp"
     assert output_format(None, Options(background="red")) == "jpg"
-    assert output_format(None, Options(background="red", mask=True)) == "png"
+    assert output_format(None, Options(background="red", result="mask")) == "png"
     with pytest.raises(OutputError, match=r"\.gif: use one of .*\.png"):
         output_format(Path("a.gif"), Options())
     with pytest.raises(OutputError, match="the format is webp"):

@@ -1,8 +1,9 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 
-from alphacut.errors import UnknownName
+from alphacut.errors import OptionError, UnknownName
 from alphacut.options import Options
 
 
@@ -32,8 +33,70 @@ def test_wrong_values_name_the_right_ones(field: str, value: object, named: str)
 
 
 def test_replace() -> None:
-    options = Options(mask=True)
-    assert options.replace(file_quality=50) == Options(mask=True, file_quality=50)
-    assert options == Options(mask=True)
+    options = Options(keep_depth=True)
+    assert options.replace(file_quality=50) == Options(keep_depth=True, file_quality=50)
+    assert options == Options(keep_depth=True)
     with pytest.raises(UnknownName, match=r"unknown option 'colour'.*background"):
         options.replace(colour="red")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "advice"),
+    [
+        ("background", "puce-ish", "give a colour"),
+        ("background", "#12345", "give a colour"),
+        ("background", "rgb(1, 2, 999)", "give a colour"),
+        ("background", "blur:-3", "give a length"),
+        ("background", "blur:0", "above 0"),
+        ("background", "darken:120", "0% to 100%"),
+        ("margin", "51%", "at most 500px or 50%"),
+        ("margin", "501", "at most 500px or 50%"),
+        ("margin", "1 2 3", "1, 2 or 4"),
+        ("margin", "-4px", "such as 20px"),
+        ("threshold", 0, "between 0 and 1"),
+        ("size", "0x100", "1 to 65535"),
+        ("size", "100x70000", "1 to 65535"),
+        ("size", "60000x60000", "above 200 megapixels"),
+        ("size", "big", "800x600"),
+        ("size", "0:1", "800x600"),
+        ("scale", "5%", "10% to 100%"),
+        ("scale", "huge", "0% to 100%"),
+        ("position", "top bottom", "top left"),
+        ("position", "10px", "top left"),
+        ("roi", "0 0 1", "left, top, right and bottom"),
+        ("shadow_opacity", 101, "0 to 100"),
+        ("shadow_offset", "3", "right and down"),
+        ("shadow_blur", "soft", "such as 20px"),
+    ],
+)
+def test_malformed_values_say_what_is_meant(field: str, value: object, advice: str) -> None:
+    with pytest.raises(OptionError, match=advice):
+        Options(crop=True, **{field: value})  # type: ignore[arg-type]
+
+
+def test_a_margin_needs_a_crop() -> None:
+    with pytest.raises(OptionError, match="add crop"):
+        Options(margin="10%")
+
+
+def test_a_preset_fills_what_is_left_at_its_default() -> None:
+    options = Options(preset="product")
+    assert (options.size, options.scale, options.background) == ("1:1", "85%", "white")
+    options = Options(preset="product", size="900x600", background="transparent")
+    assert (options.size, options.scale) == ("900x600", "85%")
+    assert not options.opaque
+    assert options.replace(background="#00f").opaque
+
+
+def test_a_path_object_is_never_a_colour() -> None:
+    background = Options(background=Path("red")).background
+    assert str(background).endswith("red")
+    assert background != "red"
+
+
+def test_what_shines_through() -> None:
+    assert Options(background="white").opaque
+    assert Options(background="blur").opaque
+    assert not Options().opaque
+    assert not Options(background="#00ff0080").opaque
+    assert not Options(background="white", result="mask").opaque

@@ -53,6 +53,17 @@ def test_from_image_to_cutout() -> None:
     }  # fmt: skip
 
 
+def test_what_the_remover_was_asked_for_is_done(tmp_path: Path) -> None:
+    cutout = Remover(runtime=Disc(), background="red", crop=True, margin="5px")(photo())
+    with PIL.Image.open(cutout.save(tmp_path / "a.png")) as written:
+        assert written.mode == "RGB"
+        assert written.height < 70
+        assert written.getpixel((0, 0)) == (255, 0, 0)
+    assert cutout.save(tmp_path / "b.png", Options()).exists()
+    with PIL.Image.open(tmp_path / "b.png") as written:
+        assert (written.mode, written.size) == ("RGBA", (120, 90))
+
+
 def test_a_person_is_found(remover: Remover) -> None:
     cutout = remover(EXAMPLES / "astronaut.png")
     assert cutout.alpha[110, 220] > 0.99  # her face
@@ -171,9 +182,9 @@ def test_names() -> None:
     assert Remover("u2netp", runtime=Disc()).spec.name == "u2net-lite"
     row = alphacut.MODELS[0]
     assert Remover(row, runtime=Disc()).spec is row
-    assert Remover(options=Options(file_quality=7), runtime=Disc(), mask=True).options == Options(
-        file_quality=7, mask=True
-    )
+    assert Remover(
+        options=Options(file_quality=7), runtime=Disc(), result="mask"
+    ).options == Options(file_quality=7, result="mask")
     with pytest.raises(UnknownName, match="u2net-lite"):
         Remover("u2net-heavy")
     with pytest.raises(UnknownName, match="unknown option 'colour'"):

@@ -10,15 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from alphacut.compose import Cutout, parse_colour
+from alphacut.compose import Cutout
 from alphacut.errors import AlphacutError, ImageError, OutputError
 from alphacut.image import INPUT_SUFFIXES, Picture, encode, output_format, write
-from alphacut.options import Options
+from alphacut.options import RESULTS, Options
 from alphacut.remover import Remover
 from alphacut.trimap import encode_trimap
 
 STREAM = "-"
-RESULT_MARKS = ("-cutout", "-mask")
+# A photo may well be called beach-background.jpg: only marks that nobody else writes stand alone
+_MARKS = {result: f"-cutout-{result}" for result in RESULTS} | {
+    "cutout": "-cutout",
+    "mask": "-mask",
+}
+RESULT_MARKS = tuple(_MARKS.values())
 Existing = Literal["fail", "skip", "overwrite"]
 
 
@@ -76,10 +81,7 @@ def plan(
 
     Raises:
         OutputError: if the output cannot serve these inputs at all.
-        ImageError: if there is no such background colour.
     """
-    if options.background is not None:
-        parse_colour(options.background)
     pictures, failed = _find(inputs, output, recursive)
     if output == STREAM or (output is None and [name for name, _ in pictures] == [STREAM]):
         if len(pictures) + len(failed) > 1:
@@ -231,8 +233,7 @@ def _targets(
 
     def name(source: str, below: Path, mark: str) -> Path:
         if output is None:
-            suffix = RESULT_MARKS[options.mask]
-            return Path(source).with_name(f"{below.stem}{mark}{suffix}{ending}")
+            return Path(source).with_name(f"{below.stem}{mark}{_MARKS[options.result]}{ending}")
         return Path(output) / below.with_name(f"{below.stem}{mark}{ending}")
 
     names = [name(source, below, "") for source, below in pictures]

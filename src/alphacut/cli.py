@@ -49,7 +49,7 @@ def from_options(command: _Command) -> _Command:
             type=kind,
             is_flag=isinstance(option.default, bool),
             default=option.default,
-            show_default=option.default not in (None, False),
+            show_default=option.default not in (None, False, "0", "none", "original"),
             metavar=facts["unit"] or None,
             help=facts["help"],
         )(command)
@@ -76,6 +76,8 @@ def cli() -> None:
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell device and times, and trace errors.")
 @cli_models.accept_license
+@click.option("--mask", is_flag=True, help="Short for --result mask.")
+@click.option("--invert", is_flag=True, help="Short for --result background.")
 @from_options
 def remove(
     inputs: tuple[str, ...],
@@ -87,12 +89,18 @@ def remove(
     quiet: bool,
     verbose: bool,
     accept_license: bool,
+    mask: bool,
+    invert: bool,
     **options: Any,
 ) -> None:
     """Cut out the subject of each PHOTO: a file, a folder, a pattern, or - for standard input.
 
     Without --output, photo.jpg becomes photo-cutout.png beside it. Inputs are never changed.
     """
+    if mask and invert:
+        raise click.UsageError("--mask and --invert exclude each other")
+    if mask or invert:
+        options["result"] = "mask" if mask else "background"
     if overwrite and skip_existing:
         raise click.UsageError("--overwrite and --skip-existing exclude each other")
     existing: Existing = "overwrite" if overwrite else "skip" if skip_existing else "fail"
@@ -297,6 +305,29 @@ def parse_changes(text: str) -> dict[str, Any]:
         except ValueError as error:
             raise click.BadParameter(f"{word!r}: {error}") from error
     return changes
+
+
+@cli.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="PHOTO...")
+@click.option("-o", "--output", metavar="PATH", help="File, or folder.")
+@click.option("--overwrite", is_flag=True, help="Replace figures that are already there.")
+@click.option("--background", metavar="BACKGROUND", help="Show the subject on this as well.")
+@click.pass_context
+def preview(
+    ctx: click.Context,
+    inputs: tuple[str, ...],
+    output: str | None,
+    overwrite: bool,
+    background: str | None,
+) -> None:
+    """Draw the steps of each PHOTO side by side, as photo-cutout-preview.png.
+
+    It is short for `alphacut remove --result preview`, which takes every option.
+    """
+    ctx.invoke(
+        remove, inputs=inputs, output=output, overwrite=overwrite, background=background,
+        result="preview",
+    )  # fmt: skip
 
 
 @cli.command()

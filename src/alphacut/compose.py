@@ -4,65 +4,173 @@ import io
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL.Image
-import PIL.ImageColor
 from numpy.typing import NDArray
 
+from alphacut import archive, geometry, plot, values
+from alphacut import background as backgrounds
 from alphacut import image as images
-from alphacut.errors import AlphacutWarning, ImageError
+from alphacut.background import Background
+from alphacut.errors import AlphacutWarning, ImageError, OutputError
+from alphacut.geometry import Placement
 from alphacut.image import Image, Metadata, Picture
 from alphacut.options import Options
+from alphacut.shadow import make_shadow
+from alphacut.trimap import encode_trimap, make_trimap
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Below half a step of 8 bits, alpha is written as zero
 VISIBLE = 0.5 / 255
 WHITE = (255, 255, 255)
+ARCHIVES = ("zip", "ora")
 _ROWS = 256
 
 
-def parse_colour(colour: str) -> tuple[int, int, int]:
-    """Read a colour, a name or #rgb or #rrggbb or rgb(r, g, b), as 8-bit RGB.
-
-    Raises:
-        ImageError: if there is no such colour.
-    """
-    try:
-        return PIL.ImageColor.getrgb(colour)[:3]
-    except ValueError as error:
-        raise ImageError(
-            f"unknown colour {colour!r}: use a name such as white, or #rrggbb"
-        ) from error
-
-
 def composite(
-    foreground: Image, alpha: NDArray[np.float32], background: tuple[int, int, int] | Image
+    foreground: Image,
+    alpha: NDArray[np.float32],
+    background: tuple[int, int, int] | Image,
+    *,
+    opacity: NDArray[np.float32] | None = None,
+    shadow: NDArray[np.float32] | None = None,
+    linear_light: bool = False,
 ) -> Image:
-    """Put a foreground on a background.
+    """Put a foreground on a background, with a shadow between them.
 
     Args:
         foreground: (H, W, 3) uint8 or uint16.
         alpha: (H, W) float32 in [0, 1].
         background: One 8-bit RGB colour, or an image of the same size and dtype.
+        opacity: (H, W) float32 in [0, 1], the background's own alpha; None for opaque.
+        shadow: (H, W) float32 in [0, 1], how much of the background's light it takes.
+        linear_light: Whether light is mixed, by sRGB's curve, instead of sRGB numbers.
 
     Returns:
-        (H, W, 3) of the foreground's dtype, rounded once.
+        (H, W, 3) of the foreground's dtype, rounded once; (H, W, 4) with `opacity`, colours
+        straight and zero where alpha is zero.
     """
     peak = images.white(foreground)
-    back = background
-    if isinstance(back, tuple):  # a colour: broadcast over the picture without a copy
-        colour = np.asarray(back, np.float32) * np.float32(peak / 255)
-        back = np.broadcast_to(colour, foreground.shape)
-    image = np.empty_like(foreground)
-    for top in range(0, len(image), _ROWS):  # in bands of rows: no float copy of the photo
+    if isinstance(background, tuple):  # a colour: broadcast over the picture without a copy
+        pixel = images.to_depth(np.array(background, np.uint8), foreground.dtype)
+        background = np.broadcast_to(pixel, foreground.shape)
+    levels = _linear_levels(peak) if linear_light else None
+    H, W = alpha.shape
+    image: Image = np.empty((H, W, 3 if opacity is None else 4), foreground.dtype)
+    for top in range(0, H, _ROWS):  # in bands of rows: no float copy of the photo
         band = slice(top, top + _ROWS)
         a = alpha[band, :, np.newaxis]
-        image[band] = a * foreground[band] + (1 - a) * back[band] + np.float32(0.5)
+        front, back = foreground[band], background[band]
+        light = (1 - a) * (back if levels is None else levels[back])
+        if opacity is not None:
+            light *= opacity[band, :, np.newaxis]
+        if shadow is not None:
+            light *= 1 - shadow[band, :, np.newaxis]
+        light += a * (front if levels is None else levels[front])
+        if opacity is not None:
+            behind = opacity[band, :, np.newaxis]
+            if shadow is not None:
+                s = shadow[band, :, np.newaxis]
+                behind = s + (1 - s) * behind
+            total = a + (1 - a) * behind
+            light /= np.maximum(total, np.float32(1e-6))
+            image[band, :, 3:] = total * np.float32(peak) + np.float32(0.5)
+        if linear_light:
+            light = _encode_linear(light) * np.float32(peak)
+        image[band, :, :3] = np.minimum(light + np.float32(0.5), np.float32(peak))
+    if opacity is not None:
+        image[image[..., 3] == 0] = 0
     return image
+
+
+def _linear_levels(peak: float) -> NDArray[np.float32]:
+    """Return the light in [0, 1] of each sRGB level (IEC 61966-2-1)."""
+    level = np.arange(peak + 1) / peak
+    light = np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
+    return light.astype(np.float32)
+
+
+def _encode_linear(light: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return sRGB in [0, 1] for light in [0, 1]."""
+    curve = np.float32(1.055) * np.power(light, np.float32(1 / 2.4)) - np.float32(0.055)
+    return np.asarray(np.where(light <= 0.0031308, light * np.float32(12.92), curve))
+
+
+def difference(photo: Image, foreground: Image) -> tuple[NDArray[np.intp], Image]:
+    """Note where a foreground differs from its photo: a few soft edges, not a second photo.
+
+    Args:
+        photo: (H, W, 3) uint8 or uint16.
+        foreground: (H, W, 3) of the same dtype.
+
+    Returns:
+        Flat indexes of the samples that differ, and the photo's samples there.
+    """
+    H, W = photo.shape[:2]
+    found = [
+        np.flatnonzero(photo[top : top + _ROWS] != foreground[top : top + _ROWS]) + top * W * 3
+        for top in range(0, H, _ROWS)
+    ]
+    where = np.concatenate(found)
+    return where, photo.reshape(-1)[where]
+
+
+def _flat(samples: Image) -> Image:
+    """Put (H, W, 4) on white; (H, W, 3) is opaque already."""
+    if samples.shape[2] == 3:
+        return samples
+    alpha = np.asarray(samples[..., 3] / images.white(samples), np.float32)
+    return composite(samples[..., :3], alpha, WHITE)
+
+
+@dataclass(frozen=True, eq=False)
+class _Layers:
+    """What is composed, on one canvas.
+
+    Attributes:
+        foreground: (H, W, 3) uint8 or uint16.
+        alpha: (H, W) float32 in [0, 1].
+        background: Colours (H, W, 3) of the same dtype, or None for nothing.
+        opacity: The background's alpha, None for opaque.
+        shadow: Darkness (H, W), or None.
+    """
+
+    foreground: Image
+    alpha: NDArray[np.float32]
+    background: Image | None = None
+    opacity: NDArray[np.float32] | None = None
+    shadow: NDArray[np.float32] | None = None
+
+    def flatten(self, *, linear_light: bool) -> Image:
+        """Return (H, W, 3), or (H, W, 4) where something shines through."""
+        if self.background is None and self.shadow is None:
+            return images.with_alpha(self.foreground, self.alpha)
+        background, opacity = self.background, self.opacity
+        if background is None:
+            background = np.broadcast_to(self.foreground.dtype.type(0), self.foreground.shape)
+            opacity = np.broadcast_to(np.float32(0), self.alpha.shape)
+        return composite(
+            self.foreground, self.alpha, background,
+            opacity=opacity, shadow=self.shadow, linear_light=linear_light,
+        )  # fmt: skip
+
+    def named(self) -> list[tuple[str, Image]]:
+        """Return each layer (H, W, 4) with its name, the uppermost first."""
+        layers = [("subject", images.with_alpha(self.foreground, self.alpha))]
+        if self.shadow is not None:
+            layers.append(("shadow", images.with_alpha(self.foreground * 0, self.shadow)))
+        if self.background is not None:
+            opacity = self.opacity
+            opacity = np.ones_like(self.alpha) if opacity is None else opacity
+            layers.append(("background", images.with_alpha(self.background, opacity)))
+        return layers
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +188,9 @@ class Cutout:
         frames: The frames that follow this one in an animation.
         trimap: (H, W) float32 in {0, 0.5, 1}, what matting was told; None if it needed none.
         milliseconds: What each stage took.
+        replaced: Where the foreground differs from the photo, as flat indexes, and the photo's
+            samples there; see `difference`. None if the photo is not known.
+        options: What the remover was asked for; used where a method is given no others.
     """
 
     foreground: Image
@@ -91,6 +202,8 @@ class Cutout:
     frames: tuple["Cutout", ...] = ()
     trimap: NDArray[np.float32] | None = None
     milliseconds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    replaced: tuple[NDArray[np.intp], Image] | None = None
+    options: Options = field(default_factory=Options)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -101,11 +214,7 @@ class Cutout:
     @property
     def box(self) -> tuple[int, int, int, int] | None:
         """(top, left, bottom, right) of what is visible, the last two exclusive; None if empty."""
-        visible = self.alpha >= VISIBLE
-        rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
-        if not len(rows):
-            return None
-        return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+        return geometry.box_of(self.alpha, VISIBLE)
 
     @property
     def empty(self) -> bool:
@@ -124,30 +233,108 @@ class Cutout:
     @property
     def image(self) -> PIL.Image.Image:
         """The cut-out as a Pillow image, RGBA, 8 bits a channel."""
-        foreground = self.foreground
-        if foreground.dtype == np.uint16:
-            foreground = np.rint(foreground * np.float32(255 / 65535)).astype(np.uint8)
+        foreground = images.to_depth(self.foreground, np.uint8)
         return PIL.Image.fromarray(images.with_alpha(foreground, self.alpha))
 
-    def on(self, background: str | tuple[int, int, int] | Image) -> Image:
-        """Put the subject on a background: a colour's name, 8-bit RGB, or an image of this size.
-
-        Returns:
-            (H, W, 3) of the foreground's dtype.
+    @property
+    def photo(self) -> Image:
+        """The whole photo as it was read, (H, W, 3), put together anew.
 
         Raises:
-            ImageError: if the colour is unknown, or the image of another size or dtype.
+            ImageError: if it is not known, because the cut-out was made or arranged by hand.
         """
-        if isinstance(background, str):
-            background = parse_colour(background)
-        if not isinstance(background, tuple) and (
-            background.shape != self.foreground.shape or background.dtype != self.foreground.dtype
-        ):
+        if self.replaced is None:
             raise ImageError(
-                f"background: {background.dtype} {background.shape} is unlike the foreground, "
-                f"{self.foreground.dtype} {self.foreground.shape}"
+                "this cut-out does not know its photo: take the one that a Remover gave, and "
+                "arrange it and choose its background in one call"
             )
-        return composite(self.foreground, self.alpha, background)
+        where, samples = self.replaced
+        photo: Image = self.foreground.copy()
+        photo.reshape(-1)[where] = samples
+        return photo
+
+    def inverted(self) -> "Cutout":
+        """Return the photo's background with a hole where the subject was."""
+        alpha = 1 - self.alpha
+        rest = backgrounds.without_subject(self.photo, self.foreground, self.alpha)
+        return Cutout(
+            rest, alpha, 1 - self.saliency, self.metadata, self.duration_ms, self.loop,
+            tuple(frame.inverted() for frame in self.frames),
+            replaced=difference(self.photo, rest), options=self.options,
+        )  # fmt: skip
+
+    def arrange(self, options: Options | None = None, **changes: Any) -> "Cutout":
+        """Crop, size and place the subject on a canvas, transparent all around.
+
+        Args:
+            options: What to do, instead of what the remover was asked for: `crop`, `margin`,
+                `size`, `scale`, `position`, `preset`.
+            **changes: Fields of `Options` to change, such as `crop=True, margin="5%"`.
+
+        Returns:
+            The cut-out of the new size. What the photo's background was is no longer known.
+
+        Raises:
+            OptionError: if an option's value is malformed or beyond its limits.
+        """
+        placement = self._placement((options or self.options).replace(**changes))
+        frames = []
+        for frame in (self, *self.frames):
+            foreground, alpha = geometry.lay(frame.foreground, frame.alpha, placement)
+            _, mask = geometry.lay(frame.foreground, frame.mask, placement)
+            frames.append(
+                Cutout(foreground, alpha, mask, frame.metadata, frame.duration_ms, frame.loop)
+            )
+        return replace(frames[0], frames=tuple(frames[1:]), milliseconds=self.milliseconds)
+
+    def on(self, background: Background, options: Options | None = None, **changes: Any) -> Image:
+        """Put the subject on a background.
+
+        Args:
+            background: A colour, word or path as in `Options.background`, 8-bit RGB or RGBA, the
+                content of an image file, a Pillow image, or an array (h, w, 3 | 4) of any size.
+            options: How: `fit`, `linear_light`, `shadow`, and what `arrange` takes.
+            **changes: Fields of `Options` to change, such as `fit="tile"`.
+
+        Returns:
+            (H, W, 3) of the foreground's dtype; (H, W, 4) if the background is translucent.
+
+        Raises:
+            OptionError: if the colour or word is unknown, or an option's value is wrong.
+            ImageError: if the background is missing, broken, or no picture.
+        """
+        options = (options or self.options).replace(**changes)
+        layers = self._layers(options, background, self._placement(options))
+        return layers.flatten(linear_light=options.linear_light)
+
+    def plot(self, options: Options | None = None, **changes: Any) -> "Figure":
+        """Draw original, mask, trimap, cut-out and, if there is a background, composite in a row.
+
+        Args:
+            options: What to draw, as for `on`.
+            **changes: Fields of `Options` to change, such as `background="white"`.
+
+        Returns:
+            A Matplotlib figure. A notebook shows it after `%matplotlib inline`.
+
+        Raises:
+            MissingExtra: if Matplotlib is not installed.
+        """
+        options = (options or self.options).replace(**changes)
+        panels = [("original", self.photo)] if self.replaced else []
+        panels.append(("mask", images.quantise(self.mask)))
+        panels.append(("trimap", encode_trimap(self._known)))
+        panels.append(("cut-out", self.on("checkerboard", Options())))
+        if options.background is not None or options.shadow != "none":
+            background = options.background or "checkerboard"
+            opaque = self.on(background, options)
+            panels.append(("composite", _flat(opaque)))
+        return plot.draw(panels)
+
+    @property
+    def _known(self) -> NDArray[np.float32]:
+        """The trimap, made of alpha if matting needed none."""
+        return make_trimap(self.alpha) if self.trimap is None else self.trimap
 
     def encode(self, options: Options | None = None, path: Path | None = None) -> tuple[str, Any]:
         """Encode the result as a file.
@@ -161,25 +348,108 @@ class Cutout:
 
         Raises:
             OutputError: if the path's ending and the options do not go together.
+            ImageError: if the background cannot be read.
         """
-        options = options or Options()
+        options = options or self.options
         kind = images.output_format(path, options)
-        frames = (self, *self.frames) if kind in images.ANIMATES else (self,)
-        return kind, images.encode(
-            [frame._picture(kind, options) for frame in frames], kind, options.file_quality
-        )
+        if options.result == "preview" and kind not in ARCHIVES:
+            samples = plot.render(self.plot(options))
+            return kind, images.encode([Picture(samples)], kind, options.file_quality)
+        subject = self.inverted() if options.result == "background" else self
+        placement = subject._placement(options)
+        if kind in ARCHIVES:
+            return kind, [subject._archive(kind, options, placement)]
+        frames = (subject, *subject.frames) if kind in images.ANIMATES else (subject,)
+        pictures = [frame._picture(kind, options, placement) for frame in frames]
+        return kind, images.encode(pictures, kind, options.file_quality)
 
-    def _picture(self, kind: str, options: Options) -> Picture:
-        """Lay out what is written: alpha alone, the composite, or colours with alpha."""
+    def _placement(self, options: Options) -> Placement:
+        """Decide where the subject goes; all frames of an animation go to the same place."""
+        whole = (0, 0, *self.size)
+        moved = (
+            options.crop
+            or options.size
+            or options.scale != "original"
+            or (options.position != "original")
+        )
+        if not moved:
+            return Placement(whole, whole, self.size, whole)
+        boxes = [box for frame in (self, *self.frames)
+                 if (box := geometry.box_of(frame.alpha, options.threshold))]  # fmt: skip
+        if not boxes:
+            return geometry.place(self.size, None, 0, options)
+        tops, lefts, bottoms, rights = zip(*boxes, strict=True)
+        box = min(tops), min(lefts), max(bottoms), max(rights)
+        return geometry.place(self.size, box, geometry.head_of(self.alpha, box), options)
+
+    def _layers(
+        self, options: Options, background: Background | None, placement: Placement
+    ) -> _Layers:
+        """Lay out the subject, its shadow and the background on the canvas."""
+        foreground, alpha = geometry.lay(self.foreground, self.alpha, placement)
+        shadow = None
+        if options.shadow != "none":
+            shadow = make_shadow(
+                alpha, options.shadow, opacity=options.shadow_opacity,
+                offset=options.shadow_offset, blur=options.shadow_blur,
+                threshold=options.threshold,
+            )  # fmt: skip
+        if background is None:
+            return _Layers(foreground, alpha, shadow=shadow)
+        loaded = backgrounds.load_background(background, options)
+        if isinstance(loaded, values.Backdrop) and loaded.kind == "transparent":
+            return _Layers(foreground, alpha, shadow=shadow)
+
+        def own() -> Image:
+            assert isinstance(loaded, values.Backdrop)
+            rest = backgrounds.without_subject(self.photo, self.foreground, self.alpha)
+            rest = backgrounds.under_effect(rest, self.alpha, loaded)
+            return backgrounds.scene_of(rest, placement.scene)
+
+        image, opacity = backgrounds.make_background(
+            loaded, placement.canvas, self.foreground.dtype, options.fit, own
+        )
+        return _Layers(foreground, alpha, image, opacity, shadow)
+
+    def _picture(self, kind: str, options: Options, placement: Placement) -> Picture:
+        """Lay out what is written: alpha or colours alone, the composite, or both together."""
         metadata = self.metadata
-        if options.mask:
-            samples = images.quantise(self.alpha)
+        if options.result == "mask":
+            _, alpha = geometry.lay(self.foreground, self.alpha, placement)
+            samples = images.quantise(alpha)
             metadata = Metadata(exif=metadata.exif, xmp=metadata.xmp, dpi=metadata.dpi)
-        elif options.background or kind in images.OPAQUE:
-            samples = self.on(options.background or WHITE)
+        elif options.result == "trimap":
+            _, known = geometry.lay(self.foreground, self._known, placement)
+            samples = encode_trimap(known)
+            metadata = Metadata(exif=metadata.exif, xmp=metadata.xmp, dpi=metadata.dpi)
+        elif options.result == "foreground":
+            samples, _ = geometry.lay(self.foreground, self.alpha, placement)
         else:
-            samples = images.with_alpha(self.foreground, self.alpha)
+            background: Background | None = options.background
+            if background is None and kind in images.OPAQUE:
+                background = WHITE
+            layers = self._layers(options, background, placement)
+            samples = layers.flatten(linear_light=options.linear_light)
+            samples = _flat(samples) if kind in images.OPAQUE else samples
         return Picture(samples, None, metadata, self.duration_ms, self.loop)
+
+    def _archive(self, kind: str, options: Options, placement: Placement) -> memoryview:
+        """Encode as a file that holds several pictures."""
+        if options.result not in ("cutout", "background"):
+            raise OutputError(f"{kind} holds a whole cut-out, not the {options.result}: choose png")
+        layers = self._layers(options, options.background, placement)
+        merged = layers.flatten(linear_light=options.linear_light)
+        if kind == "ora":
+            pictures = [(name, Picture(layer, None, self.metadata))
+                        for name, layer in layers.named()]  # fmt: skip
+            return archive.encode_ora(pictures, Picture(merged, None, self.metadata))
+        colour, alpha = layers.foreground, layers.alpha
+        if layers.background is not None or layers.shadow is not None:
+            colour = merged[..., :3]
+            alpha = np.ones_like(alpha)
+            if merged.shape[2] == 4:
+                alpha = np.asarray(merged[..., 3] / images.white(merged), np.float32)
+        return archive.encode_zip(Picture(colour, None, self.metadata), alpha, options.file_quality)
 
     def save(
         self, path: str | os.PathLike[str], options: Options | None = None, **changes: Any
@@ -190,7 +460,7 @@ class Cutout:
             path: The file; its ending says the format. JPEG is flattened on white, or on the
                 option `background`.
             options: What to write, and how.
-            **changes: Fields of `Options` to change, such as `mask=True`.
+            **changes: Fields of `Options` to change, such as `result="mask"`.
 
         Returns:
             The path.
@@ -198,7 +468,7 @@ class Cutout:
         Raises:
             OutputError: if the ending is unknown or the file cannot be written.
         """
-        options = (options or Options()).replace(**changes)
+        options = (options or self.options).replace(**changes)
         path = Path(path)
         kind = images.output_format(path, options)
         if self.frames and kind not in images.ANIMATES:

@@ -4,6 +4,7 @@ AlphacutError               base, never raised itself
 ├── ImageError              a picture cannot be read or written
 ├── OutputError             a result has no place to go: name taken, wrong format, clash
 ├── UnknownName             a model, runtime, device, method or option nobody knows
+├── OptionError             an option's value is malformed, beyond a limit, or at odds with another
 ├── WeightsError            weights are missing, damaged or not accepted
 ├── MissingExtra            an optional dependency is not installed
 └── RuntimeFailure          the library that runs the network failed, or lacks the device
@@ -32,6 +33,13 @@ class UnknownName(AlphacutError):
 
     def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
         super().__init__(f"unknown {kind} {name!r}: choose one of {', '.join(known)}")
+
+
+class OptionError(AlphacutError):
+    """An option's value is malformed, beyond a limit, or at odds with another."""
+
+    def __init__(self, option: str, value: object, advice: str) -> None:
+        super().__init__(f"{option} {value!r}: {advice}")
 
 
 class WeightsError(AlphacutError):

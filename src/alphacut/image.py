@@ -31,6 +31,7 @@ SUFFIXES = {
     ".png": "png", ".apng": "png", ".webp": "webp", ".avif": "avif",
     ".tif": "tiff", ".tiff": "tiff", ".jpg": "jpg", ".jpeg": "jpg", ".jpe": "jpg", ".jfif": "jpg",
 }  # fmt: skip
+OUTPUT_SUFFIXES = SUFFIXES | {".zip": "zip", ".ora": "ora"}
 INPUT_SUFFIXES = {
     *SUFFIXES, ".bmp", ".gif", ".heic", ".heif", ".jp2", ".pbm", ".pgm", ".pnm", ".ppm", ".qoi",
     ".tga",
@@ -390,7 +391,7 @@ def _to_srgb(pillow: PIL.Image.Image, profile: bytes | None) -> PIL.Image.Image:
 def _split(array: NDArray[Any], metadata: Metadata, options: Options) -> Picture:
     """Part samples (H, W, 1 | 3 | 4) into image and alpha, at the depth that was asked for."""
     if array.dtype == np.uint16 and not options.keep_depth:
-        array = ((array.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+        array = to_depth(array, np.uint8)
     alpha = array[..., 3] if array.shape[2] == 4 else None
     if alpha is not None and np.all(alpha == np.iinfo(alpha.dtype).max):
         alpha = None
@@ -443,13 +444,12 @@ def output_format(path: Path | None, options: Options) -> str:
         OutputError: if the ending is unknown, or says another kind than the option.
     """
     suffix = path.suffix.lower() if path else ""
-    named = SUFFIXES.get(suffix)
+    named = OUTPUT_SUFFIXES.get(suffix)
     if suffix and not named:
-        known = ", ".join(sorted(SUFFIXES))
+        known = ", ".join(sorted(OUTPUT_SUFFIXES))
         raise OutputError(f"{path}: cannot write files ending in {suffix}: use one of {known}")
     if options.format == "auto":
-        opaque = options.background is not None and not options.mask
-        return named or ("jpg" if opaque else "png")
+        return named or ("jpg" if options.opaque else "png")
     if named and named != options.format:
         raise OutputError(f"{path}: ends in {suffix}, but the format is {options.format}")
     return options.format
@@ -471,6 +471,8 @@ def save_image(
     options = Options()
     samples = image if alpha is None else with_alpha(image, alpha)
     kind = output_format(Path(path), options)
+    if kind not in SUFFIXES.values():
+        raise OutputError(f"{path}: {kind} holds a cut-out, not an image: use Cutout.save")
     write(Path(path), lambda: encode([Picture(samples)], kind, options.file_quality))
 
 
@@ -523,7 +525,7 @@ def encode(frames: Sequence[Picture], kind: str, quality: int) -> Sequence[bytes
     if kind == "jpg":
         exif = exif if exif and len(exif) <= _MARKER_BYTES else None
         xmp = xmp if xmp and len(xmp) <= _MARKER_BYTES else None
-    pillow = [PIL.Image.fromarray(_to_8_bits(frame.image)) for frame in frames]
+    pillow = [PIL.Image.fromarray(to_depth(frame.image, np.uint8)) for frame in frames]
     settings: dict[str, Any] = {"exif": exif, "icc_profile": meta.icc_profile, "xmp": xmp}
     if kind == "jpg":
         settings |= {"quality": quality, "subsampling": 0, "dpi": meta.dpi}
@@ -569,10 +571,13 @@ def write(path: Path, pieces: Callable[[], Sequence[bytes | memoryview]]) -> Non
             part.unlink()
 
 
-def _to_8_bits(image: Image) -> NDArray[np.uint8]:
-    if image.dtype == np.uint8:
-        return np.asarray(image, np.uint8)
-    return ((image.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+def to_depth(image: Image, depth: Any) -> Image:
+    """Return an image as uint8 or uint16, itself if it is that already."""
+    if image.dtype == depth:
+        return image
+    if depth == np.uint16:
+        return np.asarray(image.astype(np.uint16) * np.uint16(257))
+    return np.asarray((image.astype(np.uint32) * 255 + 32767) // 65535, np.uint8)
 
 
 def _encode_png(picture: Picture) -> Sequence[bytes | memoryview]:

@@ -1,14 +1,27 @@
 """Everything a user may choose, once: flags, query fields and forms are built from `Options`."""
 
 import dataclasses
+import os
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
-from alphacut.errors import UnknownName
+from alphacut import values
+from alphacut.errors import OptionError, UnknownName
 
-FORMATS = ("auto", "png", "webp", "avif", "tiff", "jpg")
 QUALITIES = ("fast", "best")
 MATTING = ("auto", "none", "fast", "closed-form", "indexnet")
+FORMATS = ("auto", "png", "webp", "avif", "tiff", "jpg", "zip", "ora")
+RESULTS = ("cutout", "mask", "trimap", "foreground", "background", "preview")
+FITS = ("cover", "contain", "stretch", "tile", "center-crop")
+SHADOWS = ("none", "drop", "contact")
+# What a preset gives to options that were left at their defaults; geometry.py frames portraits
+PRESETS = MappingProxyType({
+    "none": {},
+    "profile": {"size": "1:1"},
+    "passport": {"size": "7:9", "background": "white"},
+    "product": {"size": "1:1", "scale": "85%", "background": "white"},
+})  # fmt: skip
 DEFAULT_MODEL = "u2net-lite"
 RUNTIMES = ("openvino", "onnx", "torch")
 DEVICES = ("auto", "cpu", "gpu", "cuda", "mps", "npu")
@@ -73,42 +86,140 @@ class Options:
         None, "Make edges hard, anti-aliased, where alpha is this.", unit="0..1", kind=float
     )
     feather_px: float = _option(0.0, "Soften edges over this width.", unit="PIXELS")
-    background: str | None = _option(
-        None, "Put the subject on this colour, a name or #rrggbb.", unit="COLOUR"
+    roi: str | None = _option(
+        None, "Only what is inside 'LEFT TOP RIGHT BOTTOM', px or %, can be subject.", unit="REGION"
     )
-    format: str = _option("auto", "Kind of file to write.", FORMATS)
+    background: str | bytes | os.PathLike[str] | None = _option(  # noqa: RUF009
+        None,
+        "Put the subject on a colour (name, #rrggbb, #rrggbbaa, rgb()), an image's path, "
+        "checkerboard, transparent, or on its own background: blur:PX, disc:PX (as a lens does), "
+        "grey, darken:%.",
+        unit="BACKGROUND",
+    )
+    fit: str = _option("cover", "How a background image fills the canvas, from its centre.", FITS)
+    linear_light: bool = _option(
+        False, "Mix colours as light mixes, not as sRGB numbers, which is what most programs do."
+    )
+    crop: bool = _option(False, "Cut the picture to the subject's box.")
+    margin: str = _option(
+        "0", "Room around a crop: 1, 2 or 4 of px or % of the subject, as in CSS.", unit="MARGIN"
+    )
+    threshold: float = _option(
+        0.02, "Alpha below this is noise to --crop, --scale and --position.", unit="0..1"
+    )
+    size: str | None = _option(
+        None, "Canvas: 800x600 pixels, width first, or a shape such as 1:1.", unit="WxH|W:H"
+    )
+    scale: str = _option(
+        "original", "Subject's share of the canvas, 10% to 100%; centres it.", unit="%"
+    )
+    position: str = _option(
+        "original",
+        "Where it stands: center, 'top left', or '50% 100%' across and down.",
+        unit="X Y",
+    )
+    preset: str = _option(
+        "none",
+        "Values for what is left at its default: profile is 1:1 with head-room, passport 7:9 on "
+        "white, product 1:1 on white with the subject at 85%.",
+        tuple(PRESETS),
+    )
+    shadow: str = _option("none", "Draw a shadow, behind the subject or where it stands.", SHADOWS)
+    shadow_opacity: float = _option(50.0, "Its darkness.", unit="0..100")
+    shadow_offset: str | None = _option(
+        None,
+        "How far right and down, px or % of the subject: for drop 2% 3%, for contact 0 0.",
+        unit="X Y",
+    )
+    shadow_blur: str | None = _option(
+        None, "Its softness, px or % of the subject: 2% if not given.", unit="LENGTH"
+    )
+    result: str = _option(
+        "cutout",
+        "What to write: the cut-out (composed, if there is a background), the mask or the trimap as "
+        "8-bit grey, the foreground's colours without alpha, the background with a hole, or all "
+        "steps side by side.",
+        RESULTS,
+    )
+    format: str = _option(
+        "auto",
+        "Kind of file to write; zip has color.jpg and alpha.png, ora layers (OpenRaster).",
+        FORMATS,
+    )
     file_quality: int = _option(
         90, "1..100 for JPEG, WebP and AVIF; 100 writes WebP without loss.", unit="1..100"
     )
-    mask: bool = _option(False, "Write the alpha alone, as 8-bit grey.")
     keep_depth: bool = _option(False, "Keep 16 bits a channel when the input has them.")
     max_megapixels: float = _option(200.0, "Refuse larger pictures.", unit="MP")
     allow_truncated: bool = _option(False, "Read what is there of a damaged file.")
 
     def __post_init__(self) -> None:
-        """Refuse values outside a field's choices, early and with the alternatives named."""
+        """Apply the preset, then refuse what cannot be, early and saying what can.
+
+        Raises:
+            UnknownName: if a value is not among its field's choices.
+            OptionError: if a value is malformed or beyond its limits, or two do not go together.
+        """
         for option in dataclasses.fields(self):
             choices = option.metadata["choices"]
             value = getattr(self, option.name)
             if choices and value not in choices:
                 raise UnknownName(option.name, value, choices)
+            if option.name in PRESETS[self.preset] and value == option.default:
+                object.__setattr__(self, option.name, PRESETS[self.preset][option.name])
+        if isinstance(self.background, os.PathLike):  # a path, even if it reads like a colour
+            path = os.fspath(self.background)
+            path = path if os.path.dirname(path) else os.path.join(os.curdir, path)
+            object.__setattr__(self, "background", path)
         if not 1 <= self.file_quality <= 100:
-            raise UnknownName("file_quality", self.file_quality, ["1 to 100"])
+            raise OptionError("file_quality", self.file_quality, "give 1 to 100")
         if self.harden is not None and not 0 < self.harden < 1:
-            raise UnknownName("harden", self.harden, ["a number between 0 and 1"])
+            raise OptionError("harden", self.harden, "give a number between 0 and 1")
         for name in ("specks_px", "holes_px", "smooth_px", "feather_px"):
             if getattr(self, name) < 0:
-                raise UnknownName(name, getattr(self, name), ["0 or more"])
+                raise OptionError(name, getattr(self, name), "give 0 or more")
         if self.short_side is not None and self.short_side != 0 and self.short_side < 32:
-            raise UnknownName("short_side", self.short_side, ["0", "32 or more"])
+            raise OptionError("short_side", self.short_side, "give 0, or 32 or more")
         if not self.max_megapixels > 0:
-            raise UnknownName("max_megapixels", self.max_megapixels, ["a number above 0"])
+            raise OptionError("max_megapixels", self.max_megapixels, "give a number above 0")
+        self._check_composition()
+
+    def _check_composition(self) -> None:
+        """Read every value that has a grammar of its own."""
+        if isinstance(self.background, str):
+            values.parse_background(self.background)
+        if self.roi is not None:
+            values.parse_region(self.roi)
+        if any(length.number for length in values.parse_margin(self.margin)) and not self.crop:
+            raise OptionError("margin", self.margin, "is the room around a crop: add crop")
+        if not 0 < self.threshold < 1:
+            raise OptionError("threshold", self.threshold, "give a number between 0 and 1")
+        canvas = values.parse_canvas(self.size) if self.size is not None else None
+        if canvas and canvas.size and canvas.size[0] * canvas.size[1] > self.max_megapixels * 1e6:
+            raise OptionError("size", self.size, f"above {self.max_megapixels:g} megapixels")
+        values.parse_scale(self.scale)
+        values.parse_position(self.position)
+        if not 0 <= self.shadow_opacity <= 100:
+            raise OptionError("shadow_opacity", self.shadow_opacity, "give 0 to 100")
+        if self.shadow_offset is not None:
+            values.parse_offset(self.shadow_offset)
+        if self.shadow_blur is not None:
+            values.parse_length("shadow_blur", self.shadow_blur)
+
+    @property
+    def opaque(self) -> bool:
+        """Whether the result is a photograph through which nothing shines, so that JPEG suits."""
+        if self.background is None or self.result not in ("cutout", "background"):
+            return False
+        text = self.background
+        return not isinstance(text, str) or values.parse_background(text).opaque
 
     def replace(self, **changes: Any) -> "Options":
         """Return a copy with some fields changed.
 
         Raises:
             UnknownName: if a field does not exist, or a value is not among its choices.
+            OptionError: if a value is malformed or beyond its limits.
         """
         known = [option.name for option in dataclasses.fields(self)]
         for name in changes:

@@ -12,9 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alphacut import (
+    background,
+    geometry,
+    matting,
+    refine,
+    runtimes,
+    transforms,
+    weights,
+    zoo,
+)
 from alphacut import image as images
-from alphacut import matting, refine, runtimes, transforms, weights, zoo
-from alphacut.compose import Cutout
+from alphacut.compose import Cutout, difference
 from alphacut.errors import ImageError, NoForegroundWarning, UnknownName
 from alphacut.foreground import estimate_foreground
 from alphacut.image import Image, Picture, Source
@@ -42,6 +51,7 @@ class Remover:
     Raises:
         UnknownName: if a model, runtime, device, class or option does not exist, or the model does
             not find subjects.
+        ImageError: if the background that the options name cannot be read.
         WeightsError: if the weights are missing or damaged, or their terms are not accepted.
         MissingExtra: if the runtime is not installed.
         RuntimeFailure: if the device is not there.
@@ -73,6 +83,8 @@ class Remover:
             self._matting = "closed-form" if self.options.quality == "best" else "fast"
         if self._matting == "closed-form":
             matting.require_pymatting()
+        if self.options.background is not None:  # found missing before any work, not after
+            background.load_background(self.options.background, self.options)
         load = functools.partial(
             runtimes.load,
             runtime=self.options.runtime,
@@ -120,6 +132,8 @@ class Remover:
         saliency = self._find_subject(image, clock) if given is None else given
         with clock("alpha"):
             alpha, trimap = self._estimate_alpha(image, saliency, given)
+            if options.roi:
+                alpha = geometry.keep_inside(alpha, geometry.region(options.roi, alpha.shape))
         with clock("refine"):
             alpha = refine.refine(alpha, options)
         with clock("foreground"):
@@ -139,6 +153,8 @@ class Remover:
             picture.loop,
             trimap=trimap,
             milliseconds=MappingProxyType(clock.milliseconds),
+            replaced=difference(picture.image, foreground),
+            options=self.options,
         )
 
     def _find_subject(self, image: Image, clock: "_Clock") -> Array:

@@ -1,0 +1,77 @@
+"""Results that are several pictures in one file: zip of colour and alpha, and OpenRaster."""
+
+import io
+import zipfile
+from collections.abc import Sequence
+from xml.sax.saxutils import quoteattr
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from alphacut import image as images
+from alphacut.image import Metadata, Picture
+
+_THUMBNAIL_PX = 256
+
+
+def encode_zip(colour: Picture, alpha: NDArray[np.float32], quality: int) -> memoryview:
+    """Encode color.jpg, every pixel of it filled, and alpha.png, 8-bit grey, uncompressed.
+
+    The names and the order are those of remove.bg's zip format, which programs look up.
+
+    Args:
+        colour: (H, W, 3), not multiplied by alpha.
+        alpha: (H, W) float32 in [0, 1].
+        quality: 1..100 of the JPEG.
+    """
+    grey = Picture(images.quantise(alpha), None, Metadata(dpi=colour.metadata.dpi))
+    return _archive([
+        ("color.jpg", images.encode([colour], "jpg", quality)),
+        ("alpha.png", images.encode([grey], "png", quality)),
+    ])  # fmt: skip
+
+
+def encode_ora(layers: Sequence[tuple[str, Picture]], merged: Picture) -> memoryview:
+    """Encode layers as OpenRaster, which GIMP, Krita and MyPaint open.
+
+    Args:
+        layers: Name and picture (H, W, 4) of each, the upper ones first.
+        merged: What they look like together, for programs that know no layers.
+
+    Source: https://www.openraster.org/baseline/file-layout-spec.html
+    """
+    H, W = merged.image.shape[:2]
+    stack = "".join(
+        f'<layer name={quoteattr(name)} src="data/{index}.png" x="0" y="0" opacity="1.0" '
+        'visibility="visible" composite-op="svg:src-over"/>'
+        for index, (name, _) in enumerate(layers)
+    )
+    xml = (
+        '<?xml version="1.0" encoding="UTF-8"?>'
+        f'<image version="0.0.5" w="{W}" h="{H}"><stack>{stack}</stack></image>'
+    )
+    factor = min(1.0, _THUMBNAIL_PX / max(H, W))
+    size = max(1, round(W * factor)), max(1, round(H * factor))
+    thumbnail = cv2.resize(merged.image, size, interpolation=cv2.INTER_AREA)
+    small = Picture(images.to_depth(np.asarray(thumbnail, merged.image.dtype), np.uint8))
+    pictures = [(f"data/{index}.png", picture) for index, (_, picture) in enumerate(layers)]
+    pictures += [("mergedimage.png", merged), ("Thumbnails/thumbnail.png", small)]
+    entries: list[tuple[str, Sequence[bytes | memoryview]]] = [
+        ("mimetype", [b"image/openraster"]),  # comes first, as the format wants it
+        ("stack.xml", [xml.encode()]),
+    ]
+    return _archive(
+        entries + [(name, images.encode([picture], "png", 100)) for name, picture in pictures]
+    )
+
+
+def _archive(entries: Sequence[tuple[str, Sequence[bytes | memoryview]]]) -> memoryview:
+    """Store files without compression: they are compressed already."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, pieces in entries:
+            with archive.open(zipfile.ZipInfo(name), "w") as entry:
+                for piece in pieces:
+                    entry.write(piece)
+    return file.getbuffer()

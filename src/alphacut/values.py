@@ -1,0 +1,266 @@
+"""What users write in options, read once as small typed values: lengths, sizes, colours, words.
+
+Nothing here needs a picture, so a wrong value is refused before any work.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from alphacut.errors import OptionError
+
+RGBA: TypeAlias = tuple[int, int, int, int]
+
+MARGIN_PX, MARGIN_PERCENT = 500, 50
+LONGEST_SIDE_PX = 65535
+BLUR, DARKEN = "2%", "50%"
+_OWN = re.compile(r"(blur|disc|darken|grey|gray)(?::(.*))?", re.I)
+_HEX = re.compile(r"#?([0-9a-f]{3,4}|[0-9a-f]{6}|[0-9a-f]{8})", re.I)
+_RGB = re.compile(r"rgba?\(([^()]*)\)", re.I)
+_NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(px|%)?", re.I)
+# Shares across and down; a word leaves the other direction in the middle
+_POSITIONS: dict[str, tuple[float | None, float | None]] = {
+    "center": (None, None), "centre": (None, None), "left": (0, None), "right": (1, None),
+    "top": (None, 0), "bottom": (None, 1),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Length:
+    """A length in pixels, or in percent of something known later."""
+
+    number: float
+    percent: bool = False
+
+    def of(self, whole_px: float) -> float:
+        """Return the length in pixels, where `whole_px` is 100 percent."""
+        return self.number * whole_px / 100 if self.percent else self.number
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Size of the result.
+
+    Attributes:
+        size: (H, W) in pixels, or None where only the shape is given.
+        aspect: Width over height.
+    """
+
+    size: tuple[int, int] | None
+    aspect: float
+
+
+@dataclass(frozen=True)
+class Backdrop:
+    """What lies behind the subject.
+
+    Attributes:
+        kind: A colour, an image file, the photo's own background under an effect, or a pattern.
+        colour: Red, green, blue and alpha in 0..255, of a colour.
+        strength: Standard deviation of a blur, radius of a disc, or share of darkening.
+        path: Where the image file is.
+    """
+
+    kind: Literal["colour", "file", "blur", "disc", "grey", "darken", "checkerboard", "transparent"]
+    colour: RGBA = (0, 0, 0, 0)
+    strength: Length = Length(0)
+    path: str = ""
+
+    @property
+    def own(self) -> bool:
+        """Whether it is made from the photo's own background."""
+        return self.kind in ("blur", "disc", "grey", "darken")
+
+    @property
+    def opaque(self) -> bool:
+        """Whether nothing shines through, as far as the words say."""
+        return self.kind != "transparent" and (self.kind != "colour" or self.colour[3] == 255)
+
+
+def parse_background(text: str) -> Backdrop:
+    """Read a background: a word, a colour, or else the path of an image.
+
+    Words are transparent, checkerboard, grey, darken[:PERCENT], blur[:LENGTH] and disc[:LENGTH];
+    lengths are px, or % of the shorter side. A path has a dot or a slash in it, so a file that is
+    named like a colour is written ./red.
+
+    Raises:
+        OptionError: if it is none of them.
+    """
+    word = text.strip().lower()
+    if word in ("transparent", "checkerboard"):
+        return Backdrop("transparent" if word == "transparent" else "checkerboard")
+    if own := _OWN.fullmatch(text.strip()):
+        name, amount = own[1].lower(), own[2]
+        if name in ("grey", "gray") and amount is None:
+            return Backdrop("grey")
+        if name == "darken":
+            return Backdrop("darken", strength=Length(_share("background", amount or DARKEN), True))
+        if name in ("blur", "disc"):
+            strength = parse_length("background", amount or BLUR)
+            if not 0 < strength.number <= (50 if strength.percent else 1000):
+                raise OptionError("background", text, "a blur is above 0 and at most 1000px or 50%")
+            return Backdrop("blur" if name == "blur" else "disc", strength=strength)
+    if colour := find_colour(text):
+        return Backdrop("colour", colour)
+    if not re.search(r"[./\\]", text) or _RGB.fullmatch(word) or word.startswith("#"):
+        raise OptionError(
+            "background",
+            text,
+            "give a colour (name, #rrggbb, rgb(r, g, b)), an image's path, or blur:PX, disc:PX, "
+            "grey, darken:%, checkerboard, transparent",
+        )
+    return Backdrop("file", path=text)
+
+
+def find_colour(text: str) -> RGBA | None:
+    """Read a colour: a CSS name, 3, 4, 6 or 8 hex digits, rgb(r, g, b) or rgba(r, g, b, a).
+
+    Digits may come without #; the fourth value is alpha, in rgba() from 0 to 1 or in percent.
+    """
+    from PIL import ImageColor
+
+    word = text.strip().lower()
+    if word in ImageColor.colormap:
+        red, green, blue = ImageColor.getrgb(word)[:3]
+        return red, green, blue, 255
+    if digits := _HEX.fullmatch(word):
+        whole = digits[1] if len(digits[1]) > 4 else "".join(digit * 2 for digit in digits[1])
+        red, green, blue, alpha = bytes.fromhex(whole.ljust(8, "f"))
+        return red, green, blue, alpha
+    if found := _RGB.fullmatch(word):
+        parts = [_NUMBER.fullmatch(part) for part in re.split(r"[\s,/]+", found[1].strip())]
+        whites = (255.0, 255.0, 255.0, 1.0)
+        if len(parts) not in (3, 4) or any(part is None or part[2] == "px" for part in parts):
+            return None
+        shares = [float(part[1]) / (100 if part[2] else white)
+                  for part, white in zip(parts, whites, strict=False) if part]  # fmt: skip
+        if all(0 <= share <= 1 for share in shares):
+            red, green, blue, alpha = (round(255 * share) for share in [*shares, 1.0][:4])
+            return red, green, blue, alpha
+    return None
+
+
+def parse_length(option: str, text: str, *, least: float = 0.0) -> Length:
+    """Read a length such as 20px, 20 or 5%.
+
+    Raises:
+        OptionError: if it is none, or below `least`.
+    """
+    found = _NUMBER.fullmatch(text.strip())
+    if not found or float(found[1]) < least:
+        raise OptionError(option, text, "give a length such as 20px or 5%")
+    return Length(float(found[1]), found[2] == "%")
+
+
+def parse_margin(text: str) -> tuple[Length, Length, Length, Length]:
+    """Read margins as CSS orders them: all; vertical, horizontal; or top, right, bottom, left.
+
+    Raises:
+        OptionError: if there are not 1, 2 or 4 lengths, or one is above 500 px or 50 %.
+    """
+    lengths = [parse_length("margin", part) for part in _parts(text)]
+    if len(lengths) not in (1, 2, 4):
+        raise OptionError("margin", text, "give 1, 2 or 4 lengths, such as '10%' or '20px 5%'")
+    for length in lengths:
+        if length.number > (MARGIN_PERCENT if length.percent else MARGIN_PX):
+            raise OptionError("margin", text, f"at most {MARGIN_PX}px or {MARGIN_PERCENT}% a side")
+    top, right, bottom, left = (lengths * 4)[:4]
+    return top, right, bottom, left
+
+
+def parse_canvas(text: str) -> Canvas:
+    """Read a size such as 800x600, width first, or a shape such as 4:5.
+
+    Raises:
+        OptionError: if it is neither, zero, or too long for any file format.
+    """
+    if found := re.fullmatch(r"(\d+)\s*[x\N{MULTIPLICATION SIGN}]\s*(\d+)", text.strip(), re.I):
+        W, H = int(found[1]), int(found[2])
+        if not H * W or max(H, W) > LONGEST_SIDE_PX:
+            raise OptionError("size", text, f"each side has 1 to {LONGEST_SIDE_PX} pixels")
+        return Canvas((H, W), W / H)
+    if found := re.fullmatch(r"(\d+\.?\d*)\s*:\s*(\d+\.?\d*)", text.strip()):
+        across, down = float(found[1]), float(found[2])
+        if across and down and 0.01 <= across / down <= 100:
+            return Canvas(None, across / down)
+    raise OptionError("size", text, "give pixels such as 800x600, or a shape such as 1:1")
+
+
+def parse_scale(text: str) -> float | None:
+    """Read the subject's share of the canvas, 10% to 100%; None for original.
+
+    Raises:
+        OptionError: if it is neither.
+    """
+    if text.strip().lower() == "original":
+        return None
+    share = _share("scale", text)
+    if not 10 <= share <= 100:
+        raise OptionError("scale", text, "give original, or 10% to 100%")
+    return share / 100
+
+
+def parse_position(text: str) -> tuple[float, float] | None:
+    """Read a position: original, words such as 'top left', or 0% to 100% across and down.
+
+    Returns:
+        Shares (x, y) in [0, 1] of the room that is left beside and above; None for original.
+
+    Raises:
+        OptionError: if it is none of them.
+    """
+    parts = _parts(text.lower())
+    if parts == ["original"]:
+        return None
+    wrong = OptionError("position", text, "give original, center, 'top left', or '50% 100%'")
+    if parts and all(part in _POSITIONS for part in parts):
+        across = [x for part in parts if (x := _POSITIONS[part][0]) is not None]
+        down = [y for part in parts if (y := _POSITIONS[part][1]) is not None]
+        if len(across) > 1 or len(down) > 1:
+            raise wrong
+        return (across or [0.5])[0], (down or [0.5])[0]
+    try:
+        shares = [_share("position", part) / 100 for part in parts]
+    except OptionError:
+        raise wrong from None
+    if len(shares) not in (1, 2):
+        raise wrong
+    return shares[0], shares[-1]
+
+
+def parse_region(text: str) -> tuple[Length, Length, Length, Length]:
+    """Read a region of the picture: left, top, right and bottom, each px or %.
+
+    Raises:
+        OptionError: if there are not four lengths.
+    """
+    lengths = [parse_length("roi", part) for part in _parts(text)]
+    if len(lengths) != 4:
+        raise OptionError("roi", text, "give left, top, right and bottom, such as '0 0 50% 100%'")
+    left, top, right, bottom = lengths
+    return left, top, right, bottom
+
+
+def parse_offset(text: str) -> tuple[Length, Length]:
+    """Read how far to the right and down; negative is to the left and up.
+
+    Raises:
+        OptionError: if there are not two lengths.
+    """
+    lengths = [parse_length("shadow_offset", part, least=-1e6) for part in _parts(text)]
+    if len(lengths) != 2:
+        raise OptionError("shadow_offset", text, "give two lengths, right and down: '2% 4%'")
+    return lengths[0], lengths[1]
+
+
+def _parts(text: str) -> list[str]:
+    return [part for part in re.split(r"[\s,]+", text) if part]
+
+
+def _share(option: str, text: str) -> float:
+    """Read a percentage from 0 to 100."""
+    found = re.fullmatch(r"(\d+\.?\d*)\s*%?", text.strip())
+    if not found or float(found[1]) > 100:
+        raise OptionError(option, text, "give a percentage from 0% to 100%")
+    return float(found[1])
