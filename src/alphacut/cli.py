@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from alphacut import __version__, cli_models
-from alphacut.errors import AlphacutError, AlphacutWarning, OutputError
+from alphacut.errors import AlphacutError, AlphacutWarning, OptionError, OutputError
 from alphacut.options import Options
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -352,7 +352,7 @@ def main() -> None:
     warnings.showwarning = lambda message, *_, **__: click.echo(f"alphacut: {message}", err=True)
     try:
         cli(prog_name="alphacut")
-    except OutputError as error:
+    except (OptionError, OutputError) as error:
         _complain(error)
         sys.exit(2)
     except AlphacutError as error:

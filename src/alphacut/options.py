@@ -136,7 +136,7 @@ class Options:
     )
     result: str = _option(
         "cutout",
-        "What to write: the cut-out (composed, if there is a background), the mask or the trimap as "
+        "What to write: the cut-out (composed, if there is a background), the mask or trimap as "
         "8-bit grey, the foreground's colours without alpha, the background with a hole, or all "
         "steps side by side.",
         RESULTS,
