@@ -14,7 +14,7 @@ from alphacut.cli import cli
 ROOT = Path(__file__).parents[1]
 LIMIT_BYTES = 60_000
 COMMANDS = """
-alphacut examples/astronaut.png --result preview --background blur --quality 75 -o docs/gallery/steps.webp
+alphacut examples/astronaut.png --result preview --background blur --file-quality 75 -o docs/gallery/steps.webp
 alphacut examples/astronaut.png --preset profile --size 300x300 --background disc:9 -o docs/gallery/profile.jpg
 alphacut examples/coffee.png --preset product --size 300x300 --shadow drop -o docs/gallery/product.jpg
 alphacut examples/chelsea.png --background grey --size 300x200 -o docs/gallery/grey.jpg

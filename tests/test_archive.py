@@ -26,7 +26,7 @@ def opened(archive: zipfile.ZipFile, name: str) -> PIL.Image.Image:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_zip_of_colour_and_alpha(tmp_path: Path, dtype: type) -> None:
-    path = cutout(dtype).save(tmp_path / "cut.zip", quality=100)
+    path = cutout(dtype).save(tmp_path / "cut.zip", file_quality=100)
     with zipfile.ZipFile(path) as archive:
         assert [entry.filename for entry in archive.infolist()] == ["color.jpg", "alpha.png"]
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}

@@ -49,7 +49,7 @@ def test_from_image_to_cutout() -> None:
     assert (white[0, 0] == 255).all()
     np.testing.assert_array_equal(white[45, 60], photo()[45, 60])
     assert set(cutout.milliseconds) == {
-        "load", "preprocess", "predict", "mask", "alpha", "foreground",
+        "load", "preprocess", "predict", "mask", "alpha", "refine", "foreground",
     }  # fmt: skip
 
 
@@ -182,9 +182,9 @@ def test_names() -> None:
     assert Remover("u2netp", runtime=Disc()).spec.name == "u2net-lite"
     row = alphacut.MODELS[0]
     assert Remover(row, runtime=Disc()).spec is row
-    assert Remover(options=Options(quality=7), runtime=Disc(), result="mask").options == Options(
-        quality=7, result="mask"
-    )
+    assert Remover(
+        options=Options(file_quality=7), runtime=Disc(), result="mask"
+    ).options == Options(file_quality=7, result="mask")
     with pytest.raises(UnknownName, match="u2net-lite"):
         Remover("u2net-heavy")
     with pytest.raises(UnknownName, match="unknown option 'colour'"):

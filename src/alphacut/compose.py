@@ -22,6 +22,7 @@ from alphacut.geometry import Placement
 from alphacut.image import Image, Metadata, Picture
 from alphacut.options import Options
 from alphacut.shadow import make_shadow
+from alphacut.trimap import encode_trimap, make_trimap
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -125,7 +126,7 @@ def _flat(samples: Image) -> Image:
     """Put (H, W, 4) on white; (H, W, 3) is opaque already."""
     if samples.shape[2] == 3:
         return samples
-    alpha = samples[..., 3] / np.float32(images.white(samples))
+    alpha = np.asarray(samples[..., 3] / images.white(samples), np.float32)
     return composite(samples[..., :3], alpha, WHITE)
 
 
@@ -185,6 +186,7 @@ class Cutout:
         duration_ms: How long this frame is shown, in an animation.
         loop: How often the animation runs, 0 for ever.
         frames: The frames that follow this one in an animation.
+        trimap: (H, W) float32 in {0, 0.5, 1}, what matting was told; None if it needed none.
         milliseconds: What each stage took.
         replaced: Where the foreground differs from the photo, as flat indexes, and the photo's
             samples there; see `difference`. None if the photo is not known.
@@ -198,6 +200,7 @@ class Cutout:
     duration_ms: float = 0.0
     loop: int = 1
     frames: tuple["Cutout", ...] = ()
+    trimap: NDArray[np.float32] | None = None
     milliseconds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     replaced: tuple[NDArray[np.intp], Image] | None = None
     options: Options = field(default_factory=Options)
@@ -305,7 +308,7 @@ class Cutout:
         return layers.flatten(linear_light=options.linear_light)
 
     def plot(self, options: Options | None = None, **changes: Any) -> "Figure":
-        """Draw original, mask, cut-out and, if there is a background, composite side by side.
+        """Draw original, mask, trimap, cut-out and composite side by side, of what there is.
 
         Args:
             options: What to draw, as for `on`.
@@ -320,6 +323,8 @@ class Cutout:
         options = (options or self.options).replace(**changes)
         panels = [("original", self.photo)] if self.replaced else []
         panels.append(("mask", images.quantise(self.mask)))
+        if self.trimap is not None:
+            panels.append(("trimap", encode_trimap(self.trimap)))
         panels.append(("cut-out", self.on("checkerboard", Options())))
         if options.background is not None or options.shadow != "none":
             background = options.background or "checkerboard"
@@ -345,14 +350,14 @@ class Cutout:
         kind = images.output_format(path, options)
         if options.result == "preview" and kind not in ARCHIVES:
             samples = plot.render(self.plot(options))
-            return kind, images.encode([Picture(samples)], kind, options.quality)
+            return kind, images.encode([Picture(samples)], kind, options.file_quality)
         subject = self.inverted() if options.result == "background" else self
         placement = subject._placement(options)
         if kind in ARCHIVES:
             return kind, [subject._archive(kind, options, placement)]
         frames = (subject, *subject.frames) if kind in images.ANIMATES else (subject,)
         pictures = [frame._picture(kind, options, placement) for frame in frames]
-        return kind, images.encode(pictures, kind, options.quality)
+        return kind, images.encode(pictures, kind, options.file_quality)
 
     def _placement(self, options: Options) -> Placement:
         """Decide where the subject goes; all frames of an animation go to the same place."""
@@ -408,10 +413,13 @@ class Cutout:
         if options.result == "mask":
             _, alpha = geometry.lay(self.foreground, self.alpha, placement)
             samples = images.quantise(alpha)
-            metadata = Metadata(exif=metadata.exif, xmp=metadata.xmp, dpi=metadata.dpi)
+        elif options.result == "trimap":
+            samples = self._trimap(placement)
         elif options.result == "foreground":
             samples, _ = geometry.lay(self.foreground, self.alpha, placement)
-        else:
+        if options.result in ("mask", "trimap"):
+            metadata = Metadata(exif=metadata.exif, xmp=metadata.xmp, dpi=metadata.dpi)
+        elif options.result != "foreground":
             background: Background | None = options.background
             if background is None and kind in images.OPAQUE:
                 background = WHITE
@@ -419,6 +427,13 @@ class Cutout:
             samples = layers.flatten(linear_light=options.linear_light)
             samples = _flat(samples) if kind in images.OPAQUE else samples
         return Picture(samples, None, metadata, self.duration_ms, self.loop)
+
+    def _trimap(self, placement: Placement) -> Image:
+        """Return grey levels of the trimap, the one that matting had where nothing is resized."""
+        if self.trimap is not None and placement.frame == placement.target:
+            return encode_trimap(self.trimap)
+        _, alpha = geometry.lay(self.foreground, self.alpha, placement)
+        return encode_trimap(make_trimap(alpha))
 
     def _archive(self, kind: str, options: Options, placement: Placement) -> memoryview:
         """Encode as a file that holds several pictures."""
@@ -435,8 +450,8 @@ class Cutout:
             colour = merged[..., :3]
             alpha = np.ones_like(alpha)
             if merged.shape[2] == 4:
-                alpha = merged[..., 3] / np.float32(images.white(merged))
-        return archive.encode_zip(Picture(colour, None, self.metadata), alpha, options.quality)
+                alpha = np.asarray(merged[..., 3] / images.white(merged), np.float32)
+        return archive.encode_zip(Picture(colour, None, self.metadata), alpha, options.file_quality)
 
     def save(
         self, path: str | os.PathLike[str], options: Options | None = None, **changes: Any
