@@ -227,7 +227,7 @@ def test_version_and_help(run: Run) -> None:
         ("remove",),
         ("photo.png", "--frobnicate"),
         ("photo.png", "--format", "gif"),
-        ("photo.png", "--quality", "best"),
+        ("photo.png", "--quality", "better"),
         ("photo.png", "--overwrite", "--skip-existing"),
         ("photo.png", "-o", "-", "--json"),
         ("-", "-", "--json"),
@@ -288,7 +288,7 @@ def test_json(run: Run) -> None:
     assert good["device"] == "fake"
     top, left, bottom, right = good["box"]
     assert (top, left, bottom, right) == pytest.approx((9.6, 12.8, 38.4, 51.2), abs=2)
-    stages = ["load", "preprocess", "predict", "mask", "alpha", "foreground", "save"]
+    stages = ["load", "preprocess", "predict", "mask", "alpha", "refine", "foreground", "save"]
     assert list(good["milliseconds"]) == stages
     assert all(ms >= 0 for ms in good["milliseconds"].values())
 
@@ -333,7 +333,7 @@ def test_quiet_and_verbose(run: Run) -> None:
     assert "Traceback" not in result.err
     result = run("photo.png", "bad.jpg", "--overwrite", "-v")
     assert "Traceback" in result.err
-    assert "u2net-lite on fake" in result.err
+    assert "u2net-lite by openvino on fake" in result.err
     assert "predict" in result.err
 
 
@@ -454,7 +454,7 @@ def test_allow_truncated(run: Run, name: str) -> None:
     [
         (("--model", "u3net"), "unknown model 'u3net': choose one of u2net-lite"),
         (("--background", "nocolour"), "background 'nocolour': give a colour"),
-        (("--quality", "101"), "1 to 100"),
+        (("--file-quality", "101"), "1 to 100"),
         (("--max-megapixels", "0.001"), "above the limit"),
         (("--max-megapixels", "0"), "above 0"),
     ],
@@ -513,7 +513,7 @@ def test_an_error_that_nobody_foresaw_is_one_line_too(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oh\nno")
 
-    monkeypatch.setattr("alphacut.matting.estimate_alpha", broken)
+    monkeypatch.setattr("alphacut.matting.estimate_alpha_fast", broken)
     result = run("photo.png")
     assert result.status == 1
     assert result.lines == ["alphacut: photo.png: ZeroDivisionError: oh no"]

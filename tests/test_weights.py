@@ -476,6 +476,17 @@ def test_own_weights_are_a_model(home: Path, tmp_path: Path) -> None:
     assert path.read_bytes() == DATA
 
 
+def test_weights_added_again_take_the_place(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "file.onnx"
+    path.write_bytes(DATA)
+    weights.add(path, own("mine"), "onnx")
+    other = path.rename(tmp_path / "file.pth")
+    added = weights.add(other, own("mine"), "torch")
+    assert list(added.weights) == ["torch"]
+    assert weights.find_model("mine") == added
+    assert files(home) == ["mine.pth"]
+
+
 def test_a_known_row_takes_only_its_own_file(home: Path, tmp_path: Path) -> None:
     path = tmp_path / "file.onnx"
     path.write_bytes(DATA)

@@ -90,6 +90,45 @@ def test_a_matting_model_finds_no_subjects() -> None:
         Remover("indexnet")
 
 
+class Voc:
+    """A runtime whose logits say: left a person, right a dog, both surely; above, background."""
+
+    device = "here"
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        n, _, h, w = batch.shape
+        self.size = (h, w)
+        logits = np.zeros((n, 21, h, w), np.float32)
+        logits[:, 0, : h // 2] = 9
+        logits[:, 15, h // 2 :, : w // 2] = 9
+        logits[:, 12, h // 2 :, w // 2 :] = 9
+        return logits
+
+
+def test_chosen_classes_are_cut_out() -> None:
+    voc = Voc()
+    image = np.full((40, 60, 3), 99, np.uint8)
+
+    def cut(**options: object) -> np.ndarray:
+        return Remover("deeplabv3", runtime=voc, **options)(image).alpha
+
+    everything = cut(short_side=0)
+    assert voc.size == (40, 60)
+    assert everything[20:].min() == 1
+    assert everything[:20].max() == 0
+    person = cut(short_side=0, classes="person")
+    assert person[20:, :30].min() == 1
+    assert person[20:, 30:].max() == 0
+    soft = cut(short_side=0, classes="person", class_mask="soft")
+    np.testing.assert_allclose(soft[30, 10], np.exp(9) / (np.exp(9) + 20), rtol=1e-4)
+    cut()
+    assert voc.size == (520, 780)
+    with pytest.raises(UnknownName, match="unknown class 'unicorn'"):
+        cut(classes="unicorn")
+    with pytest.raises(UnknownName, match="unknown short_side 7"):
+        cut(short_side=7)
+
+
 def test_adding_a_model_is_one_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A known architecture: one row, and it runs by name, is listed and documented."""
     lite = zoo.find_model("u2net-lite")

@@ -117,7 +117,9 @@ def remove(
 
     spec = weights.find_model(chosen.model)
     with (
-        cli_models.announced(spec, accept_license, *spec.weights, quiet=quiet) as fetching,
+        cli_models.announced(
+            spec, accept_license, runtimes.needed(spec, chosen.runtime), quiet=quiet
+        ) as fetching,
         ThreadPoolExecutor(1) as pool,  # the network is loaded while the decoders are
     ):
         loading = pool.submit(

@@ -47,22 +47,23 @@ def models(context: click.Context, as_json: bool) -> None:
 
 @models.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("--format", "form", type=click.Choice(["onnx", "torch"]), help="Only this format.")
+@click.option(
+    "--format", "form", type=click.Choice(["onnx", "torch"]),
+    help="For PyTorch or the others; by default what OpenVINO starts from.",
+)  # fmt: skip
 @accept_license
 def pull(names: tuple[str, ...], form: "Format | None", accept_license: bool) -> None:
     """Fetch the weights of each NAME and verify them."""
-    from alphacut import weights
+    from alphacut import runtimes, weights
 
     failed = []
     for name in names:
         try:
             spec = weights.find_model(name)
-            for one in [form] if form else spec.weights:
-                with announced(spec, accept_license, one) as progress:
-                    path = weights.fetch(
-                        spec, one, accept_license=accept_license, progress=progress
-                    )
-                click.echo(f"{spec.name}: {path}")
+            chosen = form or runtimes.needed(spec, "openvino")
+            with announced(spec, accept_license, chosen) as progress:
+                path = weights.fetch(spec, chosen, accept_license=accept_license, progress=progress)
+            click.echo(f"{spec.name}: {path}")
         except AlphacutError as error:  # the others go on
             click.echo(f"alphacut: {error}", err=True)
             failed.append(name)
@@ -221,7 +222,7 @@ def export(
         raise OutputError(f"{target}: an {to} file ends in {suffix}")
     if target.exists() and not overwrite:
         raise OutputError(f"{target}: is already there: --overwrite replaces it")
-    with announced(spec, accept_license, *spec.weights) as progress:
+    with announced(spec, accept_license, runtimes.needed(spec, "torch")) as progress:
         difference = runtimes.export(
             spec, target, to=to, dynamic=dynamic, fp16=fp16, progress=progress,
             size=(int(numbers[1]), int(numbers[2])) if numbers else None,

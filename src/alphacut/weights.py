@@ -131,6 +131,10 @@ def add(path: Path, spec: ModelSpec, form: Format) -> ModelSpec:
     added = dataclasses.replace(row, weights=files)
     if like is None or like.weights[form].sha256 is None:
         base = like or next(model for model in zoo.MODELS if model.arch == spec.arch)
+        if like is None and os.path.isfile(_row_path(spec.name)):  # added before, maybe otherwise
+            for old in _read_row(_row_path(spec.name)).weights.values():
+                if old.file != ours.file:
+                    (home() / "weights" / old.file).unlink(missing_ok=True)
         text = json.dumps(zoo.to_dict(added, base), indent=2) + "\n"
         with whole_file(_row_path(spec.name)) as part:
             part.write_text(text, encoding="utf-8")

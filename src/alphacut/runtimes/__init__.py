@@ -79,7 +79,7 @@ def load(
                 f"{spec.name}: PyTorch cannot build this network: choose openvino or onnx"
             )
         if path is None:
-            form: Format = "torch" if "torch" in spec.weights else "onnx"
+            form = needed(spec, runtime)
             path = weights.fetch(spec, form, accept_license=accept_license, progress=progress)
         return TorchRuntime(load_network(spec.arch, path), device=device, half=half)
 
@@ -132,7 +132,7 @@ def export(
     from alphacut.runtimes.graph import write_graph
     from alphacut.runtimes.pytorch import load_network
 
-    form: Format = "torch" if "torch" in spec.weights else "onnx"
+    form = needed(spec, "torch")
     path = weights.fetch(spec, form, accept_license=accept_license, progress=progress)
     first = size or spec.input_size
     return write_graph(
@@ -144,6 +144,12 @@ def export(
         dynamic=dynamic or first is None,
         fp16=fp16,
     )
+
+
+def needed(spec: ModelSpec, runtime: str) -> Format:
+    """Return which of a model's formats of weights a runtime starts from."""
+    own: Format = "torch" if runtime == "torch" else "onnx"
+    return own if own in spec.weights else next(iter(spec.weights), own)
 
 
 def check(spec: ModelSpec, form: Format, path: Path) -> None:
@@ -180,9 +186,10 @@ def devices(runtime: str) -> list[str]:
 
 def _graph(spec: ModelSpec, accept_license: bool, progress: Progress | None) -> Path:
     """Return the ONNX file of a model; it is made once where only PyTorch weights exist."""
-    if "onnx" in spec.weights:
-        return weights.fetch(spec, accept_license=accept_license, progress=progress)
-    source = weights.fetch(spec, "torch", accept_license=accept_license, progress=progress)
+    form = needed(spec, "onnx")
+    source = weights.fetch(spec, form, accept_license=accept_license, progress=progress)
+    if form == "onnx":
+        return source
     made_from = spec.weights["torch"].sha256 or ""
     path = weights.home() / "converted" / f"{spec.name}.{made_from[:16]}.onnx"
     if not weights.is_sealed(path):
