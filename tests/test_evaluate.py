@@ -125,7 +125,7 @@ def test_command_line(tmp_path: Path) -> None:
     (tmp_path / "image").mkdir()
     (tmp_path / "alpha").mkdir()
     PIL.Image.open(EXAMPLE).save(tmp_path / "image" / "one.png")
-    cutout.save(tmp_path / "alpha" / "one.png", mask=True)
+    cutout.save(tmp_path / "alpha" / "one.png", result="mask")
 
     files = [f"--{kind}={tmp_path / ('scores.' + kind)}" for kind in ("csv", "json", "html")]
     words = ["evaluate", str(tmp_path), "--compare=matting=none keep-depth=yes"]
