@@ -132,10 +132,10 @@ class Remover:
         saliency = self._find_subject(image, clock) if given is None else given
         with clock("alpha"):
             alpha, trimap = self._estimate_alpha(image, saliency, given)
-            if options.roi:
-                alpha = geometry.keep_inside(alpha, geometry.region(options.roi, alpha.shape))
         with clock("refine"):
             alpha = refine.refine(alpha, options)
+            if options.roi:
+                alpha = geometry.keep_inside(alpha, geometry.region(options.roi, alpha.shape))
         with clock("foreground"):
             if options.decontaminate:
                 foreground = estimate_foreground(image, alpha)
