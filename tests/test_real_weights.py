@@ -20,8 +20,11 @@ pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 
 def test_u2net_lite_is_the_same_in_both() -> None:
     for picture in sorted((Path(__file__).parents[1] / "examples").glob("*.png")):
-        masks = [Remover(runtime=runtimes.load(zoo.MODELS[0], runtime=name, precision="fp32"))(picture).mask
-                 for name in ("openvino", "onnx")]  # fmt: skip
+        removers = [
+            Remover(runtime=runtimes.load(zoo.MODELS[0], runtime=name, precision="fp32"))
+            for name in ("openvino", "onnx")
+        ]
+        masks = [remover(picture).mask for remover in removers]
         assert np.abs(masks[0] - masks[1]).max() <= STEPS
 
 

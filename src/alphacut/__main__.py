@@ -1,3 +1,3 @@
-from alphacut.cli import main
+from alphacut.cli import program
 
-main()
+program()

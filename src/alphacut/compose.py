@@ -13,8 +13,8 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from alphacut import archive, geometry, plot, values
 from alphacut import background as backgrounds
+from alphacut import geometry, values
 from alphacut import image as images
 from alphacut.background import Background
 from alphacut.errors import AlphacutWarning, ImageError, OutputError
@@ -329,6 +329,8 @@ class Cutout:
             background = options.background or "checkerboard"
             opaque = self.on(background, options)
             panels.append(("composite", _flat(opaque)))
+        from alphacut import plot
+
         return plot.draw(panels)
 
     @property
@@ -353,6 +355,8 @@ class Cutout:
         options = options or self.options
         kind = images.output_format(path, options)
         if options.result == "preview" and kind not in ARCHIVES:
+            from alphacut import plot
+
             samples = plot.render(self.plot(options))
             return kind, images.encode([Picture(samples)], kind, options.file_quality)
         subject = self.inverted() if options.result == "background" else self
@@ -428,6 +432,9 @@ class Cutout:
             if background is None and kind in images.OPAQUE:
                 background = WHITE
             layers = self._layers(options, background, placement)
+            if layers.background is None and layers.shadow is None:
+                steps = images.quantise(layers.alpha, images.white(layers.foreground))
+                return Picture(layers.foreground, steps, metadata, self.duration_ms, self.loop)
             samples = layers.flatten(linear_light=options.linear_light)
             samples = _flat(samples) if kind in images.OPAQUE else samples
         return Picture(samples, None, metadata, self.duration_ms, self.loop)
@@ -441,6 +448,8 @@ class Cutout:
 
     def _archive(self, kind: str, options: Options, placement: Placement) -> memoryview:
         """Encode as a file that holds several pictures."""
+        from alphacut import archive
+
         if options.result not in ("cutout", "background"):
             raise OutputError(f"{kind} holds a whole cut-out, not the {options.result}: choose png")
         layers = self._layers(options, options.background, placement)

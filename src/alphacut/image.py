@@ -209,6 +209,7 @@ def _open_file(source: Any, name: str, opened: contextlib.ExitStack) -> IO[bytes
     return file
 
 
+_BAND_ROWS = 256
 _limit = threading.Lock()
 
 
@@ -481,28 +482,41 @@ def with_alpha(image: Image, alpha: NDArray[np.float32]) -> Image:
 
     RGB is zero where alpha is zero: hidden background stays hidden, and the file gets smaller.
     """
-    H, W = alpha.shape
-    peak = white(image)
-    samples: Image = np.empty((H, W, 4), image.dtype)
-    samples[..., :3] = image
-    samples[..., 3] = quantise(alpha, peak)
-    samples[samples[..., 3] == 0] = 0
+    return _joined(Picture(image, quantise(alpha, white(image))))
+
+
+def _joined(picture: Picture, *, bgr: bool = False) -> Image:
+    """Return a picture's samples as one array: (H, W), (H, W, 3), or (H, W, 4) with its alpha."""
+    image, alpha = picture.image, picture.alpha
+    if alpha is None:
+        if not bgr or image.ndim == 2:
+            return image
+        codes = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
+        return np.asarray(cv2.cvtColor(image, codes[image.shape[2]]), image.dtype)
+    samples: Image = np.empty((*alpha.shape, 4), image.dtype)
+    for top in range(0, len(alpha), _BAND_ROWS):
+        band = np.s_[top : top + _BAND_ROWS]
+        samples[band][..., :3] = image[band][..., ::-1] if bgr else image[band]
+        samples[band][..., 3] = alpha[band]
+        samples[band][alpha[band] == 0] = 0
     return samples
 
 
 def quantise(alpha: NDArray[np.float32], peak: float = 255.0) -> Image:
     """Round alpha in [0, 1] to whole steps: uint8, or uint16 where white is 65535."""
-    scaled = alpha * np.float32(peak)
-    scaled += np.float32(0.5)
-    return np.asarray(scaled, np.uint8 if peak == 255 else np.uint16)
+    steps = np.empty(alpha.shape, np.uint8 if peak == 255 else np.uint16)
+    for top in range(0, len(alpha), _BAND_ROWS):  # in bands: no float copy of a large alpha
+        band = np.s_[top : top + _BAND_ROWS]
+        steps[band] = alpha[band] * np.float32(peak) + np.float32(0.5)
+    return steps
 
 
 def encode(frames: Sequence[Picture], kind: str, quality: int) -> Sequence[bytes | memoryview]:
     """Encode pictures as one file.
 
     Args:
-        frames: Pictures whose `image` is (H, W) grey, (H, W, 3) or (H, W, 4); one, unless the
-            format can animate.
+        frames: Pictures whose `image` is (H, W) grey, (H, W, 3) or (H, W, 4), or (H, W, 3) with
+            an `alpha` beside it; one, unless the format can animate.
         kind: "png", "webp", "avif", "tiff" or "jpg".
         quality: 1..100 for lossy formats.
 
@@ -525,7 +539,7 @@ def encode(frames: Sequence[Picture], kind: str, quality: int) -> Sequence[bytes
     if kind == "jpg":
         exif = exif if exif and len(exif) <= _MARKER_BYTES else None
         xmp = xmp if xmp and len(xmp) <= _MARKER_BYTES else None
-    pillow = [PIL.Image.fromarray(to_depth(frame.image, np.uint8)) for frame in frames]
+    pillow = [PIL.Image.fromarray(to_depth(_joined(frame), np.uint8)) for frame in frames]
     settings: dict[str, Any] = {"exif": exif, "icc_profile": meta.icc_profile, "xmp": xmp}
     if kind == "jpg":
         settings |= {"quality": quality, "subsampling": 0, "dpi": meta.dpi}
@@ -582,10 +596,7 @@ def to_depth(image: Image, depth: Any) -> Image:
 
 def _encode_png(picture: Picture) -> Sequence[bytes | memoryview]:
     """Encode by OpenCV: 4 to 9 times faster than Pillow's default for files 12 to 18 % larger."""
-    samples = picture.image
-    if samples.ndim == 3:
-        codes = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
-        samples = np.asarray(cv2.cvtColor(samples, codes[samples.shape[2]]), samples.dtype)
+    samples = _joined(picture, bgr=True)
     settings = {
         cv2.IMWRITE_PNG_COMPRESSION: 1,
         cv2.IMWRITE_PNG_STRATEGY: cv2.IMWRITE_PNG_STRATEGY_RLE,
@@ -622,7 +633,7 @@ def _encode_tiff(picture: Picture) -> Sequence[bytes | memoryview]:
     """Encode 8 or 16 bits a channel; Pillow's own writer knows no 16-bit colour."""
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-    samples, meta = picture.image, picture.metadata
+    samples, meta = _joined(picture), picture.metadata
     H, W = samples.shape[:2]
     channels = 1 if samples.ndim == 2 else samples.shape[2]
     little = samples.astype(samples.dtype.newbyteorder("<"), copy=False)

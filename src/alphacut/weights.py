@@ -17,16 +17,13 @@ import contextlib
 import dataclasses
 import errno
 import hashlib
-import http.client
 import json
 import os
 import re
 import shutil
 import sys
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -435,6 +432,9 @@ def _download(
 
 def _download_from(address: str, file: Weights, part: Path, progress: Progress | None) -> None:
     """Bring a file to `part` from one address, trying again where that may help."""
+    import http.client
+    import urllib.error
+
     failures = 0
     while True:
         before = part.stat().st_size if part.exists() else 0
@@ -495,6 +495,9 @@ def _open(address: str, before: int) -> Iterator[tuple[Any, int, int | None]]:
     Yields:
         What can be read from, the position it begins at, and the file's length if known.
     """
+    import urllib.error
+    import urllib.request
+
     if not _is_address(address):
         try:
             source = open(address, "rb")  # noqa: SIM115

@@ -86,6 +86,7 @@ def load(
             path = weights.fetch(spec, form, accept_license=accept_license, progress=progress)
         return TorchRuntime(load_network(spec.arch, path), device=device, half=half)
 
+    embedded = path is None and any(file.embedded for file in spec.weights.values())
     if path is None:
         if needed(spec, runtime, precision, device) == "int8":
             path = weights.fetch(spec, "int8", accept_license=accept_license, progress=progress)
@@ -97,7 +98,8 @@ def load(
         return ONNXRuntime(path, device=device)
     from alphacut.runtimes.openvino import OpenVINORuntime
 
-    return OpenVINORuntime(path, device=device, hint=hint, cache=cache or _compiled())
+    return OpenVINORuntime(path, device=device, hint=hint, cache=cache or _compiled(),
+                           side_outputs=not embedded)  # fmt: skip
 
 
 def _compiled() -> Path | None:

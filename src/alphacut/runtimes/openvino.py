@@ -29,6 +29,7 @@ class OpenVINORuntime:
         hint: What to compile for: the "latency" of one picture, or the "throughput" of many
             calls at once.
         cache: Folder where compiled networks are kept, for a quicker start; none by default.
+        side_outputs: Whether the graph may have outputs besides the first, to be cut away.
 
     Raises:
         UnknownName: if there is no device of that name.
@@ -42,6 +43,7 @@ class OpenVINORuntime:
         device: str = "auto",
         hint: Literal["latency", "throughput"] = "latency",
         cache: Path | None = None,
+        side_outputs: bool = True,
     ) -> None:
         if device not in DEVICES:
             raise UnknownName("device of OpenVINO", device, DEVICES)
@@ -62,10 +64,13 @@ class OpenVINORuntime:
         if cache is not None:
             settings["CACHE_DIR"] = str(cache)
         try:
-            model = core.read_model(path)
-            # side outputs, where a graph has them, need not be computed
-            first = openvino.Model([model.outputs[0]], model.get_parameters(), "network")
-            self._model = core.compile_model(first, self.device, settings)
+            if cache is not None and not side_outputs:  # a compiled network is found by its file
+                self._model = core.compile_model(path, self.device, settings)
+            else:
+                model = core.read_model(path)
+                # side outputs, where a graph has them, need not be computed
+                first = openvino.Model([model.outputs[0]], model.get_parameters(), "network")
+                self._model = core.compile_model(first, self.device, settings)
         except RuntimeError as error:
             message = f"OpenVINO cannot load {path} on {self.device}: {error}"
             raise RuntimeFailure(message) from error
