@@ -37,7 +37,11 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     "batch": ("compose errors image options remover", ""),
     "doctor": ("__init__ errors weights zoo", "numpy openvino"),
-    "cli": ("__init__ batch doctor errors options remover", "click rich"),
+    "server": (
+        "__init__ doctor errors image options remover runtimes values zoo",
+        "numpy cv2 fastapi starlette uvicorn python_multipart httpx prometheus_client limits",
+    ),
+    "cli": ("__init__ batch doctor errors options remover server", "click rich"),
     "__init__": ("compose errors image options remover runtimes zoo", ""),
     "__main__": ("cli", ""),
 }

@@ -12,7 +12,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -175,6 +175,28 @@ def load_frames(source: Source, options: Options | None = None) -> Iterator[Pict
             yield Picture(picture.image, picture.alpha, picture.metadata, duration_ms, loop)
 
 
+def shrink(picture: Picture, megapixels: float) -> Picture:
+    """Make a picture smaller, its aspect kept, until it has at most so many megapixels.
+
+    Args:
+        picture: The picture; it is not modified.
+        megapixels: At most how many; 0 for any.
+
+    Returns:
+        A smaller picture, or the same if it is small enough.
+    """
+    H, W = picture.image.shape[:2]
+    if not megapixels or megapixels * 1e6 >= H * W:
+        return picture
+    factor = (megapixels * 1e6 / (H * W)) ** 0.5
+    size = max(1, int(W * factor)), max(1, int(H * factor))
+    image = np.asarray(cv2.resize(picture.image, size, interpolation=cv2.INTER_AREA))
+    alpha = picture.alpha
+    if alpha is not None:
+        alpha = np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), alpha.dtype)
+    return replace(picture, image=image.astype(picture.image.dtype, copy=False), alpha=alpha)
+
+
 def describe(source: Source) -> str:
     """Return what to call a source in a message: its file name, or its kind."""
     if isinstance(source, str | os.PathLike):
@@ -230,7 +252,7 @@ def _open_pillow(file: IO[bytes], name: str) -> PIL.Image.Image:
                 learn_more()
         except _DAMAGE as error:
             raise _damaged(name, error) from error
-    raise ImageError(f"{name}: is not a picture, or of a kind that cannot be read")
+    raise ImageError(f"{name}: is not a picture, or of a kind that cannot be read", "not_a_picture")
 
 
 def _register_heif(file: IO[bytes]) -> None:
@@ -255,10 +277,11 @@ def _check_size(size: Sequence[int], frames: int, options: Options, name: str) -
         many = f" x {frames} frames" if frames > 1 else ""
         raise ImageError(
             f"{name}: {W} x {H} pixels{many} are {megapixels:.0f} megapixels, above the limit of "
-            f"{options.max_megapixels:g}: raise --max-megapixels"
+            f"{options.max_megapixels:g}: raise --max-megapixels",
+            "too_large",
         )
     if not H * W:
-        raise ImageError(f"{name}: has no pixels ({W} x {H})")
+        raise ImageError(f"{name}: has no pixels ({W} x {H})", "no_pixels")
 
 
 def _damaged(name: str, error: Exception) -> ImageError:

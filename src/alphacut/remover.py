@@ -82,6 +82,9 @@ class Remover:
 
     def _cut(self, picture: Picture, clock: "_Clock") -> Cutout:
         """Take one picture through the stages."""
+        full_H, full_W = picture.image.shape[:2]
+        with clock("shrink"):
+            picture = images.shrink(picture, self.options.output_megapixels)
         with clock("preprocess"):
             batch = transforms.preprocess(picture.image, self.spec)
         with clock("predict"):
@@ -94,7 +97,8 @@ class Remover:
             if picture.alpha is not None:  # what the file hides stays hidden
                 alpha *= picture.alpha * np.float32(1 / images.white(picture.alpha))
             if self.options.roi:
-                inside = geometry.region(self.options.roi, (H, W))
+                inside = geometry.region(self.options.roi, (full_H, full_W))
+                inside = geometry.rescale(inside, (full_H, full_W), (H, W))
                 alpha = geometry.keep_inside(alpha, inside)
         with clock("foreground"):
             foreground = picture.image.copy()
@@ -105,6 +109,7 @@ class Remover:
             picture.metadata,
             picture.duration_ms,
             picture.loop,
+            input_size=(full_H, full_W),
             milliseconds=MappingProxyType(clock.milliseconds),
             replaced=difference(picture.image, foreground),
         )
