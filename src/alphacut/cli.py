@@ -256,7 +256,7 @@ def serve(**settings: Any) -> None:
         from alphacut.server import run
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), "serve") from error
-    run.serve(chosen)
+    run.serve(chosen, run.load(chosen))
 
 
 @cli.command()

@@ -24,7 +24,7 @@ class ImageError(AlphacutError):
     """A picture cannot be read or written, is too large, or has a shape or dtype unlike one.
 
     Attributes:
-        reason: For programs: "unreadable", "not_a_picture", "no_pixels" or "too_large".
+        reason: For programs: "unreadable", "not_a_picture", "no_size" or "too_large".
     """
 
     def __init__(self, message: str, reason: str = "unreadable") -> None:

@@ -47,6 +47,8 @@ ANIMATES = ("png", "webp", "avif")
 OPAQUE = ("jpg",)
 _LONGEST_PX = {"jpg": 65500, "webp": 16383, "avif": 65535}
 _MARKER_BYTES = 65502  # EXIF or XMP that fits into a JPEG marker, behind its own name
+# How files of the commonest kinds begin
+_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8")
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1", b"heim", b"heis")
 
 # What Pillow's decoders raise on damaged files, apart from errors of our own making
@@ -252,6 +254,9 @@ def _open_pillow(file: IO[bytes], name: str) -> PIL.Image.Image:
                 learn_more()
         except _DAMAGE as error:
             raise _damaged(name, error) from error
+    file.seek(0)
+    if file.read(4).startswith(_SIGNATURES):
+        raise ImageError(f"{name}: its head is damaged, so it has no size", "no_size")
     raise ImageError(f"{name}: is not a picture, or of a kind that cannot be read", "not_a_picture")
 
 
@@ -281,7 +286,7 @@ def _check_size(size: Sequence[int], frames: int, options: Options, name: str) -
             "too_large",
         )
     if not H * W:
-        raise ImageError(f"{name}: has no pixels ({W} x {H})", "no_pixels")
+        raise ImageError(f"{name}: has no pixels ({W} x {H})", "no_size")
 
 
 def _damaged(name: str, error: Exception) -> ImageError:

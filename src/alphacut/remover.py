@@ -83,9 +83,8 @@ class Remover:
     def _cut(self, picture: Picture, clock: "_Clock") -> Cutout:
         """Take one picture through the stages."""
         full_H, full_W = picture.image.shape[:2]
-        with clock("shrink"):
-            picture = images.shrink(picture, self.options.output_megapixels)
         with clock("preprocess"):
+            picture = images.shrink(picture, self.options.output_megapixels)
             batch = transforms.preprocess(picture.image, self.spec)
         with clock("predict"):
             output = self.runtime(batch)

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alphacut.server.service import Service
@@ -24,6 +25,12 @@ _HEADERS = {
 }
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 CLIENT_GONE = 499
+HEAD_BYTES = 16_384
+_TITLE = "Request head too long"
+# before it is known whose contract is meant, so in the words of both
+_HEAD_TOO_LONG = JSONResponse(
+    {"errors": [{"title": _TITLE, "code": "head_too_long"}], "detail": _TITLE}, 431
+)
 
 
 class Guard:
@@ -52,7 +59,11 @@ class Guard:
             await send(message)
 
         try:
-            await self.app(scope, receive, send_safely)
+            head_bytes = sum(len(name) + len(value) for name, value in scope["headers"])
+            if head_bytes + len(scope["raw_path"]) + len(scope["query_string"]) > HEAD_BYTES:
+                await _HEAD_TOO_LONG(scope, receive, send_safely)
+            else:
+                await self.app(scope, receive, send_safely)
         except ClientDisconnect:
             status = CLIENT_GONE
         finally:

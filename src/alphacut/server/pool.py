@@ -11,7 +11,7 @@ import multiprocessing
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -216,35 +216,34 @@ class Pool:
                 if not attended.is_alive():  # it died idle, through no fault of this task
                     self._jobs.put(job)
                     return
-                if job.future.set_running_or_notify_cancel():
-                    self._do(attended, job)
+                if job.future.set_running_or_notify_cancel() and not self._do(attended, job):
+                    return
 
-    def _do(self, attended: "_Worker", job: _Job) -> None:
-        """See one task through."""
+    def _do(self, attended: "_Worker", job: _Job) -> bool:
+        """See one task through, and tell whether the worker came through it, too."""
         queue_s = time.monotonic() - job.entered
-        alarm = threading.Timer(self.timeout_s, attended.kill)
-        alarm.start()
         try:
-            attended.pipe.send(job.task)
+            with attended.alarm(self.timeout_s):
+                attended.pipe.send(job.task)
             job.task = None
             while True:
-                kind, facts, data = hear(attended.pipe)
+                with attended.alarm(self.timeout_s):  # the network's time is not the worker's
+                    kind, facts, data = hear(attended.pipe)
                 if kind == "predict":
                     self._predict(attended.pipe, job, facts, data)
-                elif kind == "done":
-                    return job.future.set_result(Reply(facts, data, queue_s))
+                    continue
+                if kind == "done":
+                    job.future.set_result(Reply(facts, data, queue_s))
                 else:
-                    return job.future.set_exception(
-                        WorkFailed({"error": kind, "message": ""} | facts)
-                    )
+                    job.future.set_exception(WorkFailed({"error": kind, "message": ""} | facts))
+                return True
         except (EOFError, OSError, ValueError, KeyError) as error:
             attended.kill()
             log.error("worker %d broke off: %s", attended.pid, error or type(error).__name__)
             title = "The picture could not be worked on"
             detail = "It took more time or memory than there is, or broke its decoder."
             job.future.set_exception(Refusal(500, "processing_failed", title, detail))
-        finally:
-            alarm.cancel()
+            return False
 
     def _predict(self, pipe: Connection, job: _Job, facts: dict[str, Any], data: bytes) -> None:
         """Answer a worker's batch."""
@@ -294,6 +293,16 @@ class _Worker:
     def kill(self) -> None:
         """End the process at once; whoever waits for it gets an end of file."""
         self._process.kill()
+
+    @contextlib.contextmanager
+    def alarm(self, within_s: float) -> Iterator[None]:
+        """End the process if what is done here takes too long."""
+        timer = threading.Timer(within_s, self.kill)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def stop(self) -> None:
         """End the process and free what belongs to it."""

@@ -432,7 +432,7 @@ def _refusal(failed: WorkFailed) -> Refusal:
     if error == "ImageError":
         code = {
             "not_a_picture": "invalid_file_type",
-            "no_pixels": "invalid_dimensions",
+            "no_size": "invalid_dimensions",
             "too_large": "resolution_too_high",
         }.get(failed.facts["reason"], "failed_to_read_image")
         return refuse(code, message)

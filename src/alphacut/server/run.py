@@ -5,7 +5,7 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import uvicorn
@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from alphacut import __version__
 from alphacut.remover import Remover
 from alphacut.server.app import create_app
-from alphacut.server.guard import LogFormatter
+from alphacut.server.guard import HEAD_BYTES, LogFormatter
 from alphacut.server.service import Service
 from alphacut.server.settings import Settings
 
@@ -23,23 +23,28 @@ log = logging.getLogger("alphacut.server")
 
 HEAD_S = 10.0  # for a request's head, and for taking an answer in
 KEEP_ALIVE_S = 5
-HEAD_BYTES = 16_384
 CONNECTIONS = 4096
 
 
-def serve(settings: Settings) -> None:
-    """Load the models and answer requests until a signal ends it.
+def load(settings: Settings) -> dict[str, Remover]:
+    """Load the models that the settings name.
 
     Raises:
-        AlphacutError: if a model cannot be loaded or a setting cannot be met.
+        AlphacutError: if one cannot be loaded.
+    """
+    removers = (Remover(name, device=settings.device) for name in settings.model)
+    return {remover.spec.name: remover for remover in removers}
+
+
+def serve(settings: Settings, removers: Mapping[str, Remover]) -> None:
+    """Answer requests until a signal ends it.
+
+    Raises:
+        OutputError: if the file of keys or the store of rates cannot be used.
         SystemExit: if the address cannot be listened on.
     """
     _start_logging(settings.log)
     _allow_connections()
-    removers = {}
-    for name in settings.model:
-        remover = Remover(name, device=settings.device)
-        removers[remover.spec.name] = remover
     app = create_app(settings, removers)
     config = uvicorn.Config(
         app, host=settings.host, port=settings.port, http=Protocol, ws="none", lifespan="on",
@@ -50,7 +55,7 @@ def serve(settings: Settings) -> None:
     _Server(config, app).run()
 
 
-def _summarise(settings: Settings, removers: dict[str, Remover]) -> None:
+def _summarise(settings: Settings, removers: Mapping[str, Remover]) -> None:
     """Say how the service runs, and what is unwise about it."""
     facts: dict[str, Any] = {
         "version": __version__, "models": ",".join(removers),
