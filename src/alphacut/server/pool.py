@@ -98,7 +98,13 @@ class Pool:
         self.restarts = 0
         self.draining = False
         self._memory_bytes = memory_bytes
-        self._networks = {name: _Shared(remover.runtime) for name, remover in removers.items()}
+        # on a processor a batch takes as long as its pictures, and the first would wait for the last
+        self._networks: dict[str, Runtime] = {
+            name: remover.runtime
+            if remover.runtime.device == "CPU"
+            else MicroBatches(remover.runtime)
+            for name, remover in removers.items()
+        }
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._inside = 0
         self._alive: set[int] = set()
@@ -120,7 +126,8 @@ class Pool:
         for thread in self._threads:
             thread.join(timeout=5)
         for network in self._networks.values():
-            network.close()
+            if isinstance(network, MicroBatches):
+                network.close()
 
     @property
     def ready(self) -> bool:
@@ -311,16 +318,15 @@ class _Worker:
         self._process.join(timeout=5)
 
 
-class _Shared:
-    """A network that many threads call at once, in batches of what is waiting.
+class MicroBatches:
+    """A runtime that runs what several threads ask of another one together.
 
-    On a processor a batch takes as long as its pictures one by one, and the first would wait for
-    the last; so only other devices get more than one at a time.
+    Nothing waits for company: a batch is what has come in while the last one ran.
     """
 
     def __init__(self, runtime: Runtime) -> None:
+        self.device = runtime.device
         self._runtime = runtime
-        self._most = 1 if runtime.device.upper().startswith("CPU") else _BATCH
         self._waiting: queue.SimpleQueue[
             tuple[NDArray[np.float32], Future[NDArray[np.float32]]] | None
         ] = queue.SimpleQueue()
@@ -341,7 +347,7 @@ class _Shared:
         while (first := self._waiting.get()) is not None:
             taken = [first]
             with contextlib.suppress(queue.Empty):
-                while len(taken) < self._most and (more := self._waiting.get_nowait()):
+                while len(taken) < _BATCH and (more := self._waiting.get_nowait()):
                     taken.append(more)
             for shape in {batch.shape[1:] for batch, _ in taken}:
                 alike = [one for one in taken if one[0].shape[1:] == shape]
