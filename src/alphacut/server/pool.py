@@ -98,7 +98,7 @@ class Pool:
         self.restarts = 0
         self.draining = False
         self._memory_bytes = memory_bytes
-        # on a processor a batch takes as long as its pictures, and the first would wait for the last
+        # on a processor a batch takes as long as its pictures do one by one
         self._networks: dict[str, Runtime] = {
             name: remover.runtime
             if remover.runtime.device == "CPU"
