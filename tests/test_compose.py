@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -38,6 +38,7 @@ def test_composite_by_hand() -> None:
 PICTURES = arrays.arrays(np.uint8, (5, 4, 3))
 
 
+@settings(deadline=None)
 @given(PICTURES, PICTURES, st.floats(0, 1, width=32))
 def test_composite_lies_between(
     foreground: np.ndarray, background: np.ndarray, level: float
@@ -126,6 +127,7 @@ def test_frames_that_a_format_cannot_hold(tmp_path: Path) -> None:
 COLOURS = st.tuples(*[st.integers(0, 255)] * 3)
 
 
+@settings(deadline=None)
 @given(PICTURES, COLOURS, st.booleans(), st.sampled_from([np.uint8, np.uint16]))
 def test_on_a_colour(
     foreground: np.ndarray, colour: tuple[int, int, int], linear: bool, dtype: type
@@ -139,6 +141,7 @@ def test_on_a_colour(
     np.testing.assert_array_equal(hidden.on(colour, linear_light=linear), plain)
 
 
+@settings(deadline=None)
 @given(PICTURES, arrays.arrays(np.uint8, (5, 4)))
 def test_white_stays_white(foreground: np.ndarray, levels: np.ndarray) -> None:
     alpha = levels.astype(np.float32) / 255

@@ -10,7 +10,7 @@ from alphacut.errors import RuntimeFailure
 
 def test_findings() -> None:
     findings = dict(doctor.examine())
-    assert "CPU" in findings["devices"]
+    assert "cpu" in findings["devices"]
     assert "verified" in findings["embedded"]
     assert findings["self-test"].startswith("passed")
 

@@ -9,7 +9,7 @@ from alphacut.options import Options
 
 def test_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Options().quality = 5  # type: ignore[misc]
+        Options().file_quality = 5  # type: ignore[misc]
 
 
 def test_every_field_has_a_manual() -> None:
@@ -21,8 +21,8 @@ def test_every_field_has_a_manual() -> None:
     ("field", "value", "named"),
     [
         ("format", "gif", "png"),
-        ("quality", 0, "1 to 100"),
-        ("quality", 101, "1 to 100"),
+        ("file_quality", 0, "1 to 100"),
+        ("file_quality", 101, "1 to 100"),
         ("max_megapixels", 0, "above 0"),
         ("max_megapixels", float("nan"), "above 0"),
     ],
@@ -34,7 +34,7 @@ def test_wrong_values_name_the_right_ones(field: str, value: object, named: str)
 
 def test_replace() -> None:
     options = Options(keep_depth=True)
-    assert options.replace(quality=50) == Options(keep_depth=True, quality=50)
+    assert options.replace(file_quality=50) == Options(keep_depth=True, file_quality=50)
     assert options == Options(keep_depth=True)
     with pytest.raises(UnknownName, match=r"unknown option 'colour'.*background"):
         options.replace(colour="red")

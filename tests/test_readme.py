@@ -34,5 +34,18 @@ def test_its_command_line_exists() -> None:
     from alphacut.cli import cli
 
     text = CliRunner().invoke(cli, ["remove", "--help"]).output
-    for flag in set(re.findall(r"--[a-z-]+", README)) - {"--help"}:
+    for flag in set(re.findall(r"--[a-z][a-z-]*", README)) - {"--help"}:
         assert flag in text, flag
+
+
+def test_its_gallery_is_made_by_the_script() -> None:
+    script = (ROOT / "scripts" / "make_gallery.py").read_text()
+    pictures = sorted((ROOT / "docs" / "gallery").iterdir())
+    assert pictures
+    for picture in pictures:
+        assert picture.stat().st_size <= 60_000
+        assert f"docs/gallery/{picture.name}" in script
+    for name, options in re.findall(r"!\[\]\((docs/gallery/[\w.]+)\) `([^`]+)`", README):
+        (command,) = [line for line in script.splitlines() if line.endswith(name)]
+        assert set(options.split()) <= set(command.split())
+    assert set(re.findall(r"docs/gallery/([\w.]+)", README)) <= {path.name for path in pictures}

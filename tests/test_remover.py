@@ -8,7 +8,7 @@ import pytest
 
 import alphacut
 from alphacut import Options, Remover
-from alphacut.errors import NoForegroundWarning, UnknownName
+from alphacut.errors import ImageError, MissingExtra, NoForegroundWarning, UnknownName
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -28,7 +28,7 @@ class Disc:
         y, x = np.mgrid[:h, :w]
         distance = np.hypot(y - h / 2 + 0.5, x - w / 2 + 0.5)
         disc = np.clip((h / 4 - distance) / 8 + 0.5, 0, 1)
-        return np.broadcast_to(disc, (N, 1, h, w)).astype(np.float32)
+        return np.repeat(disc[np.newaxis, np.newaxis], N, axis=0).astype(np.float32)
 
 
 def photo(H: int = 90, W: int = 120) -> np.ndarray:
@@ -49,8 +49,19 @@ def test_from_image_to_cutout() -> None:
     assert (white[0, 0] == 255).all()
     np.testing.assert_array_equal(white[45, 60], photo()[45, 60])
     assert set(cutout.milliseconds) == {
-        "load", "preprocess", "predict", "mask", "alpha", "foreground",
+        "load", "preprocess", "predict", "mask", "alpha", "refine", "foreground",
     }  # fmt: skip
+
+
+def test_what_the_remover_was_asked_for_is_done(tmp_path: Path) -> None:
+    cutout = Remover(runtime=Disc(), background="red", crop=True, margin="5px")(photo())
+    with PIL.Image.open(cutout.save(tmp_path / "a.png")) as written:
+        assert written.mode == "RGB"
+        assert written.height < 70
+        assert written.getpixel((0, 0)) == (255, 0, 0)
+    assert cutout.save(tmp_path / "b.png", Options()).exists()
+    with PIL.Image.open(tmp_path / "b.png") as written:
+        assert (written.mode, written.size) == ("RGBA", (120, 90))
 
 
 def test_a_person_is_found(remover: Remover) -> None:
@@ -111,7 +122,7 @@ def test_grey_and_16_bits() -> None:
     assert cut(grey).foreground.shape == (90, 120, 3)
     deep = photo().astype(np.uint16) * 257
     assert cut(deep).foreground.dtype == np.uint8
-    kept = Remover(runtime=Disc(), keep_depth=True)(deep)
+    kept = Remover(runtime=Disc(), keep_depth=True, decontaminate=False)(deep)
     np.testing.assert_array_equal(kept.foreground, deep)
     assert np.asarray(kept).dtype == np.uint16
 
@@ -171,10 +182,79 @@ def test_names() -> None:
     assert Remover("u2netp", runtime=Disc()).spec.name == "u2net-lite"
     row = alphacut.MODELS[0]
     assert Remover(row, runtime=Disc()).spec is row
-    assert Remover(options=Options(quality=7), runtime=Disc(), mask=True).options == Options(
-        quality=7, mask=True
-    )
+    assert Remover(
+        options=Options(file_quality=7), runtime=Disc(), result="mask"
+    ).options == Options(file_quality=7, result="mask")
     with pytest.raises(UnknownName, match="u2net-lite"):
         Remover("u2net-heavy")
     with pytest.raises(UnknownName, match="unknown option 'colour'"):
         alphacut.remove(photo(), colour="red")
+
+
+def test_ways_to_find_edges() -> None:
+    """Each method gives the disc, and best asks the network twice, the second time mirrored."""
+    asked: list[np.ndarray] = []
+
+    class Listening(Disc):
+        def __call__(self, batch: np.ndarray) -> np.ndarray:
+            asked.append(batch)
+            return super().__call__(batch)
+
+    for changes in ({"matting": "none"}, {"matting": "fast"}, {"matting": "closed-form"},
+                    {"quality": "best"}):  # fmt: skip
+        asked.clear()
+        cutout = Remover(runtime=Listening(), **changes)(photo(240, 320))
+        assert cutout.alpha[120, 160] == 1, changes
+        assert cutout.alpha[5, 5] == 0, changes
+        assert (cutout.trimap is not None) == (
+            "closed-form" in changes.values() or "quality" in changes
+        )
+        assert len(asked) == (2 if "quality" in changes else 1)
+    np.testing.assert_array_equal(asked[0], asked[1][..., ::-1])
+
+
+def test_closed_form_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r'pip install "alphacut\[matting\]"'):
+        Remover(runtime=Disc(), matting="closed-form")
+
+
+@pytest.mark.parametrize("matting", ["none", "fast", "closed-form"])
+def test_a_trimap_decides(tmp_path: Path, matting: str) -> None:
+    levels = np.full((90, 120), 127, np.uint8)  # a foreign spelling of unknown
+    levels[:, :40], levels[:, 80:] = 0, 255
+    PIL.Image.fromarray(levels).save(tmp_path / "trimap.png")
+    remover = Remover(runtime=Disc(), trimap=str(tmp_path / "trimap.png"), matting=matting)
+    cutout = remover(photo())
+    assert not cutout.alpha[:, :40].any()
+    assert (cutout.alpha[:, 80:] == 1).all()
+    with pytest.raises(ImageError, match=r"is \(90, 120\), but the picture \(50, 50\)"):
+        remover(np.zeros((50, 50, 3), np.uint8))
+
+
+def test_clean_up_is_asked_for() -> None:
+    class Specks(Disc):
+        def __call__(self, batch: np.ndarray) -> np.ndarray:
+            output = super().__call__(batch)
+            output[..., 8:20, 8:20] = 1
+            return output
+
+    assert Remover(runtime=Specks(), matting="none")(photo()).alpha[3, 5] > 0.9
+    for changes in ({"largest": True}, {"specks_px": 100}):
+        assert not Remover(runtime=Specks(), matting="none", **changes)(photo()).alpha[3, 5]
+    wide = Remover(runtime=Disc(), matting="none", grow_px=5)(photo()).alpha
+    assert wide.sum() > Remover(runtime=Disc(), matting="none")(photo()).alpha.sum() * 1.1
+
+
+def test_colours_of_soft_edges_lose_the_old_background() -> None:
+    """A red disc blended onto blue: its soft edge comes out red, or as it was if that is asked."""
+    y, x = np.mgrid[:320, :320]
+    disc = np.clip((80 - np.hypot(y - 159.5, x - 159.5)) / 8 + 0.5, 0, 1)[..., np.newaxis]
+    mixed = np.rint(disc * (200, 30, 30) + (1 - disc) * (20, 40, 220)).astype(np.uint8)
+    clean = Remover(runtime=Disc())(mixed)
+    soft = (clean.alpha > 0.3) & (clean.alpha < 0.7)
+    assert soft.any()
+    fringe = np.abs(mixed[soft].astype(int) - (200, 30, 30)).mean()
+    assert np.abs(clean.foreground[soft].astype(int) - (200, 30, 30)).mean() < 0.35 * fringe
+    kept = Remover(runtime=Disc(), decontaminate=False)(mixed)
+    np.testing.assert_array_equal(kept.foreground, mixed)

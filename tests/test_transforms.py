@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from alphacut import runtimes, transforms, zoo
 from alphacut.image import load_image
 
-SPEC = zoo.MODELS[0]
+SPEC = dataclasses.replace(zoo.MODELS[0], scale="peak", stretch=True)  # the authors' way
 REFERENCE = Path(__file__).parents[2] / "shared" / "data" / "u2net_reference"
 
 
@@ -89,7 +89,7 @@ def test_parity_with_the_authors(shrink: str, bound: float) -> None:
     They shrink without antialiasing ("linear"), which reproduces their masks best; area
     averaging is steadier on large photographs and stays within 2.
     """
-    spec = dataclasses.replace(SPEC, shrink=shrink)
+    spec = dataclasses.replace(SPEC, shrink=shrink, scale="peak", stretch=True)
     network = runtimes.load(spec)
     masks = sorted((REFERENCE / "u2netp").glob("*.png"))
     assert len(masks) == 9
@@ -101,3 +101,64 @@ def test_parity_with_the_authors(shrink: str, bound: float) -> None:
         H, W = theirs.shape
         ours = cv2.resize(saliency, (W, H), interpolation=cv2.INTER_LINEAR) * 255
         assert np.abs(ours - theirs).mean() <= bound, path.name
+
+
+@pytest.mark.parametrize(
+    ("model", "short_side", "size", "expected"),
+    [
+        ("u2net", None, (400, 600), (320, 320)),
+        ("isnet", 77, (400, 600), (1024, 1024)),
+        ("deeplabv3", None, (400, 600), (520, 780)),
+        ("deeplabv3", None, (3000, 1001), (1558, 520)),
+        ("deeplabv3", 200, (400, 601), (200, 300)),
+        ("deeplabv3", 0, (401, 603), (401, 603)),
+        ("indexnet", None, (64, 96), (64, 96)),
+        ("indexnet", None, (65, 97), (96, 128)),
+        ("indexnet", None, (1, 1), (32, 32)),
+    ],
+)
+def test_batch_size(
+    model: str, short_side: int | None, size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    assert transforms.batch_size(size, zoo.find_model(model), short_side) == expected
+
+
+def test_preprocess_at_the_pictures_own_size() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (33, 47, 3), np.uint8)
+    batch = transforms.preprocess(image, zoo.find_model("deeplabv3"), short_side=0)
+    assert batch.shape == (1, 3, 33, 47)
+    expected = (image[5, 7] / 255 - np.array(zoo.IMAGENET_MEAN)) / zoo.IMAGENET_STD
+    np.testing.assert_allclose(batch[0, :, 5, 7], expected, rtol=1e-5)
+
+
+def test_isnet_is_fed_as_its_authors_do() -> None:
+    image = np.full((10, 20, 3), (0, 51, 255), np.uint8)
+    batch = transforms.preprocess(image, zoo.find_model("isnet"))
+    assert batch.shape == (1, 3, 1024, 1024)
+    np.testing.assert_allclose(batch[0, :, 9, 9], [-0.5, -0.3, 0.5], atol=1e-6)
+
+
+def test_classes_by_hand() -> None:
+    """Four pixels: background, person (15), dog (12), and a person that is hardly likelier."""
+    deeplab = zoo.find_model("deeplabv3")
+    logits = np.zeros((1, 21, 1, 4), np.float32)
+    logits[0, 0, 0, 0] = logits[0, 15, 0, 1] = logits[0, 12, 0, 2] = 1000  # no overflow
+    logits[0, (0, 15), 0, 3] = np.log([19, 21])
+
+    def saliency(classes: str = "", *, soft: bool = False) -> list[float]:
+        found = transforms.postprocess(logits, ramp(), deeplab, classes, soft=soft)
+        assert found.dtype == np.float32
+        return [float(value) for value in found[0]]
+
+    assert saliency() == [0, 1, 1, 1]
+    assert saliency("person") == [0, 1, 0, 1]
+    assert saliency("dog,person") == [0, 1, 1, 1]
+    assert saliency("cat") == [0, 0, 0, 0]
+    np.testing.assert_allclose(saliency(soft=True), [0, 1, 1, 40 / 59], atol=1e-6)
+    np.testing.assert_allclose(saliency("person", soft=True), [0, 1, 0, 21 / 59], atol=1e-6)
+
+
+def test_alpha_is_clipped_and_no_more() -> None:
+    output = np.array([-0.5, 0.25, 1.5], np.float32).reshape(1, 1, 1, 3)
+    found = transforms.postprocess(output, ramp(), zoo.find_model("indexnet"))
+    assert found.tolist() == [[0, 0.25, 1]]

@@ -24,8 +24,8 @@ Background: TypeAlias = (
 )
 
 _ROWS = 256
-_HINT = 0.05  # how much a guess from the surroundings counts against what shines through
-_TRACE = 1e-3  # weight of guesses in a blur: it tells only where nothing else does
+_HINT = 0.3  # how much a guess from the surroundings counts against what shines through
+_TRACE = 0.05  # how much a guess counts in a blur: little where anything else is near
 _CHECKS = (255, 204)
 
 
@@ -147,7 +147,10 @@ def _resize(image: Image, size: tuple[int, int]) -> Image:
     H, W = size
     if image.shape[:2] == size:
         return image
-    shrinks = image.shape[0] >= H and image.shape[1] >= W
+    h, w = image.shape[:2]
+    if h > 64 * H or w > 64 * W:  # averages of very many pixels are summed too coarsely
+        image = _resize(image, (min(h, 32 * H), min(w, 32 * W)))
+    shrinks = h >= H and w >= W
     filter = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     resized = cv2.resize(np.ascontiguousarray(image), (W, H), interpolation=filter)
     return np.asarray(resized, image.dtype)
@@ -173,20 +176,27 @@ def without_subject(photo: Image, foreground: Image, alpha: NDArray[np.float32])
     H, W = alpha.shape
     peak = images.white(photo)
 
-    def seen(rows: slice) -> NDArray[np.float32]:
-        a = alpha[rows, :, np.newaxis]
-        light = np.maximum(photo[rows] - a * foreground[rows], 0)
+    def seen(rows: slice, columns: slice = slice(None)) -> NDArray[np.float32]:
+        a = alpha[rows, columns, np.newaxis]
+        light = np.maximum(photo[rows, columns] - a * foreground[rows, columns], 0)
         return np.concatenate([light, 1 - a], axis=2, dtype=np.float32)
 
     factor = math.ceil(max(H, W) / 256)
-    guess = _fill(_reduce(seen, slice(0, H), W, factor))
-    background = np.empty_like(photo)
+    clear = _reduce(seen, slice(0, H), W, factor)
+    # what is next to the subject has some of its colours, however small alpha is there
+    clear *= cv2.erode(clear[..., 3], np.ones((5, 5), np.uint8))[..., np.newaxis]
+    guess = _fill(clear)
+    background: Image = photo.copy()
     for rows in _bands(slice(0, H), factor):
-        hidden = _HINT * alpha[rows, :, np.newaxis]
-        light = seen(rows)
-        colours = light[..., :3] + hidden * _enlarge(guess, factor, rows, W)
+        covered = np.flatnonzero(alpha[rows].any(axis=0))
+        if not len(covered):
+            continue
+        columns = slice(int(covered[0]), int(covered[-1]) + 1)
+        hidden = _HINT * alpha[rows, columns, np.newaxis]
+        light = seen(rows, columns)
+        colours = light[..., :3] + hidden * _enlarge(guess, factor, rows, W)[:, columns]
         colours /= light[..., 3:] + hidden
-        background[rows] = np.minimum(colours + np.float32(0.5), peak)
+        background[rows, columns] = np.minimum(colours + np.float32(0.5), peak)
     return background
 
 
@@ -301,8 +311,9 @@ def _fill(seen: NDArray[np.float32]) -> NDArray[np.float32]:
     half = cv2.resize(seen, ((w + 1) // 2, (h + 1) // 2), interpolation=cv2.INTER_AREA)
     coarse = _fill(np.asarray(half, np.float32))
     guess = np.asarray(cv2.resize(coarse, (w, h), interpolation=cv2.INTER_LINEAR), np.float32)
-    weight = seen[..., 3:]
-    return np.asarray(seen[..., :3] + (1 - weight) * guess)
+    weight = np.maximum(seen[..., 3:], np.float32(1e-6))
+    trust = np.minimum(8 * weight, 1)  # an eighth of a block is enough to know its colour
+    return np.asarray(seen[..., :3] / weight * trust + (1 - trust) * guess)
 
 
 def scene_of(image: Image, scene: geometry.Box) -> Image:

@@ -12,12 +12,18 @@ from typing import Literal
 
 from alphacut.compose import Cutout
 from alphacut.errors import AlphacutError, ImageError, OutputError
-from alphacut.image import INPUT_SUFFIXES, output_format
+from alphacut.image import INPUT_SUFFIXES, Picture, encode, output_format, write
 from alphacut.options import RESULTS, Options
 from alphacut.remover import Remover
+from alphacut.trimap import encode_trimap
 
 STREAM = "-"
-RESULT_MARKS = tuple(f"-{result}" for result in RESULTS)
+# A photo may well be called beach-background.jpg: only marks that nobody else writes stand alone
+_MARKS = {result: f"-cutout-{result}" for result in RESULTS} | {
+    "cutout": "-cutout",
+    "mask": "-mask",
+}
+RESULT_MARKS = tuple(_MARKS.values())
 Existing = Literal["fail", "skip", "overwrite"]
 
 
@@ -84,20 +90,29 @@ def plan(
     if STREAM in (name for name, _ in pictures) and len(pictures) > 1:
         raise OutputError("standard input is one picture: it cannot be mixed with others")
 
-    several = len(pictures) + len(failed) > 1 or any(Path(name).is_dir() for name in inputs)
-    if output is not None and not several and pictures and not _is_folder(output):
+    if not pictures:
+        return failed
+    several = len(pictures) + len(failed) > 1 or any(map(os.path.isdir, inputs))
+    if output is not None and not several and not _is_folder(output):
         output_format(Path(output), options)
         targets = [Path(output)]
     else:
-        if output is not None and Path(output).exists() and not Path(output).is_dir():
+        if output is not None and os.path.isfile(output):
             raise OutputError(f"{output}: is a file, but a folder is needed for these inputs")
+        if output is not None and not _is_folder(output):
+            raise OutputError(f"{output}: a folder is needed for these inputs: write {output}/")
         targets = _targets(pictures, output, options)
     taken = {_same_file(Path(name)) for name, _ in pictures}
+    writers = Counter(map(_same_file, targets))
     jobs = []
     for (source, _), target in zip(pictures, targets, strict=True):
-        clash = _same_file(target) in taken
-        error = OutputError(f"{source}: its result would replace the input {target}: choose "
-                            "another --output") if clash else None  # fmt: skip
+        error = None
+        if _same_file(target) in taken:
+            error = OutputError(f"{source}: its result would replace the input {target}: choose "
+                                "another --output")  # fmt: skip
+        elif writers[_same_file(target)] > 1:
+            error = OutputError(f"{source}: another input would write {target} too: do them in "
+                                "separate runs, to separate folders")  # fmt: skip
         jobs.append(Job(source, str(target), error))
     return failed + jobs
 
@@ -125,13 +140,16 @@ def _do(job: Job, remover: Remover, existing: Existing) -> Outcome:
     if job.error:
         raise job.error
     target = None if job.target == STREAM else Path(job.target)
-    if target and target.exists():
-        if target.is_dir():
+    if target and os.path.exists(target):
+        if os.path.isdir(target):
             raise OutputError(f"{target}: is a folder, a file is needed")
         if existing == "skip":
             return Outcome(job, skipped=True)
         if existing == "fail":
             raise OutputError(f"{target}: is already there: --overwrite or --skip-existing")
+    beside = target.with_name(f"{target.stem}-trimap.png") if target else None
+    if remover.options.save_trimap and beside and beside.exists() and existing == "fail":
+        raise OutputError(f"{beside}: is already there: --overwrite or --skip-existing")
     cutout = remover(sys.stdin.buffer.read() if job.source == STREAM else job.source)
     start = time.perf_counter()
     if target:
@@ -140,10 +158,17 @@ def _do(job: Job, remover: Remover, existing: Existing) -> Outcome:
         except OSError as error:
             raise OutputError(f"{target.parent}: cannot be made: {error.strerror}") from error
         cutout.save(target, remover.options)
+        if remover.options.save_trimap and beside and cutout.trimap is not None:
+            levels = Picture(encode_trimap(cutout.trimap))
+            write(beside, lambda: encode([levels], "png", 100))
     else:
-        for piece in cutout.encode(remover.options)[1]:
-            sys.stdout.buffer.write(piece)
-        sys.stdout.buffer.flush()
+        pieces = cutout.encode(remover.options)[1]
+        try:
+            for piece in pieces:
+                sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            raise OutputError(f"standard output: cannot be written: {error.strerror}") from error
     save = round((time.perf_counter() - start) * 1000, 2)
     return Outcome(job, cutout, {**cutout.milliseconds, "save": save})
 
@@ -155,39 +180,49 @@ def _find(
     pictures: dict[str, tuple[str, Path]] = {}
     failed = []
 
-    def add(name: str, below: Path) -> None:
-        pictures.setdefault(_same_file(Path(name)) if name != STREAM else STREAM, (name, below))
+    def add(name: str, below: str) -> None:
+        pictures.setdefault(name if name == STREAM else os.path.realpath(name), (name, Path(below)))
 
     for name in inputs:
-        path = Path(name)
         if name == STREAM:
-            add(name, Path("stdin"))
-        elif path.is_dir():
-            found = sorted(_pictures_in(path, output, recursive))
+            add(name, "stdin")
+        elif os.path.isdir(name):
+            try:
+                found, problem = sorted(_pictures_in(Path(name), output, recursive)), ""
+            except OSError as error:
+                found, problem = [], f"cannot be read: {error.strerror}"
             for picture in found:
-                add(str(picture), picture.relative_to(path))
+                add(str(picture), str(picture.relative_to(name)))
             if not found:
-                failed.append(Job(name, "", ImageError(f"{name}: no pictures in this folder")))
-        elif not path.exists() and (matches := sorted(glob.glob(name, recursive=True))):
+                problem = problem or "no pictures in this folder"
+                failed.append(Job(name, "", ImageError(f"{name}: {problem}")))
+        elif glob.has_magic(name) and not os.path.lexists(name):
+            matches = sorted(filter(_is_picture, map(Path, glob.iglob(name, recursive=True))))
             for match in matches:
-                if Path(match).is_file():
-                    add(match, Path(Path(match).name))
+                add(str(match), match.name)
+            if not matches:
+                failed.append(Job(name, "", ImageError(f"{name}: no pictures match")))
+        elif not os.path.basename(name):
+            failed.append(Job(name, "", ImageError(f"{name or repr('')}: no such file or folder")))
         else:
-            add(name, Path(path.name))
+            add(name, os.path.basename(name))
     return list(pictures.values()), failed
 
 
 def _pictures_in(folder: Path, output: str | None, recursive: bool) -> Iterator[Path]:
     """Find the pictures of a folder, leaving out results of earlier runs."""
-    results = _same_file(Path(output)) if output else None
+    os.scandir(folder).close()  # complains where rglob keeps silent
+    results = os.path.join(_same_file(Path(output)), "") if output else ""
+    inside = bool(results) and results[:-1].startswith(os.path.join(_same_file(folder), ""))
     for path in folder.rglob("*") if recursive else folder.iterdir():
-        if path.suffix.lower() not in INPUT_SUFFIXES or not path.is_file():
-            continue
-        if path.stem.endswith(RESULT_MARKS):
-            continue
-        if results and _same_file(folder) != results and results in map(_same_file, path.parents):
-            continue
-        yield path
+        if _is_picture(path) and not (inside and _same_file(path).startswith(results)):
+            yield path
+
+
+def _is_picture(path: Path) -> bool:
+    """Tell whether a file that was not named itself is an input: a picture, and no result."""
+    known = path.suffix.lower() in INPUT_SUFFIXES and not path.stem.endswith(RESULT_MARKS)
+    return known and path.is_file()
 
 
 def _targets(
@@ -198,26 +233,22 @@ def _targets(
 
     def name(source: str, below: Path, mark: str) -> Path:
         if output is None:
-            return Path(source).with_name(f"{below.stem}{mark}-{options.result}{ending}")
+            return Path(source).with_name(f"{below.stem}{mark}{_MARKS[options.result]}{ending}")
         return Path(output) / below.with_name(f"{below.stem}{mark}{ending}")
 
     names = [name(source, below, "") for source, below in pictures]
     count = Counter(map(_same_file, names))
-    marked = [
+    return [
         name(source, below, below.suffix.replace(".", "-"))
         if count[_same_file(first)] > 1
         else first
         for (source, below), first in zip(pictures, names, strict=True)
     ]
-    for path, times in Counter(map(_same_file, marked)).items():
-        if times > 1:
-            raise OutputError(f"{path}: {times} inputs would write it: do them in separate runs")
-    return marked
 
 
 def _is_folder(output: str) -> bool:
     """Tell whether an output means a folder: it is one, or its name has no ending."""
-    return Path(output).is_dir() or output.endswith(("/", os.sep)) or not Path(output).suffix
+    return os.path.isdir(output) or output.endswith(("/", os.sep)) or not Path(output).suffix
 
 
 def _same_file(path: Path) -> str:

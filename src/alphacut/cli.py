@@ -2,31 +2,30 @@
 
 import dataclasses
 import json
+import shlex
 import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from alphacut import __version__
-from alphacut.errors import (
-    AlphacutError,
-    AlphacutWarning,
-    MissingExtra,
-    OptionError,
-    OutputError,
-)
+from alphacut import __version__, cli_models
+from alphacut.errors import AlphacutError, AlphacutWarning, MissingExtra, OutputError
 from alphacut.options import Options
 from alphacut.server.settings import Settings
 
+_FILE = click.Path(dir_okay=False, path_type=Path)
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 if TYPE_CHECKING:
     from alphacut.batch import Existing, Outcome
+    from alphacut.remover import Remover
 
 
 class _DefaultGroup(click.Group):
@@ -42,7 +41,7 @@ def from_options(command: _Command) -> _Command:
     """Give a command a flag for each field of `Options`."""
     for option in reversed(dataclasses.fields(Options)):
         facts, flag = option.metadata, "--" + option.name.replace("_", "-")
-        kind: Any = click.Choice(facts["choices"]) if facts["choices"] else None
+        kind: Any = click.Choice(facts["choices"]) if facts["choices"] else facts["kind"]
         if isinstance(option.default, bool):
             flag += f"/--no-{option.name.replace('_', '-')}" if option.default else ""
         command = click.option(
@@ -77,6 +76,7 @@ def cli() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON a picture on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell device and times, and trace errors.")
+@cli_models.accept_license
 @click.option("--mask", is_flag=True, help="Short for --result mask.")
 @click.option("--invert", is_flag=True, help="Short for --result background.")
 @from_options
@@ -89,6 +89,7 @@ def remove(
     as_json: bool,
     quiet: bool,
     verbose: bool,
+    accept_license: bool,
     mask: bool,
     invert: bool,
     **options: Any,
@@ -104,32 +105,49 @@ def remove(
     if overwrite and skip_existing:
         raise click.UsageError("--overwrite and --skip-existing exclude each other")
     existing: Existing = "overwrite" if overwrite else "skip" if skip_existing else "fail"
-    to_stdout = output == "-" or (output is None and inputs == ("-",))
+    to_stdout = output == "-" or (output is None and set(inputs) == {"-"})
     if to_stdout and as_json:
         raise click.UsageError("--json and the picture both want standard output: give -o a file")
     if to_stdout and sys.stdout.isatty():
         raise click.UsageError("a picture is no text for a terminal: give -o a file, or redirect")
 
-    from alphacut import batch
-    from alphacut.remover import Remover
-
+    if quiet:
+        warnings.simplefilter("ignore", AlphacutWarning)
     chosen = Options(**options)
-    jobs = batch.plan(inputs, output, chosen, recursive=recursive)
-    remover = Remover(options=chosen)
+    from alphacut import runtimes, weights
+
+    spec = weights.find_model(chosen.model)
+    with (
+        cli_models.announced(
+            spec, accept_license, runtimes.needed(spec, chosen.runtime), quiet=quiet
+        ) as fetching,
+        ThreadPoolExecutor(1) as pool,  # the network is loaded while the decoders are
+    ):
+        loading = pool.submit(
+            runtimes.load, spec, runtime=chosen.runtime, device=chosen.device, half=chosen.half,
+            accept_license=accept_license, progress=fetching,
+        )  # fmt: skip
+        from alphacut import batch
+        from alphacut.remover import Remover
+
+        jobs = batch.plan(inputs, output, chosen, recursive=recursive)
+        remover = Remover(spec, options=chosen, runtime=loading.result())
     if verbose:
-        click.echo(f"alphacut: {remover.spec.name} on {remover.runtime.device}", err=True)
+        click.echo(
+            f"alphacut: {spec.name} by {chosen.runtime} on {remover.runtime.device}", err=True
+        )
 
     failures = 0
     with _progress(len(jobs), quiet or as_json) as progress:
         for outcome in batch.process(jobs, remover, existing=existing):
             failures += outcome.error is not None
             if as_json:
-                click.echo(json.dumps(_record(outcome, remover.runtime.device)))
+                click.echo(json.dumps(_record(outcome, remover)))
             _report(outcome, quiet=quiet or as_json, verbose=verbose)
             if progress:
                 progress.advance(progress.task_ids[0])
     if failures:
-        if len(jobs) > 1:
+        if len(jobs) > 1 and not quiet and not as_json:
             click.echo(f"alphacut: {failures} of {len(jobs)} failed", err=True)
         sys.exit(1)
 
@@ -179,14 +197,17 @@ def _report(outcome: "Outcome", *, quiet: bool, verbose: bool) -> None:
 
 def _complain(error: BaseException, source: str = "", verbose: bool = False) -> None:
     """Print an error as one line, and where it arose if that is wanted or nobody foresaw it."""
-    foreseen = isinstance(error, AlphacutError)
-    text = str(error) if foreseen else f"{source}: {type(error).__name__}: {error}"
+    text = str(error)
+    if not isinstance(error, AlphacutError):
+        text = f"{type(error).__name__}: {error}"
+    if not text.startswith(source):
+        text = f"{source}: {text}"
     click.echo("alphacut: " + " ".join(text.split()), err=True)
     if verbose:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
 
 
-def _record(outcome: "Outcome", device: str) -> dict[str, Any]:
+def _record(outcome: "Outcome", remover: "Remover") -> dict[str, Any]:
     """Describe an outcome as JSON."""
     cutout, error = outcome.cutout, outcome.error
     return {
@@ -195,11 +216,96 @@ def _record(outcome: "Outcome", device: str) -> dict[str, Any]:
         "size": cutout and list(cutout.size),
         "foreground": cutout and not cutout.empty,
         "box": cutout and cutout.box and list(cutout.box),
-        "device": device,
+        "model": remover.spec.name,
+        "runtime": remover.options.runtime,
+        "device": remover.runtime.device,
         "milliseconds": outcome.milliseconds,
         "skipped": outcome.skipped,
         "error": error and (str(error) or type(error).__name__),
     }
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--compare", "settings", multiple=True, metavar="CHANGES",
+    help="Measure these options, too, such as 'quality=best matting=none'; may be repeated.",
+)  # fmt: skip
+@click.option("--csv", "csv_path", type=_FILE, metavar="FILE", help="Write all figures as CSV.")
+@click.option("--json", "json_path", type=_FILE, metavar="FILE", help="Write them as JSON.")
+@click.option("--html", "html_path", type=_FILE, metavar="FILE", help="Draw a page, worst first.")
+@from_options
+def evaluate(
+    folder: Path,
+    settings: tuple[str, ...],
+    csv_path: Path | None,
+    json_path: Path | None,
+    html_path: Path | None,
+    **options: Any,
+) -> None:
+    """Measure cut-outs of FOLDER's image/ against its alpha/ and, if there, its foreground/."""
+    from alphacut import evaluate as evaluation
+    from alphacut.remover import Remover
+
+    base = Options(**options)
+    removers = {"default" if base == Options() else "chosen": Remover(options=base)}
+    for changes in settings:
+        removers[changes] = Remover(options=base.replace(**parse_changes(changes)))
+    samples = evaluation.find_samples(folder)
+    scores = []
+    with _progress(len(samples) * len(removers), quiet=False) as progress:
+        for score in evaluation.evaluate(samples, removers, thumbnails=html_path is not None):
+            scores.append(score)
+            if progress:
+                progress.advance(progress.task_ids[0])
+    for path, write in (
+        (csv_path, evaluation.write_csv),
+        (json_path, evaluation.write_json),
+        (html_path, evaluation.write_page),
+    ):
+        if path:
+            write(path, scores)
+            click.echo(f"written: {path}", err=True)
+    _print_table(evaluation.summarise(scores), f"{folder}, {len(samples)} pictures, mean")
+
+
+def _print_table(mean: dict[str, dict[str, float]], title: str) -> None:
+    """Print figures, a row a setting."""
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = list(next(iter(mean.values())))
+    table = Table(title=title)
+    table.add_column("setting")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for setting, figures in mean.items():
+        table.add_row(setting, *(f"{figures[column]:.3f}" for column in columns))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def parse_changes(text: str) -> dict[str, Any]:
+    """Read 'name=value name=value' as fields of `Options`.
+
+    Raises:
+        click.BadParameter: if a word has no "=", or a value is not of its field's kind.
+    """
+    kinds: dict[str, Any] = {
+        option.name: option.metadata["kind"] or type(option.default)
+        for option in dataclasses.fields(Options)
+    }
+    changes: dict[str, Any] = {}
+    for word in shlex.split(text):
+        name, equals, value = word.partition("=")
+        name = name.replace("-", "_")
+        kind = kinds.get(name, str)
+        try:
+            if not equals:
+                raise ValueError("say name=value")
+            changes[name] = click.BOOL(value) if kind is bool else kind(value)
+        except ValueError as error:
+            raise click.BadParameter(f"{word!r}: {error}") from error
+    return changes
 
 
 @cli.command()
@@ -215,7 +321,7 @@ def preview(
     overwrite: bool,
     background: str | None,
 ) -> None:
-    """Draw the steps of each PHOTO side by side, as photo-preview.png.
+    """Draw the steps of each PHOTO side by side, as photo-cutout-preview.png.
 
     It is short for `alphacut remove --result preview`, which takes every option.
     """
@@ -268,15 +374,20 @@ def doctor() -> None:
         click.echo(f"{fact:<12} {finding}")
 
 
+cli.add_command(cli_models.models)
+cli.add_command(cli_models.export)
+
+
 def main() -> None:
     """Run the command line; every error that was foreseen is one line and a status."""
     # a polite kill takes the same way out as an error, so that temporary files go
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    warnings.simplefilter("ignore")  # of what other libraries think of damaged files
     warnings.simplefilter("always", AlphacutWarning)
     warnings.showwarning = lambda message, *_, **__: click.echo(f"alphacut: {message}", err=True)
     try:
         cli(prog_name="alphacut")
-    except (OptionError, OutputError) as error:
+    except OutputError as error:
         _complain(error)
         sys.exit(2)
     except AlphacutError as error:

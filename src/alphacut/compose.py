@@ -22,6 +22,7 @@ from alphacut.geometry import Placement
 from alphacut.image import Image, Metadata, Picture
 from alphacut.options import Options
 from alphacut.shadow import make_shadow
+from alphacut.trimap import encode_trimap, make_trimap
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,18 +61,19 @@ def composite(
     if isinstance(background, tuple):  # a colour: broadcast over the picture without a copy
         pixel = images.to_depth(np.array(background, np.uint8), foreground.dtype)
         background = np.broadcast_to(pixel, foreground.shape)
-    decode = _linear_levels(peak) if linear_light else np.arange(peak + 1, dtype=np.float32)
+    levels = _linear_levels(peak) if linear_light else None
     H, W = alpha.shape
     image: Image = np.empty((H, W, 3 if opacity is None else 4), foreground.dtype)
     for top in range(0, H, _ROWS):  # in bands of rows: no float copy of the photo
         band = slice(top, top + _ROWS)
         a = alpha[band, :, np.newaxis]
-        light = (1 - a) * decode[background[band]]
+        front, back = foreground[band], background[band]
+        light = (1 - a) * (back if levels is None else levels[back])
         if opacity is not None:
             light *= opacity[band, :, np.newaxis]
         if shadow is not None:
             light *= 1 - shadow[band, :, np.newaxis]
-        light += a * decode[foreground[band]]
+        light += a * (front if levels is None else levels[front])
         if opacity is not None:
             behind = opacity[band, :, np.newaxis]
             if shadow is not None:
@@ -124,7 +126,7 @@ def _flat(samples: Image) -> Image:
     """Put (H, W, 4) on white; (H, W, 3) is opaque already."""
     if samples.shape[2] == 3:
         return samples
-    alpha = samples[..., 3] / np.float32(images.white(samples))
+    alpha = np.asarray(samples[..., 3] / images.white(samples), np.float32)
     return composite(samples[..., :3], alpha, WHITE)
 
 
@@ -184,10 +186,12 @@ class Cutout:
         duration_ms: How long this frame is shown, in an animation.
         loop: How often the animation runs, 0 for ever.
         frames: The frames that follow this one in an animation.
+        trimap: (H, W) float32 in {0, 0.5, 1}, what matting was told; None if it needed none.
         input_size: (H, W) of the photo as it was read, if a Remover made the cut-out of it.
         milliseconds: What each stage took.
         replaced: Where the foreground differs from the photo, as flat indexes, and the photo's
             samples there; see `difference`. None if the photo is not known.
+        options: What the remover was asked for; used where a method is given no others.
     """
 
     foreground: Image
@@ -197,9 +201,11 @@ class Cutout:
     duration_ms: float = 0.0
     loop: int = 1
     frames: tuple["Cutout", ...] = ()
+    trimap: NDArray[np.float32] | None = None
     input_size: tuple[int, int] | None = None
     milliseconds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     replaced: tuple[NDArray[np.intp], Image] | None = None
+    options: Options = field(default_factory=Options)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -256,14 +262,15 @@ class Cutout:
         return Cutout(
             rest, alpha, 1 - self.saliency, self.metadata, self.duration_ms, self.loop,
             tuple(frame.inverted() for frame in self.frames),
-            replaced=difference(self.photo, rest),
+            replaced=difference(self.photo, rest), options=self.options,
         )  # fmt: skip
 
     def arrange(self, options: Options | None = None, **changes: Any) -> "Cutout":
         """Crop, size and place the subject on a canvas, transparent all around.
 
         Args:
-            options: What to do: `crop`, `margin`, `size`, `scale`, `position`, `preset`.
+            options: What to do, instead of what the remover was asked for: `crop`, `margin`,
+                `size`, `scale`, `position`, `preset`.
             **changes: Fields of `Options` to change, such as `crop=True, margin="5%"`.
 
         Returns:
@@ -272,7 +279,7 @@ class Cutout:
         Raises:
             OptionError: if an option's value is malformed or beyond its limits.
         """
-        placement = self._placement((options or Options()).replace(**changes))
+        placement = self._placement((options or self.options).replace(**changes))
         frames = []
         for frame in (self, *self.frames):
             foreground, alpha = geometry.lay(frame.foreground, frame.alpha, placement)
@@ -301,12 +308,12 @@ class Cutout:
             OptionError: if the colour or word is unknown, or an option's value is wrong.
             ImageError: if the background is missing, broken, or no picture.
         """
-        options = (options or Options()).replace(**changes)
+        options = (options or self.options).replace(**changes)
         layers = self._layers(options, background, self._placement(options))
         return layers.flatten(linear_light=options.linear_light)
 
     def plot(self, options: Options | None = None, **changes: Any) -> "Figure":
-        """Draw original, mask, cut-out and, if there is a background, composite side by side.
+        """Draw original, mask, trimap, cut-out and, if there is a background, composite in a row.
 
         Args:
             options: What to draw, as for `on`.
@@ -318,15 +325,21 @@ class Cutout:
         Raises:
             MissingExtra: if Matplotlib is not installed.
         """
-        options = (options or Options()).replace(**changes)
+        options = (options or self.options).replace(**changes)
         panels = [("original", self.photo)] if self.replaced else []
         panels.append(("mask", images.quantise(self.mask)))
-        panels.append(("cut-out", self.on("checkerboard")))
+        panels.append(("trimap", encode_trimap(self._known)))
+        panels.append(("cut-out", self.on("checkerboard", Options())))
         if options.background is not None or options.shadow != "none":
             background = options.background or "checkerboard"
             opaque = self.on(background, options)
             panels.append(("composite", _flat(opaque)))
         return plot.draw(panels)
+
+    @property
+    def _known(self) -> NDArray[np.float32]:
+        """The trimap, made of alpha if matting needed none."""
+        return make_trimap(self.alpha) if self.trimap is None else self.trimap
 
     def encode(self, options: Options | None = None, path: Path | None = None) -> tuple[str, Any]:
         """Encode the result as a file.
@@ -342,18 +355,18 @@ class Cutout:
             OutputError: if the path's ending and the options do not go together.
             ImageError: if the background cannot be read.
         """
-        options = options or Options()
+        options = options or self.options
         kind = images.output_format(path, options)
         if options.result == "preview" and kind not in ARCHIVES:
             samples = plot.render(self.plot(options))
-            return kind, images.encode([Picture(samples)], kind, options.quality)
+            return kind, images.encode([Picture(samples)], kind, options.file_quality)
         subject = self.inverted() if options.result == "background" else self
         placement = subject._placement(options)
         if kind in ARCHIVES:
             return kind, [subject._archive(kind, options, placement)]
         frames = (subject, *subject.frames) if kind in images.ANIMATES else (subject,)
         pictures = [frame._picture(kind, options, placement) for frame in frames]
-        return kind, images.encode(pictures, kind, options.quality)
+        return kind, images.encode(pictures, kind, options.file_quality)
 
     def _placement(self, options: Options) -> Placement:
         """Decide where the subject goes; all frames of an animation go to the same place."""
@@ -410,6 +423,10 @@ class Cutout:
             _, alpha = geometry.lay(self.foreground, self.alpha, placement)
             samples = images.quantise(alpha)
             metadata = Metadata(exif=metadata.exif, xmp=metadata.xmp, dpi=metadata.dpi)
+        elif options.result == "trimap":
+            _, known = geometry.lay(self.foreground, self._known, placement)
+            samples = encode_trimap(known)
+            metadata = Metadata(exif=metadata.exif, xmp=metadata.xmp, dpi=metadata.dpi)
         elif options.result == "foreground":
             samples, _ = geometry.lay(self.foreground, self.alpha, placement)
         else:
@@ -436,8 +453,8 @@ class Cutout:
             colour = merged[..., :3]
             alpha = np.ones_like(alpha)
             if merged.shape[2] == 4:
-                alpha = merged[..., 3] / np.float32(images.white(merged))
-        return archive.encode_zip(Picture(colour, None, self.metadata), alpha, options.quality)
+                alpha = np.asarray(merged[..., 3] / images.white(merged), np.float32)
+        return archive.encode_zip(Picture(colour, None, self.metadata), alpha, options.file_quality)
 
     def save(
         self, path: str | os.PathLike[str], options: Options | None = None, **changes: Any
@@ -456,7 +473,7 @@ class Cutout:
         Raises:
             OutputError: if the ending is unknown or the file cannot be written.
         """
-        options = (options or Options()).replace(**changes)
+        options = (options or self.options).replace(**changes)
         path = Path(path)
         kind = images.output_format(path, options)
         if self.frames and kind not in images.ANIMATES:

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import alphacut
-from alphacut import weights, zoo
+from alphacut import runtimes, weights, zoo
 from alphacut.errors import RuntimeFailure
 
-PACKAGES = ("numpy", "pillow", "opencv-python-headless", "openvino", "click", "rich", "pillow-heif")
+PACKAGES = ("numpy", "pillow", "opencv-python-headless", "openvino", "click", "rich", "pillow-heif",
+            "torch", "safetensors", "onnxruntime", "onnx")  # fmt: skip
 EXAMPLE = weights.ASSETS / "example.jpg"
 
 
@@ -33,11 +34,12 @@ def examine() -> Iterator[tuple[str, str]]:
             yield package, metadata.version(package)
         except metadata.PackageNotFoundError:
             yield package, "not installed"
-    import openvino
-
-    yield "devices", ", ".join(openvino.Core().available_devices)
+    yield "devices", ", ".join(runtimes.devices("openvino"))
     yield "folder", str(weights.ASSETS)
+    yield "home", str(weights.home())
     for spec in zoo.MODELS:
+        if not any(file.embedded for file in spec.weights.values()):
+            continue
         path = weights.fetch(spec)
         yield "embedded", f"{spec.name}, {spec.license}, {path.stat().st_size} bytes, verified"
     start = time.perf_counter()

@@ -23,6 +23,7 @@ Box: TypeAlias = tuple[int, int, int, int]
 # A subject is seen from the head down to where the frame ends, at the latest at its own end.
 PORTRAITS = {"profile": (0.12, 1.25), "passport": (0.10, 1.05)}
 _ROWS = 256
+_HEADROOM = 0.8  # cubic interpolation overshoots
 
 
 @dataclass(frozen=True)
@@ -125,12 +126,15 @@ def place(size: tuple[int, int], box: Box | None, head_x: float, options: Option
 
     if position is None and canvas is None and not scale:
         return Placement(frame, scene, (H, W), (0, 0, h, w))
-    x, y = position or (0.5, 0.5)
+    across, down = position or (0.5, 0.5)
     # what stands at the position: the subject, unless a frame was made around it
     thing = box if box and frame == whole and canvas is None else frame
-    top = round(y * (H - (thing[2] - thing[0]) * factor) - (thing[0] - frame[0]) * factor)
-    left = round(x * (W - (thing[3] - thing[1]) * factor) - (thing[1] - frame[1]) * factor)
+    top = round(down * (H - (thing[2] - thing[0]) * factor) - (thing[0] - frame[0]) * factor)
+    left = round(across * (W - (thing[3] - thing[1]) * factor) - (thing[1] - frame[1]) * factor)
     bottom, right = top + max(1, round(h * factor)), left + max(1, round(w * factor))
+    if position is None and not scale:  # the scene goes on around the frame, in its place
+        y, x = frame[0] - round(top / factor), frame[1] - round(left / factor)
+        scene = y, x, y + max(1, round(H / factor)), x + max(1, round(W / factor))
     return Placement(frame, scene, (H, W), (top, left, bottom, right))
 
 
@@ -207,20 +211,19 @@ def _resize(
 ) -> tuple[Image, NDArray[np.float32]]:
     """Resize colours weighted by alpha, kept in 16 bits meanwhile: half of what float takes."""
     peak = white(foreground)
+    unit = np.float32(_HEADROOM * 65535 / peak)
     weighted = np.empty(foreground.shape, np.uint16)
     for top in range(0, len(alpha), _ROWS):
         band = slice(top, top + _ROWS)
-        scaled = foreground[band] * (alpha[band, :, np.newaxis] * np.float32(65535 / peak))
-        weighted[band] = scaled + np.float32(0.5)
+        weighted[band] = foreground[band] * (alpha[band, :, np.newaxis] * unit) + np.float32(0.5)
     H, W = size
-    shrinks = alpha.shape[0] >= H and alpha.shape[1] >= W
-    filter = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    h, w = alpha.shape
+    filter = cv2.INTER_AREA if h >= H and w >= W else cv2.INTER_CUBIC
     weighted = np.asarray(cv2.resize(weighted, (W, H), interpolation=filter), np.uint16)
     small = np.asarray(cv2.resize(alpha, (W, H), interpolation=filter), np.float32)
-    np.clip(small, 0, 1, out=small)
     image = np.empty((H, W, 3), foreground.dtype)
     for top in range(0, H, _ROWS):
         band = slice(top, top + _ROWS)
-        divisor = np.maximum(small[band, :, np.newaxis], 1 / 65535) * np.float32(65535 / peak)
+        divisor = np.maximum(small[band, :, np.newaxis], np.float32(1e-4)) * unit
         image[band] = np.minimum(weighted[band] / divisor + np.float32(0.5), peak)
-    return image, small
+    return image, np.clip(small, 0, 1, out=small)

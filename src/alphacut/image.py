@@ -45,7 +45,7 @@ _DECODERS = (
 _ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 ANIMATES = ("png", "webp", "avif")
 OPAQUE = ("jpg",)
-_LONGEST_PX = {"jpg": 65500, "webp": 16383, "avif": 65535}
+_LONGEST_PX = {"png": 1_000_000, "jpg": 65500, "webp": 16383, "avif": 65535}
 _MARKER_BYTES = 65502  # EXIF or XMP that fits into a JPEG marker, behind its own name
 # How files of the commonest kinds begin
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8")
@@ -53,7 +53,7 @@ _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1", b"heim", b
 
 # What Pillow's decoders raise on damaged files, apart from errors of our own making
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError,
-           OverflowError, struct.error, zlib.error)  # fmt: skip
+           OverflowError, struct.error, zlib.error, cv2.error)  # fmt: skip
 
 _ORIENTATION = 0x0112
 # How to turn an array so that it stands upright, by EXIF orientation
@@ -322,16 +322,15 @@ def _decode(
     import PIL.ImageOps
 
     try:
+        damaged = False
         try:
             pillow.load()
         except _DAMAGE:
             # Pillow keeps the rows that it has decoded; without tiles it takes them for all
             if not options.allow_truncated or not pillow.im:
                 raise
-            pillow.tile = []  # type: ignore[attr-defined]
-        deep = None
-        if options.keep_depth and file is not None and pillow.mode in _DEEP:
-            deep = _read_16_bits(file, pillow)
+            damaged, pillow.tile = True, []  # type: ignore[attr-defined]
+        deep = None if damaged or file is None else _read_16_bits(file, pillow)
         exif_of_tiff = _exif_of_tiff(pillow)
         PIL.ImageOps.exif_transpose(pillow, in_place=True)
         metadata = _metadata(pillow, exif_of_tiff)
@@ -341,22 +340,31 @@ def _decode(
 
 
 def _read_16_bits(file: IO[bytes], pillow: PIL.Image.Image) -> NDArray[np.uint16] | None:
-    """Read, upright, a file that Pillow cuts to 8 bits a channel; None if it has no more than 8."""
-    if pillow.format not in ("PNG", "TIFF"):
+    """Read, upright, a file with 16 bits a channel, of which Pillow gives 8; None if it has not."""
+    depth = 8
+    if pillow.format == "PNG":
+        file.seek(24)
+        depth = file.read(1)[0]
+    elif pillow.format == "TIFF":
+        depth = max(pillow.tag_v2.get(258, (1,)))  # type: ignore[attr-defined]
+    if depth != 16 or pillow.mode not in _DEEP:
         return None
     file.seek(0)
-    data = np.frombuffer(file.read(), np.uint8)
-    array = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    array = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None or array.dtype != np.uint16:
         return None
     if array.ndim == 2:
         array = array[..., np.newaxis]
+        hidden = pillow.info.get("transparency")  # the one grey that is transparent
+        if isinstance(hidden, int):
+            alpha = np.where(array == hidden, 0, 65535).astype(np.uint16)
+            array = np.concatenate([array, array, array, alpha], axis=2)
     else:
         codes = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
-        array = np.asarray(cv2.cvtColor(array, codes[array.shape[2]]))
+        array = cv2.cvtColor(array, codes[array.shape[2]])
     if pillow.format == "PNG":  # of a TIFF, OpenCV applies the orientation
-        return _UPRIGHT.get(pillow.getexif().get(_ORIENTATION, 1), _UPRIGHT[1])(array)
-    if array.shape[2] == 4 and pillow.tag_v2.get(338) == (1,):  # type: ignore[attr-defined]
+        array = _UPRIGHT.get(pillow.getexif().get(_ORIENTATION, 1), _UPRIGHT[1])(array)
+    elif array.shape[2] == 4 and pillow.tag_v2.get(338) == (1,):  # type: ignore[attr-defined]
         opaque = np.maximum(array[..., 3:], 1).astype(np.float32)  # colours multiplied by alpha
         array[..., :3] = np.minimum(np.rint(array[..., :3] * (65535 / opaque)), 65535)
     return np.asarray(array, np.uint16)
@@ -493,7 +501,7 @@ def save_image(
     kind = output_format(Path(path), options)
     if kind not in SUFFIXES.values():
         raise OutputError(f"{path}: {kind} holds a cut-out, not an image: use Cutout.save")
-    write(Path(path), lambda: encode([Picture(samples)], kind, options.quality))
+    write(Path(path), lambda: encode([Picture(samples)], kind, options.file_quality))
 
 
 def with_alpha(image: Image, alpha: NDArray[np.float32]) -> Image:
@@ -530,16 +538,16 @@ def encode(frames: Sequence[Picture], kind: str, quality: int) -> Sequence[bytes
         The file's bytes, in pieces to be written one after another.
     """
     first = frames[0]
-    if kind == "png" and len(frames) == 1:
-        return _encode_png(first)
-    if kind == "tiff":
-        return _encode_tiff(first)
     H, W = first.image.shape[:2]
     if max(H, W) > _LONGEST_PX.get(kind, H + W):
         raise OutputError(
             f"{W} x {H} pixels are too many for {kind}, which has at most {_LONGEST_PX[kind]} "
-            "a side: choose png or tiff"
+            "a side: choose tiff"
         )
+    if kind == "png" and len(frames) == 1:
+        return _encode_png(first)
+    if kind == "tiff":
+        return _encode_tiff(first)
     meta, file = first.metadata, io.BytesIO()
     exif, xmp = meta.exif and b"Exif\x00\x00" + meta.exif, meta.xmp
     if kind == "jpg":
@@ -552,9 +560,11 @@ def encode(frames: Sequence[Picture], kind: str, quality: int) -> Sequence[bytes
     elif kind == "webp":
         settings |= {"quality": quality, "lossless": quality == 100}
     elif kind == "avif":
-        settings |= {"quality": quality}
+        settings |= {"quality": quality, "subsampling": "4:4:4"}
     if len(frames) > 1:
         durations = [frame.duration_ms for frame in frames]
+        if kind == "avif":  # Pillow takes whole milliseconds only
+            durations = list(map(round, durations))
         settings |= {"save_all": True, "append_images": pillow[1:], "duration": durations,
                      "loop": first.loop}  # fmt: skip
     settings = {name: value for name, value in settings.items() if value is not None}

@@ -9,8 +9,10 @@ from typing import Any
 from alphacut import values
 from alphacut.errors import OptionError, UnknownName
 
+QUALITIES = ("fast", "best")
+MATTING = ("auto", "none", "fast", "closed-form", "indexnet")
 FORMATS = ("auto", "png", "webp", "avif", "tiff", "jpg", "zip", "ora")
-RESULTS = ("cutout", "mask", "foreground", "background", "preview")
+RESULTS = ("cutout", "mask", "trimap", "foreground", "background", "preview")
 FITS = ("cover", "contain", "stretch", "tile", "center-crop")
 SHADOWS = ("none", "drop", "contact")
 # What a preset gives to options that were left at their defaults; geometry.py frames portraits
@@ -21,11 +23,19 @@ PRESETS = MappingProxyType({
     "product": {"size": "1:1", "scale": "85%", "background": "white"},
 })  # fmt: skip
 DEFAULT_MODEL = "u2net-lite"
+RUNTIMES = ("openvino", "onnx", "torch")
+DEVICES = ("auto", "cpu", "gpu", "cuda", "mps", "npu")
 
 
-def _option(default: Any, meaning: str, choices: tuple[str, ...] = (), unit: str = "") -> Any:
-    """Declare one field with what a manual says about it."""
-    facts = {"help": meaning, "choices": choices, "unit": unit}
+def _option(
+    default: Any,
+    meaning: str,
+    choices: tuple[str, ...] = (),
+    unit: str = "",
+    kind: type | None = None,
+) -> Any:
+    """Declare one field with what a manual says about it; `kind` if its default does not show."""
+    facts = {"help": meaning, "choices": choices, "unit": unit, "kind": kind}
     return field(default=default, metadata=facts)
 
 
@@ -37,10 +47,45 @@ class Options:
     """
 
     model: str = _option(DEFAULT_MODEL, "Network that finds the subject.", unit="NAME")
-    device: str = _option("auto", "Where it runs: auto, cpu, gpu, npu.", unit="NAME")
+    runtime: str = _option("openvino", "What runs it.", RUNTIMES)
+    device: str = _option("auto", "Where it runs.", DEVICES)
+    half: bool = _option(False, "Calculate in half precision: torch on CUDA only.")
+    classes: str = _option(
+        "", "What counts as subject, such as person,dog, for models with classes.", unit="NAMES"
+    )
+    class_mask: str = _option(
+        "hard", "Masks of models with classes: the likeliest class, or its probability.",
+        ("hard", "soft"),
+    )  # fmt: skip
+    short_side: int | None = _option(
+        None, "Shorter side at which a model of any size looks; 0 for the picture's own.",
+        unit="PX", kind=int,
+    )  # fmt: skip
+    quality: str = _option(
+        "fast", "best looks twice and solves the edges exactly; it takes longer.", QUALITIES
+    )
+    matting: str = _option(
+        "auto", "How edges are found: auto is fast, or closed-form for best.", MATTING
+    )
+    trimap: str | None = _option(
+        None,
+        "Grey picture of what is background (black), unknown and foreground (white), taken instead "
+        "of the network's answer.",
+        unit="FILE",
+    )
+    save_trimap: bool = _option(False, "Write NAME-trimap.png beside each result as well.")
     decontaminate: bool = _option(
         True, "Give soft edges the subject's own colour, free of the old background's."
     )
+    specks_px: int = _option(0, "Clear detached parts of fewer pixels.", unit="PIXELS")
+    holes_px: int = _option(0, "Fill enclosed holes of fewer pixels.", unit="PIXELS")
+    largest: bool = _option(False, "Keep the largest subject only.")
+    grow_px: int = _option(0, "Move edges outwards, or inwards if negative.", unit="PIXELS")
+    smooth_px: float = _option(0.0, "Even out ragged edges up to this size.", unit="PIXELS")
+    harden: float | None = _option(
+        None, "Make edges hard, anti-aliased, where alpha is this.", unit="0..1", kind=float
+    )
+    feather_px: float = _option(0.0, "Soften edges over this width.", unit="PIXELS")
     roi: str | None = _option(
         None, "Only what is inside 'LEFT TOP RIGHT BOTTOM', px or %, can be subject.", unit="REGION"
     )
@@ -91,9 +136,9 @@ class Options:
     )
     result: str = _option(
         "cutout",
-        "What to write: the cut-out (composed, if there is a background), the mask as 8-bit grey, "
-        "the foreground's colours without alpha, the background with a hole, or all steps side by "
-        "side.",
+        "What to write: the cut-out (composed, if there is a background), the mask or trimap as "
+        "8-bit grey, the foreground's colours without alpha, the background with a hole, or all "
+        "steps side by side.",
         RESULTS,
     )
     format: str = _option(
@@ -101,8 +146,8 @@ class Options:
         "Kind of file to write; zip has color.jpg and alpha.png, ora layers (OpenRaster).",
         FORMATS,
     )
-    quality: int = _option(
-        90, "1..100 for JPEG, WebP and AVIF; 100 writes WebP and AVIF without loss.", unit="1..100"
+    file_quality: int = _option(
+        90, "1..100 for JPEG, WebP and AVIF; 100 writes WebP without loss.", unit="1..100"
     )
     keep_depth: bool = _option(False, "Keep 16 bits a channel when the input has them.")
     max_megapixels: float = _option(200.0, "Refuse larger pictures.", unit="MP")
@@ -129,14 +174,19 @@ class Options:
             path = os.fspath(self.background)
             path = path if os.path.dirname(path) else os.path.join(os.curdir, path)
             object.__setattr__(self, "background", path)
-        if not 1 <= self.quality <= 100:
-            raise UnknownName("quality", self.quality, ["1 to 100"])
+        if not 1 <= self.file_quality <= 100:
+            raise OptionError("file_quality", self.file_quality, "give 1 to 100")
+        if self.harden is not None and not 0 < self.harden < 1:
+            raise OptionError("harden", self.harden, "give a number between 0 and 1")
+        for name in ("specks_px", "holes_px", "smooth_px", "feather_px"):
+            if getattr(self, name) < 0:
+                raise OptionError(name, getattr(self, name), "give 0 or more")
+        if self.short_side is not None and self.short_side != 0 and self.short_side < 32:
+            raise OptionError("short_side", self.short_side, "give 0, or 32 or more")
         if not self.max_megapixels > 0:
-            raise UnknownName("max_megapixels", self.max_megapixels, ["a number above 0"])
+            raise OptionError("max_megapixels", self.max_megapixels, "give a number above 0")
         if not self.output_megapixels >= 0:
-            raise UnknownName(
-                "output_megapixels", self.output_megapixels, ["0", "a number above 0"]
-            )
+            raise OptionError("output_megapixels", self.output_megapixels, "give 0 or more")
         self._check_composition()
 
     def _check_composition(self) -> None:
@@ -163,9 +213,7 @@ class Options:
 
     @property
     def opaque(self) -> bool:
-        """Whether nothing shines through the result, so that JPEG can hold it."""
-        if self.result == "preview":
-            return True
+        """Whether the result is a photograph through which nothing shines, so that JPEG suits."""
         if self.background is None or self.result not in ("cutout", "background"):
             return False
         text = self.background

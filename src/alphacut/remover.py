@@ -1,6 +1,7 @@
 """The pipeline: from a picture to its cut-out, every stage once and in order."""
 
 import dataclasses
+import functools
 import time
 import warnings
 from collections.abc import Iterator
@@ -9,14 +10,30 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from alphacut import background, geometry, matting, runtimes, transforms, zoo
+from alphacut import (
+    background,
+    geometry,
+    matting,
+    refine,
+    runtimes,
+    transforms,
+    weights,
+    zoo,
+)
 from alphacut import image as images
 from alphacut.compose import Cutout, difference
-from alphacut.errors import NoForegroundWarning
-from alphacut.image import Picture, Source
+from alphacut.errors import ImageError, NoForegroundWarning, UnknownName
+from alphacut.foreground import estimate_foreground
+from alphacut.image import Image, Picture, Source
 from alphacut.options import Options
 from alphacut.runtimes import Runtime
+from alphacut.trimap import make_trimap, read_trimap
+from alphacut.weights import Progress
+
+Array = NDArray[np.float32]
+SOLVERS = ("closed-form", "indexnet")  # methods that work from a trimap
 
 
 class Remover:
@@ -26,12 +43,17 @@ class Remover:
         model: Name of a model, or a row of your own; instead of `options.model`.
         runtime: A loaded network of your own, instead of the one that the options name.
         options: All that can be chosen.
+        accept_license: Whether the terms of weights that do not allow every use are accepted, if
+            they must be fetched first.
+        progress: Told of every piece of such a download.
         **changes: Fields of `Options` to change, such as `keep_depth=True`.
 
     Raises:
-        UnknownName: if a model, device or option does not exist.
+        UnknownName: if a model, runtime, device, class or option does not exist, or the model does
+            not find subjects.
         ImageError: if the background that the options name cannot be read.
-        WeightsError: if the weights are missing or damaged.
+        WeightsError: if the weights are missing or damaged, or their terms are not accepted.
+        MissingExtra: if the runtime is not installed.
         RuntimeFailure: if the device is not there.
     """
 
@@ -41,17 +63,39 @@ class Remover:
         *,
         runtime: Runtime | None = None,
         options: Options | None = None,
+        accept_license: bool = False,
+        progress: Progress | None = None,
         **changes: Any,
     ) -> None:
         if model is not None:
             changes["model"] = model.name if isinstance(model, zoo.ModelSpec) else model
         self.options = (options or Options()).replace(**changes)
         if not isinstance(model, zoo.ModelSpec):
-            model = zoo.find_model(self.options.model)
+            model = weights.find_model(self.options.model)
         self.spec = model
+        if model.output == "alpha":
+            finders = (spec.name for spec in weights.models() if spec.output != "alpha")
+            raise UnknownName("model that finds subjects", model.name, finders)
+        if self.options.classes:
+            zoo.choose_classes(model, self.options.classes)  # before any work
+        self._matting = self.options.matting
+        if self._matting == "auto":
+            self._matting = "closed-form" if self.options.quality == "best" else "fast"
+        if self._matting == "closed-form":
+            matting.require_pymatting()
         if self.options.background is not None:  # found missing before any work, not after
             background.load_background(self.options.background, self.options)
-        self.runtime = runtime or runtimes.load(self.spec, device=self.options.device)
+        load = functools.partial(
+            runtimes.load,
+            runtime=self.options.runtime,
+            device=self.options.device,
+            half=self.options.half,
+            accept_license=accept_license,
+            progress=progress,
+        )
+        self.runtime = runtime or load(self.spec)
+        if self._matting == "indexnet":
+            self._indexnet = load(weights.find_model("indexnet"))
 
     def __call__(self, source: Source) -> Cutout:
         """Remove the background of a picture.
@@ -73,6 +117,7 @@ class Remover:
         with clock("load"):
             first = next(pictures)
         cutout = self._cut(first, clock)
+        del first  # a large picture's pixels, of which the cut-out has its own
         frames = tuple(self._cut(picture, _Clock()) for picture in pictures)
         if all(frame.empty for frame in (cutout, *frames)):
             warnings.warn(
@@ -82,25 +127,27 @@ class Remover:
 
     def _cut(self, picture: Picture, clock: "_Clock") -> Cutout:
         """Take one picture through the stages."""
-        full_H, full_W = picture.image.shape[:2]
-        with clock("preprocess"):
-            picture = images.shrink(picture, self.options.output_megapixels)
-            batch = transforms.preprocess(picture.image, self.spec)
-        with clock("predict"):
-            output = self.runtime(batch)
-        with clock("mask"):
-            saliency = transforms.postprocess(output, batch, self.spec)
+        full_size = picture.image.shape[:2]
+        picture = images.shrink(picture, self.options.output_megapixels)
+        image, options = picture.image, self.options
+        given = self._read_trimap(image) if options.trimap else None
+        saliency = self._find_subject(image, clock) if given is None else given
         with clock("alpha"):
-            H, W = picture.image.shape[:2]
-            alpha = matting.estimate_alpha((H, W), saliency)
-            if picture.alpha is not None:  # what the file hides stays hidden
-                alpha *= picture.alpha * np.float32(1 / images.white(picture.alpha))
-            if self.options.roi:
-                inside = geometry.region(self.options.roi, (full_H, full_W))
-                inside = geometry.rescale(inside, (full_H, full_W), (H, W))
+            alpha, trimap = self._estimate_alpha(image, saliency, given)
+            if options.roi:
+                inside = geometry.region(options.roi, full_size)
+                inside = geometry.rescale(inside, full_size, alpha.shape)
                 alpha = geometry.keep_inside(alpha, inside)
+        with clock("refine"):
+            alpha = refine.refine(alpha, options)
         with clock("foreground"):
-            foreground = picture.image.copy()
+            if options.decontaminate:
+                foreground = estimate_foreground(image, alpha)
+            else:
+                foreground = image.copy()
+        if picture.alpha is not None:  # what the file hides stays hidden
+            shown = np.asarray(picture.alpha / images.white(picture.alpha), np.float32)
+            alpha = alpha * shown
         return Cutout(
             foreground,
             alpha,
@@ -108,10 +155,53 @@ class Remover:
             picture.metadata,
             picture.duration_ms,
             picture.loop,
-            input_size=(full_H, full_W),
+            input_size=full_size,
+            trimap=trimap,
             milliseconds=MappingProxyType(clock.milliseconds),
             replaced=difference(picture.image, foreground),
+            options=self.options,
         )
+
+    def _find_subject(self, image: Image, clock: "_Clock") -> Array:
+        """Ask the network: saliency (h, w) at its own size."""
+        options = self.options
+        with clock("preprocess"):
+            batch = transforms.preprocess(image, self.spec, options.short_side)
+        with clock("predict"):
+            output = self.runtime(batch)
+            if options.quality == "best":  # errors differ in the mirror, the subject does not
+                mirrored = np.ascontiguousarray(batch[..., ::-1])
+                output = np.asarray((output + self.runtime(mirrored)[..., ::-1]) / 2, np.float32)
+        with clock("mask"):
+            return transforms.postprocess(
+                output, batch, self.spec, options.classes, soft=options.class_mask == "soft"
+            )
+
+    def _estimate_alpha(
+        self, image: Image, saliency: Array, given: Array | None
+    ) -> tuple[Array, Array | None]:
+        """Make alpha (H, W) of a saliency, or of a trimap that was given, and tell the trimap."""
+        if self._matting == "none":
+            rough = matting.enlarge(saliency, image.shape[:2])
+        else:
+            rough = matting.estimate_alpha_fast(image, saliency)
+        if given is None and self._matting not in SOLVERS and not self.options.save_trimap:
+            return rough, None
+        trimap = make_trimap(rough) if given is None else given
+        if self._matting == "closed-form":
+            prior = rough if given is None else None
+            return matting.estimate_alpha_closed_form(image, trimap, prior), trimap
+        if self._matting == "indexnet":
+            return matting.estimate_alpha_indexnet(image, trimap, self._indexnet), trimap
+        return (rough if given is None else np.where(trimap == 0.5, rough, trimap)), trimap
+
+    def _read_trimap(self, image: Image) -> Array:
+        """Read the trimap that the options name."""
+        path = str(self.options.trimap)
+        trimap = read_trimap(images.load_image(path))
+        if trimap.shape != image.shape[:2]:
+            raise ImageError(f"{path}: is {trimap.shape}, but the picture {image.shape[:2]}")
+        return trimap
 
 
 class _Clock:

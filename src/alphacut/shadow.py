@@ -9,7 +9,7 @@ from alphacut import geometry, values
 # Offset to the right and down, and blur, in percent of the subject's longer side
 _DEFAULTS = {"drop": ("2% 3%", "2%"), "contact": ("0 0", "2%")}
 # A contact shadow is the subject's lower part, laid flat: shares of the subject's height
-_FOOT, _FLAT = 0.25, 0.09
+_FOOT, _FLAT = 0.1, 0.06
 
 
 def make_shadow(
@@ -47,7 +47,7 @@ def make_shadow(
     H, W = alpha.shape
     shape = geometry.crop(shape, (-dy, -dx, H - dy, W - dx))
     shape *= np.float32(opacity / 100)
-    # a contact shadow is seen from the side: its softness is foreshortened
+    # a contact shadow lies on the ground, which is seen at a low angle
     return _soften(shape, (blur_px / 2 if kind == "contact" else blur_px, blur_px))
 
 
@@ -59,7 +59,7 @@ def _foot(alpha: NDArray[np.float32], box: geometry.Box) -> NDArray[np.float32]:
     flat_px = max(2, round(_FLAT * height))
     flat = cv2.resize(part, (right - left, flat_px), interpolation=cv2.INTER_AREA)
     shape = np.zeros_like(alpha)
-    start = bottom - round(flat_px * 0.7)
+    start = bottom - round(flat_px * 0.6)
     stop = min(start + flat_px, len(alpha))
     shape[start:stop, left:right] = flat[: stop - start]
     return shape

@@ -1,84 +1,385 @@
-"""What is known about each model, as data: one frozen row a model, read from top to bottom."""
+"""What is known about each model, as data: one frozen row a model, read from top to bottom.
 
-from dataclasses import dataclass
-from typing import Literal
+`MODELS.md` is made from these rows by `scripts/list_models.py`.
+"""
 
-from alphacut.errors import UnknownName
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from alphacut.errors import UnknownName, WeightsError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+# The 20 classes of Pascal VOC behind the background, in the order of the logits
+VOC_CLASSES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
+    "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa",
+    "train", "tvmonitor",
+)  # fmt: skip
 
-@dataclass(frozen=True)
+Format = Literal["onnx", "torch"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Weights:
     """A file of weights, pinned by its checksum.
 
     Attributes:
-        file: Name of the file; embedded ones lie in the package's `assets`.
-        bytes: Its length.
-        sha256: Its checksum, compared before every use.
+        file: Its name, in the folder of weights and on a mirror.
+        embedded: Whether it lies in the package's `assets` instead.
+        bytes: Its length; None if nobody has stated it.
+        sha256: Its checksum, compared after a download and before every use. None where nobody
+            states it: such a file is never fetched, `models add` takes it from a path.
+        addresses: Where it is downloaded from, tried in order; none for embedded and own files.
     """
 
     file: str
-    bytes: int
-    sha256: str
+    embedded: bool = False
+    bytes: int | None = None
+    sha256: str | None = None
+    addresses: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """One model: how to feed it, how to read its answer, where it comes from, on what terms.
 
     Attributes:
         name: What users type.
         aliases: Names that other programs use for the same weights.
-        input_size: (H, W) of the batch; the picture is resized to it, aspect not kept.
+        arch: Network in `nets`; None where PyTorch cannot build it, only run its graph elsewhere.
+        input_size: (H, W) of the batch, aspect not kept; None where it follows the picture.
+        short_side: Shorter side of a batch that follows the picture; None for the picture's own.
+        multiple: Such a batch's sides are rounded up to multiples of this.
         shrink: How a larger picture is made smaller: by area averages, or "linear", without
             antialiasing, as U-2-Net's authors did.
         scale: What divides the pixels: the picture's own maximum ("peak") or white ("white").
         mean: Subtracted from each of R, G, B after the division.
         std: Divides each of R, G, B after that.
-        output: What the network answers: "saliency", already in [0, 1].
-        stretch: Whether the answer is stretched to fill [0, 1], as U-2-Net's authors do.
-        weights: The file of weights, in ONNX form.
-        license: Terms of the weights, as an SPDX name.
-        commercial: Whether the weights may be used commercially.
+        output: What the network answers: "saliency" in [0, 1], class "logits", or "alpha", which
+            needs a trimap as a fourth channel.
+        classes: Names of the logits, the background first.
+        stretch: Whether the answer is stretched to fill [0, 1], as the authors do.
+        weights: The file of each format: "onnx" for OpenVINO and ONNX Runtime, "torch" for
+            PyTorch. What is missing is made from the other, where that is possible.
+        code_license: Terms of the authors' code.
+        license: Terms of the weights.
+        commercial: Whether the weights may be used commercially. All but "yes" are fetched only
+            after their terms are accepted.
+        note: What else is to be known about the terms.
         source: Where network and weights come from.
     """
 
     name: str
-    aliases: tuple[str, ...]
-    input_size: tuple[int, int]
-    shrink: Literal["area", "linear"]
-    scale: Literal["peak", "white"]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    output: Literal["saliency"]
-    stretch: bool
-    weights: Weights
+    aliases: tuple[str, ...] = ()
+    arch: str | None
+    input_size: tuple[int, int] | None = None
+    short_side: int | None = None
+    multiple: int = 1
+    shrink: Literal["area", "linear"] = "area"
+    scale: Literal["peak", "white"] = "white"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    output: Literal["saliency", "logits", "alpha"] = "saliency"
+    classes: tuple[str, ...] = ()
+    stretch: bool = False
+    weights: Mapping[Format, Weights] = field(default_factory=dict)
+    code_license: str
     license: str
     commercial: Literal["yes", "no", "unclear"]
+    note: str = ""
     source: str
 
+    @property
+    def channels(self) -> int:
+        """Channels of the batch: colours, and a trimap where one is needed."""
+        return 4 if self.output == "alpha" else 3
+
+
+_REMBG = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/"
+_DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
+_HUGGING = "https://huggingface.co/"
+_U2NET = "https://github.com/xuebinqin/U-2-Net (Qin et al. 2020, arXiv 2005.09007)"
+_DUTS = (
+    "The repository is Apache-2.0 and names no separate terms for the weights; trained on DUTS-TR."
+)
+_DIS = "https://github.com/xuebinqin/DIS (Qin et al. 2022, arXiv 2203.03041)"
+_VISION = "https://github.com/pytorch/vision (Chen et al. 2017, arXiv 1706.05587)"
+_COCO = (
+    "Trained on COCO pictures with the 20 classes of Pascal VOC; the weights come with the code."
+)
 
 MODELS = (
     ModelSpec(
         name="u2net-lite",
         aliases=("u2netp",),
+        arch="u2netp",
         input_size=(320, 320),
-        shrink="area",
-        scale="peak",
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-        output="saliency",
-        stretch=True,
-        weights=Weights(
-            file="u2net-lite.onnx",
-            bytes=4_555_515,
-            sha256="9e3e950c7499ba110ddd92f1f03dc353722b4c6a126d1efdac079e91bf263b92",
-        ),
+        # By the numbers of docs/log.md: division by white and no stretch. The authors divide by the
+        # peak, shrink without antialiasing and stretch; their masks follow from
+        # dataclasses.replace(row, shrink="linear", scale="peak", stretch=True).
+        scale="white",
+        stretch=False,
+        weights={
+            "onnx": Weights(  # its weights carry the names of the state dict, for PyTorch
+                file="u2net-lite.onnx",
+                embedded=True,
+                bytes=4_555_515,
+                sha256="9e3e950c7499ba110ddd92f1f03dc353722b4c6a126d1efdac079e91bf263b92",
+            ),
+        },
+        code_license="Apache-2.0",
         license="Apache-2.0",
         commercial="yes",
-        source="https://github.com/xuebinqin/U-2-Net (Qin et al. 2020, arXiv 2005.09007)",
+        note=_DUTS,
+        source=_U2NET,
+    ),
+    ModelSpec(
+        name="u2net",
+        arch="u2net",
+        input_size=(320, 320),
+        scale="peak",
+        stretch=True,
+        weights={
+            "onnx": Weights(
+                file="u2net.onnx",
+                bytes=175_997_641,
+                sha256="8d10d2f3bb75ae3b6d527c77944fc5e7dcd94b29809d47a739a7a728a912b491",
+                addresses=(_REMBG + "u2net.onnx",),
+            ),
+            "torch": Weights(
+                file="u2net.pth",
+                bytes=176_290_937,
+                sha256="10025a17f49cd3208afc342b589890e402ee63123d6f2d289a4a0903695cce58",
+                addresses=(
+                    _DRIVE + "1ao1ovG1Qtx4b7EoskHXmi2E9rp5CHLcZ",
+                    _HUGGING + "Carve/u2net-universal/resolve/"
+                    "10305d785481cf4b2eee1d447c39cd6e5f43d74b/full_weights.pth",
+                ),
+            ),
+        },
+        code_license="Apache-2.0",
+        license="Apache-2.0",
+        commercial="yes",
+        note=_DUTS,
+        source=_U2NET,
+    ),
+    ModelSpec(
+        name="u2net-human",
+        aliases=("u2net_human_seg",),
+        arch="u2net",
+        input_size=(320, 320),
+        scale="peak",
+        stretch=True,
+        weights={
+            "onnx": Weights(
+                file="u2net_human_seg.onnx",
+                bytes=175_997_641,
+                sha256="01eb6a29a5c4d8edb30b56adad9bb3a2a0535338e480724a213e0acfd2d1c73c",
+                addresses=(_REMBG + "u2net_human_seg.onnx",),
+            ),
+            "torch": Weights(
+                file="u2net_human_seg.pth",
+                bytes=176_315_793,
+                sha256="13f0396e3f6fbc1d7ab55a8558640bef306a59b9110a5c595eb949ff69cf2414",
+                addresses=(_DRIVE + "1m_Kgs91b21gayc2XLW0ou8yugAIadWVP",),
+            ),
+        },
+        code_license="Apache-2.0",
+        license="Apache-2.0, on non-commercial training data",
+        commercial="unclear",
+        note="The repository is Apache-2.0, but the training data, Supervisely Person, is offered "
+        "for non-commercial purposes only.",
+        source=_U2NET,
+    ),
+    ModelSpec(
+        name="silueta",
+        arch=None,  # pruned: its widths are not U-2-Net's
+        input_size=(320, 320),
+        scale="peak",
+        stretch=True,
+        weights={
+            "onnx": Weights(
+                file="silueta.onnx",
+                bytes=44_173_029,
+                sha256="75da6c8d2f8096ec743d071951be73b4a8bc7b3e51d9a6625d63644f90ffeedb",
+                addresses=(_REMBG + "silueta.onnx",),
+            ),
+        },
+        code_license="Apache-2.0",
+        license="not stated",
+        commercial="unclear",
+        note="A pruned U-2-Net that was published with rembg; nobody states terms for the weights.",
+        source="https://github.com/xuebinqin/U-2-Net/issues/295",
+    ),
+    ModelSpec(
+        name="isnet",
+        aliases=("isnet-general-use",),
+        arch="isnet",
+        input_size=(1024, 1024),
+        mean=(0.5, 0.5, 0.5),
+        std=(1.0, 1.0, 1.0),
+        stretch=True,
+        weights={
+            "onnx": Weights(
+                file="isnet-general-use.onnx",
+                bytes=178_648_008,
+                sha256="60920e99c45464f2ba57bee2ad08c919a52bbf852739e96947fbb4358c0d964a",
+                addresses=(_REMBG + "isnet-general-use.onnx",),
+            ),
+        },
+        code_license="Apache-2.0",
+        license="not stated",
+        commercial="unclear",
+        note="The weights carry no terms. They were trained on DIS5K, whose own terms forbid "
+        "commercial use of the pictures.",
+        source=_DIS,
+    ),
+    ModelSpec(
+        name="isnet-anime",
+        arch="isnet",
+        input_size=(1024, 1024),
+        std=(1.0, 1.0, 1.0),
+        stretch=True,
+        weights={
+            "onnx": Weights(
+                file="isnet-anime.onnx",
+                bytes=176_069_933,
+                sha256="f15622d853e8260172812b657053460e20806f04b9e05147d49af7bed31a6e99",
+                addresses=(_REMBG + "isnet-anime.onnx",),
+            ),
+        },
+        code_license="Apache-2.0",
+        license="Apache-2.0",
+        commercial="unclear",
+        note="The authors' repository says Apache-2.0; the terms of the drawings it was trained on "
+        "are not known.",
+        source="https://github.com/SkyTNT/anime-segmentation",
+    ),
+    ModelSpec(
+        name="ormbg",
+        arch="isnet",
+        input_size=(1024, 1024),
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        stretch=True,
+        weights={
+            "onnx": Weights(
+                file="ormbg.onnx",
+                bytes=176_182_050,
+                sha256="89b47dd4fa46a76e91b06affeb5ec7881894a27792e41f7dfaf69987653f31d3",
+                addresses=(
+                    _HUGGING + "schirrmacher/ormbg/resolve/"
+                    "6253b318240ef7a8670017b88d242f9f87f5abeb/ormbg.onnx",
+                ),
+            ),
+        },
+        code_license="Apache-2.0",
+        license="Apache-2.0, on training data described in different ways",
+        commercial="unclear",
+        note="The first model card names synthetic pictures only; later ones add P3M-10k, AIM-500 "
+        "and PPM-100, whose mattes are CC BY-NC-SA. The file is pinned, its card is ambiguous.",
+        source="https://huggingface.co/schirrmacher/ormbg",
+    ),
+    ModelSpec(
+        name="rmbg-1.4",
+        arch="isnet",
+        input_size=(1024, 1024),
+        mean=(0.5, 0.5, 0.5),
+        std=(1.0, 1.0, 1.0),
+        stretch=True,
+        weights={
+            "onnx": Weights(
+                file="rmbg-1.4.onnx",
+                bytes=176_153_355,
+                sha256="8cafcf770b06757c4eaced21b1a88e57fd2b66de01b8045f35f01535ba742e0f",
+                addresses=(
+                    _HUGGING + "briaai/RMBG-1.4/resolve/"
+                    "2ceba5a5efaec153162aedea169f76caf9b46cf8/onnx/model.onnx",
+                ),
+            ),
+            "torch": Weights(
+                file="rmbg-1.4.pth",
+                bytes=176_718_373,
+                sha256="893c16c340b1ddafc93e78457a4d94190da9b7179149f8574284c83caebf5e8c",
+                addresses=(
+                    _HUGGING + "briaai/RMBG-1.4/resolve/"
+                    "2ceba5a5efaec153162aedea169f76caf9b46cf8/model.pth",
+                ),
+            ),
+        },
+        code_license="source-available",
+        license="bria-rmbg-1.4, non-commercial",
+        commercial="no",
+        note="For non-commercial use; commercial use needs an agreement with BRIA: "
+        "https://bria.ai/bria-huggingface-model-license-agreement/",
+        source="https://huggingface.co/briaai/RMBG-1.4",
+    ),
+    ModelSpec(
+        name="deeplabv3-resnet101",
+        aliases=("deeplabv3_resnet101", "deeplabv3"),
+        arch="deeplabv3_resnet101",
+        short_side=520,
+        output="logits",
+        classes=VOC_CLASSES,
+        weights={
+            "torch": Weights(
+                file="deeplabv3_resnet101_coco-586e9e4e.pth",
+                bytes=244_545_539,
+                sha256="586e9e4e203fcbf17e1ad45533d8d33ab133fc762bf03101c5dd743995c08c0d",
+                addresses=(
+                    "https://download.pytorch.org/models/deeplabv3_resnet101_coco-586e9e4e.pth",
+                ),
+            ),
+        },
+        code_license="BSD-3-Clause",
+        license="BSD-3-Clause",
+        commercial="yes",
+        note=_COCO,
+        source=_VISION,
+    ),
+    ModelSpec(
+        name="deeplabv3-resnet50",
+        aliases=("deeplabv3_resnet50",),
+        arch="deeplabv3_resnet50",
+        short_side=520,
+        output="logits",
+        classes=VOC_CLASSES,
+        weights={
+            "torch": Weights(
+                file="deeplabv3_resnet50_coco-cd0a2569.pth",
+                bytes=168_312_152,
+                sha256="cd0a25694c4a0f7106b38f4938bf90a874f2f241cc410b8f63c7024399538f06",
+                addresses=(
+                    "https://download.pytorch.org/models/deeplabv3_resnet50_coco-cd0a2569.pth",
+                ),
+            ),
+        },
+        code_license="BSD-3-Clause",
+        license="BSD-3-Clause",
+        commercial="yes",
+        note=_COCO,
+        source=_VISION,
+    ),
+    ModelSpec(
+        name="indexnet",
+        aliases=("indexnet_matting",),
+        arch="indexnet",
+        multiple=32,
+        output="alpha",
+        weights={
+            # no checksum of it is published, so it is added by hand
+            "torch": Weights(file="indexnet_matting.pth.tar"),
+        },
+        code_license="non-commercial",
+        license="non-commercial (trained on Adobe's matting set)",
+        commercial="no",
+        note="The authors and Adobe allow non-commercial use only. alphacut's network is its own, "
+        "written from a description; the weights are the authors'.",
+        source="https://github.com/poppinace/indexnet_matting (Lu et al. 2019, arXiv 1908.00672)",
     ),
 )
 
@@ -93,3 +394,51 @@ def find_model(name: str) -> ModelSpec:
         if name == spec.name or name in spec.aliases:
             return spec
     raise UnknownName("model", name, (spec.name for spec in MODELS))
+
+
+def choose_classes(spec: ModelSpec, names: str) -> tuple[int, ...]:
+    """Return which of a model's logits count as subject.
+
+    Args:
+        spec: The model's row.
+        names: Names of classes with commas between; empty for all but the background.
+
+    Raises:
+        UnknownName: if the model has no such class, or no classes at all.
+    """
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    if wanted and not spec.classes:
+        with_classes = (spec.name for spec in MODELS if spec.classes)
+        raise UnknownName("model with classes", spec.name, with_classes)
+    for name in wanted:
+        if name not in spec.classes[1:]:
+            raise UnknownName("class", name, spec.classes[1:])
+    return tuple(spec.classes.index(name) for name in wanted or spec.classes[1:])
+
+
+def to_dict(spec: ModelSpec, like: ModelSpec) -> dict[str, Any]:
+    """Return a row as plain values for JSON: what differs from the row it is like."""
+    ours, theirs = dataclasses.asdict(spec), dataclasses.asdict(like)
+    return {"like": like.name} | {key: ours[key] for key in ours if ours[key] != theirs[key]}
+
+
+def from_dict(values: Mapping[str, Any]) -> ModelSpec:
+    """Return the row that `to_dict` has written.
+
+    Raises:
+        UnknownName: if there is no row of the name that it is like.
+        WeightsError: if the values do not make a row.
+    """
+    try:
+        row: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        like = find_model(row.pop("like"))
+        if "weights" in row:
+            row["weights"] = {
+                form: Weights(**{**facts, "addresses": tuple(facts.get("addresses", ()))})
+                for form, facts in row["weights"].items()
+            }
+        return dataclasses.replace(like, **row)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"not a model's row: {error}") from error

@@ -84,6 +84,15 @@ def test_what_has_no_effect_is_named(open_live: Live) -> None:
     assert answer.headers["X-Alphacut-Ignored"] == "a, af, vm"
 
 
+def test_edges(open_live: Live) -> None:
+    plain, hard = (
+        np.asarray(opened(open_live.client.post(PATH, files={"file": PHOTO}, data=fields).content))
+        for fields in ({}, {"ppm": "true"})
+    )
+    soft = [np.count_nonzero((one[..., 3] > 0) & (one[..., 3] < 255)) for one in (plain, hard)]
+    assert soft[1] < soft[0]
+
+
 def test_nothing_found_is_transparent(open_live: Live) -> None:
     answer = open_live.client.post(PATH, files={"file": NOISE})
     assert np.asarray(opened(answer.content)).max() == 0

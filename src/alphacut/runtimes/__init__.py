@@ -1,13 +1,19 @@
 """The seam: a loaded network, batch in, output out."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alphacut import weights
-from alphacut.zoo import ModelSpec
+from alphacut.errors import RuntimeFailure, UnknownName, WeightsError
+from alphacut.options import RUNTIMES
+from alphacut.weights import Progress
+from alphacut.zoo import Format, ModelSpec
+
+# Sizes at which a graph is made and compared where the model's row leaves them open
+_SIZES = ((256, 320), (192, 416))
 
 
 class Runtime(Protocol):
@@ -26,19 +32,171 @@ class Runtime(Protocol):
         ...
 
 
-def load(spec: ModelSpec, *, device: str = "auto", path: Path | None = None) -> Runtime:
-    """Load a model's network, the only place where device and precision are set.
+def load(
+    spec: ModelSpec,
+    *,
+    runtime: str = "openvino",
+    device: str = "auto",
+    half: bool = False,
+    hint: Literal["latency", "throughput"] = "latency",
+    cache: Path | None = None,
+    path: Path | None = None,
+    accept_license: bool = False,
+    progress: Progress | None = None,
+) -> Runtime:
+    """Load a model's network, the only place where runtime, device and precision are set.
+
+    Nothing falls back: what is asked for and not there is an error.
 
     Args:
         spec: The model's row.
-        device: "auto", "cpu", "gpu" or "npu"; auto takes the CPU, where results are the same
-            on every machine.
+        runtime: "openvino", "onnx" or "torch".
+        device: "auto", or one that the runtime has: "cpu", "gpu", "cuda", "mps", "npu".
+        half: Whether to calculate in float16: PyTorch on CUDA only.
+        hint: What OpenVINO compiles for.
+        cache: Folder where OpenVINO keeps compiled networks.
         path: Weights to use instead of the row's own, not verified.
+        accept_license: Whether the user accepts terms that do not allow every use.
+        progress: Told of every piece of a download.
 
     Raises:
-        WeightsError: if the weights are missing or damaged.
+        UnknownName: if the runtime or device does not exist.
+        WeightsError: if the weights are missing or damaged, or their terms not accepted.
+        MissingExtra: if the runtime is not installed.
         RuntimeFailure: if the device is not there or the library fails.
     """
+    if runtime not in RUNTIMES:
+        raise UnknownName("runtime", runtime, RUNTIMES)
+    if half and runtime != "torch":
+        raise RuntimeFailure(
+            f"{runtime} calculates in float32: for half precision choose --runtime torch on CUDA"
+        )
+    if runtime == "torch":
+        from alphacut.runtimes.pytorch import TorchRuntime, load_network
+
+        if spec.arch is None:
+            raise WeightsError(
+                f"{spec.name}: PyTorch cannot build this network: choose openvino or onnx"
+            )
+        if path is None:
+            form = needed(spec, runtime)
+            path = weights.fetch(spec, form, accept_license=accept_license, progress=progress)
+        return TorchRuntime(load_network(spec.arch, path), device=device, half=half)
+
+    if path is None:
+        path = _graph(spec, accept_license, progress)
+    if runtime == "onnx":
+        from alphacut.runtimes.onnx import ONNXRuntime
+
+        return ONNXRuntime(path, device=device)
     from alphacut.runtimes.openvino import OpenVINORuntime
 
-    return OpenVINORuntime(path or weights.fetch(spec), device=device)
+    return OpenVINORuntime(path, device=device, hint=hint, cache=cache)
+
+
+def export(
+    spec: ModelSpec,
+    target: Path,
+    *,
+    to: Literal["onnx", "openvino"],
+    size: tuple[int, int] | None = None,
+    dynamic: bool = False,
+    fp16: bool = False,
+    accept_license: bool = False,
+    progress: Progress | None = None,
+) -> float:
+    """Write a model's network for other runtimes, from PyTorch.
+
+    Args:
+        spec: The model's row.
+        target: The file; its ending follows from `to`.
+        to: "onnx" or "openvino".
+        size: (H, W) of the batch; the row's own by default, or any where the row leaves it open.
+        dynamic: Whether other sizes are allowed, too.
+        fp16: Whether the weights are stored as float16.
+        accept_license: Whether the user accepts terms that do not allow every use.
+        progress: Told of every piece of a download.
+
+    Returns:
+        The largest difference from PyTorch on random batches, of PyTorch's largest value.
+
+    Raises:
+        WeightsError: if the weights are missing or damaged, or the file cannot be written.
+        MissingExtra: if PyTorch is not installed.
+        RuntimeFailure: if the network cannot be exported, or answers differently.
+    """
+    if spec.arch is None:
+        raise WeightsError(f"{spec.name}: is a graph already, and PyTorch cannot build it")
+    if size and (size[0] % spec.multiple or size[1] % spec.multiple):
+        raise RuntimeFailure(f"{spec.name}: sides must be multiples of {spec.multiple}")
+    from alphacut.runtimes.graph import write_graph
+    from alphacut.runtimes.pytorch import load_network
+
+    form = needed(spec, "torch")
+    path = weights.fetch(spec, form, accept_license=accept_license, progress=progress)
+    first = size or spec.input_size
+    return write_graph(
+        load_network(spec.arch, path),
+        target,
+        to=to,
+        channels=spec.channels,
+        sizes=(first, *_SIZES[1:]) if first else _SIZES,
+        dynamic=dynamic or first is None,
+        fp16=fp16,
+    )
+
+
+def needed(spec: ModelSpec, runtime: str) -> Format:
+    """Return which of a model's formats of weights a runtime starts from."""
+    own: Format = "torch" if runtime == "torch" else "onnx"
+    return own if own in spec.weights else next(iter(spec.weights), own)
+
+
+def check(spec: ModelSpec, form: Format, path: Path) -> None:
+    """Make sure that a file of weights fits a model's network.
+
+    Raises:
+        WeightsError: if it is damaged, unsafe, or of another network.
+        MissingExtra: if PyTorch is needed to look at it and is not installed.
+    """
+    if form == "torch":
+        from alphacut.runtimes.pytorch import load_network
+
+        load_network(str(spec.arch), path)
+    else:
+        from alphacut.runtimes.openvino import check_graph
+
+        check_graph(path, spec.channels)
+
+
+def devices(runtime: str) -> list[str]:
+    """Return the devices that a runtime finds on this machine.
+
+    Raises:
+        MissingExtra: if the runtime is not installed.
+    """
+    if runtime == "onnx":
+        from alphacut.runtimes.onnx import devices as found
+    elif runtime == "torch":
+        from alphacut.runtimes.pytorch import devices as found
+    else:
+        from alphacut.runtimes.openvino import devices as found
+    return found()
+
+
+def _graph(spec: ModelSpec, accept_license: bool, progress: Progress | None) -> Path:
+    """Return the ONNX file of a model; it is made once where only PyTorch weights exist."""
+    form = needed(spec, "onnx")
+    source = weights.fetch(spec, form, accept_license=accept_license, progress=progress)
+    if form == "onnx":
+        return source
+    made_from = spec.weights["torch"].sha256 or ""
+    path = weights.home() / "converted" / f"{spec.name}.{made_from[:16]}.onnx"
+    if not weights.is_sealed(path):
+        from alphacut.runtimes.graph import write_graph
+        from alphacut.runtimes.pytorch import load_network
+
+        network = load_network(str(spec.arch), source)
+        write_graph(network, path, to="onnx", channels=spec.channels, sizes=_SIZES, dynamic=True)
+        weights.seal(path)
+    return path

@@ -30,20 +30,24 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "model": ({"type": "string"}, "A model that this service has loaded."),
     "om": ({"type": "boolean", "default": False}, "Return the mask only."),
     "bgc": ({"type": "string"}, "Background: r,g,b or r,g,b,a, hex digits or a name."),
-    "a": ({"type": "boolean", "default": False}, "Ignored: edges are always refined."),
+    "a": ({"type": "boolean", "default": False}, "Ignored: edges are refined always."),
     "af": ({"type": "integer", "minimum": 0, "maximum": 255}, "Ignored."),
     "ab": ({"type": "integer", "minimum": 0, "maximum": 255}, "Ignored."),
     "ae": ({"type": "integer", "minimum": 0}, "Ignored."),
-    "ppm": ({"type": "boolean", "default": False}, "Ignored."),
+    "ppm": ({"type": "boolean", "default": False}, "Even out the edge and make it hard."),
     "dc": ({"type": "boolean", "default": True}, "Give soft edges the subject's own colour."),
     "vm": ({"type": "boolean", "default": False}, "Ignored."),
     "extras": ({"type": "string"}, "JSON object of rembg's own arguments: only_mask, bgcolor."),
 }
-_IGNORED = ("a", "af", "ab", "ae", "ppm", "vm")
+_IGNORED = ("a", "af", "ab", "ae", "vm")
+_EXTRAS = ("only_mask", "post_process_mask", "bgcolor")
 _EXTRAS_IGNORED = (
-    "alpha_matting", "alpha_matting_foreground_threshold", "alpha_matting_background_threshold",
-    "alpha_matting_erode_size", "post_process_mask",
+    "alpha_matting",
+    "alpha_matting_foreground_threshold", "alpha_matting_background_threshold",
+    "alpha_matting_erode_size",
 )  # fmt: skip
+# rembg opens the mask and blurs it with a sigma of 2 before it makes it hard
+_SMOOTH_PX = 4.0
 
 
 def router(service: Service) -> APIRouter:
@@ -109,8 +113,8 @@ def translate(form: Fields, query: Fields, service: Service) -> tuple[Options, l
         if (text := field(name)) and not (re.fullmatch(r"\d{1,7}", text) and int(text) <= most):
             raise _invalid(name, f"Input should be a whole number from 0 to {most}")
     ignored = [name for name in _IGNORED if field(name) and field(name).lower() not in NO]  # type: ignore[union-attr]
-    for name in ("a", "ppm", "vm"):
-        flag(name)
+    flag("a")
+    flag("vm")
     wanted = field("model")
     model = service.find_model(wanted) if wanted else service.default_model
     if model is None:
@@ -121,12 +125,15 @@ def translate(form: Fields, query: Fields, service: Service) -> tuple[Options, l
     if background is None and isinstance(extras.get("bgcolor"), list):
         background = ",".join(map(str, extras["bgcolor"]))
     mask = flag("om") or extras.get("only_mask") is True
+    hard = flag("ppm") or extras.get("post_process_mask") is True
     options = Options(
         model=model,
         format="png",
         result="mask" if mask else "cutout",
         background=None if mask or background is None else colour(background),
         decontaminate=flag("dc", default=True),
+        smooth_px=_SMOOTH_PX if hard else 0.0,
+        harden=0.5 if hard else None,
         max_megapixels=service.settings.max_megapixels,
     )
     return options, ignored
@@ -157,7 +164,7 @@ def _extras(text: str | None) -> dict[str, Any]:
         extras = None
     if not isinstance(extras, dict):
         raise _invalid("extras", "Give a JSON object")
-    known = ("only_mask", "bgcolor", *_EXTRAS_IGNORED)
+    known = (*_EXTRAS, *_EXTRAS_IGNORED)
     for name in extras:
         if name not in known:
             raise _invalid("extras", f"Only these are accepted: {', '.join(known)}")

@@ -1,0 +1,233 @@
+"""Figures for alphas, masks and cutouts against the truth, each with its scale.
+
+Nothing is stretched by its own minimum and maximum: an alpha that never reaches 1 is worse than one
+that does. Published figures for salient objects are often stretched, and those of methods that are
+given a trimap count the unknown pixels only (`region`): compare like with like.
+"""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from alphacut.errors import ImageError
+
+Array = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+_GRAD_SIGMA = 1.4
+_GRAD_RADIUS_PX = 4  # where the Gaussian falls under 0.01
+_CONN_STEP = 0.15  # differences of connectivity below this do not count
+_F_BETA2 = 0.3  # beta² of the salient-object papers: precision counts for more
+_BAND_PX = 9  # size of RECOMP's square neighbourhood of soft pixels
+_BACKGROUNDS = ((255, 255, 255), (0, 0, 0), (0, 255, 0))  # RECOMP's white, black and green
+_TINY = float(np.finfo(np.float64).eps)
+
+
+# --- alpha ---
+
+
+def sad(pred_alpha: Array, true_alpha: Array, region: Mask | None = None) -> float:
+    """Sum of absolute differences, in thousands of pixels; grows with the image.
+
+    Args:
+        pred_alpha: (H, W) float32 in [0, 1].
+        true_alpha: The same shape and range.
+        region: (H, W) bool, the pixels that count; all of them by default.
+
+    Raises:
+        ImageError: The shapes differ. (All functions of this file.)
+    """
+    return float(np.sum(_difference(pred_alpha, true_alpha, region), dtype=np.float64)) / 1000
+
+
+def mad(pred_alpha: Array, true_alpha: Array, region: Mask | None = None) -> float:
+    """Mean absolute difference, 0..1; often printed x 1000. On a binary truth it is the MAE."""
+    return float(np.mean(_difference(pred_alpha, true_alpha, region), dtype=np.float64))
+
+
+def mse(pred_alpha: Array, true_alpha: Array, region: Mask | None = None) -> float:
+    """Mean squared error, 0..1; often printed x 1000."""
+    return float(np.mean(_difference(pred_alpha, true_alpha, region) ** 2, dtype=np.float64))
+
+
+def grad(pred_alpha: Array, true_alpha: Array, region: Mask | None = None) -> float:
+    """Gradient error of Rhemann et al. (CVPR 2009): sum of squared differences / 1000.
+
+    The differences are those of the gradients' magnitudes, by Gaussian derivatives of sigma 1.4
+    whose 9 x 9 kernels have unit L2 norm. It grows with the length of the edges.
+    """
+    difference = _difference(_gradient(pred_alpha), _gradient(true_alpha), region)
+    return float(np.sum(difference**2, dtype=np.float64)) / 1000
+
+
+def conn(pred_alpha: Array, true_alpha: Array, region: Mask | None = None) -> float:
+    """Connectivity error of Rhemann et al. (CVPR 2009), in thousands of pixels.
+
+    How far a pixel is connected, in steps of 0.1, to the largest part that prediction and truth
+    have in common; what exceeds that by 0.15 counts as disconnected.
+    """
+    _check_shapes(pred_alpha, true_alpha)
+    level = np.full(true_alpha.shape, -1, np.float32)
+    for step in range(1, 11):
+        common = (pred_alpha >= step / 10) & (true_alpha >= step / 10)
+        if common.any():
+            _, labels, stats, _ = cv2.connectedComponentsWithStats(
+                common.astype(np.uint8), connectivity=4
+            )
+            largest = labels == 1 + np.argmax(stats[1:, cv2.CC_STAT_AREA])
+            level[(level < 0) & ~largest] = (step - 1) / 10
+    level[level < 0] = 1
+
+    def connectivity(alpha: Array) -> Array:
+        excess = alpha - level
+        return 1 - excess * (excess >= _CONN_STEP)
+
+    return sad(connectivity(pred_alpha), connectivity(true_alpha), region)
+
+
+# --- masks ---
+
+
+def iou(pred_mask: Array, true_mask: Array, threshold: float = 0.5) -> float:
+    """Intersection over union of both maps at a threshold, 0..1; 1 if both are empty."""
+    _check_shapes(pred_mask, true_mask)
+    pred, true = pred_mask >= threshold, true_mask >= threshold
+    union = np.count_nonzero(pred | true)
+    return np.count_nonzero(pred & true) / union if union else 1.0
+
+
+def f_beta(pred_mask: Array, true_mask: Array, threshold: float = 0.5) -> float:
+    """F-measure with beta² = 0.3 at a threshold of the prediction, 0..1 (Achanta et al. 2009).
+
+    The truth is binarised at 0.5. "Adaptive F" is this with `min(2 * pred_mask.mean(), 1)`.
+    """
+    _check_shapes(pred_mask, true_mask)
+    pred, true = pred_mask >= threshold, true_mask > 0.5
+    hits = np.count_nonzero(pred & true)
+    if not hits:
+        return 0.0
+    precision, recall = hits / np.count_nonzero(pred), hits / np.count_nonzero(true)
+    return (1 + _F_BETA2) * precision * recall / (_F_BETA2 * precision + recall)
+
+
+def s_measure(pred_mask: Array, true_mask: Array) -> float:
+    """Structure measure, 0..1 (Fan et al., ICCV 2017); half object, half region similarity.
+
+    The truth is binarised at 0.5.
+    """
+    _check_shapes(pred_mask, true_mask)
+    pred, true = pred_mask.astype(np.float64), true_mask > 0.5
+    share = float(true.mean())
+    if share == 0:
+        return float(1 - pred.mean())
+    if share == 1:
+        return float(pred.mean())
+    objects = share * _object_score(pred[true]) + (1 - share) * _object_score(1 - pred[~true])
+    y, x = (round(float(where.mean())) + 1 for where in np.nonzero(true))
+    regions = sum(
+        part.size / true.size * _region_score(pred[rows, columns], part)
+        for rows in (np.s_[:y], np.s_[y:])
+        for columns in (np.s_[:x], np.s_[x:])
+        if (part := true[rows, columns]).size
+    )
+    return max(0.0, (objects + regions) / 2)
+
+
+def e_measure(pred_mask: Array, true_mask: Array, threshold: float = 0.5) -> float:
+    """Enhanced-alignment measure at a threshold of the prediction, 0..1 (Fan et al., IJCAI 2018).
+
+    The truth is binarised at 0.5. "Adaptive E" is this with `min(2 * pred_mask.mean(), 1)`.
+    """
+    _check_shapes(pred_mask, true_mask)
+    pred, true = pred_mask >= threshold, true_mask > 0.5
+    if not true.any():
+        aligned = (~pred).astype(np.float64)
+    elif true.all():
+        aligned = pred.astype(np.float64)
+    else:
+        u, v = pred - pred.mean(), true - true.mean()
+        aligned = (1 + 2 * u * v / (u * u + v * v + _TINY)) ** 2 / 4
+    return float(aligned.sum() / max(true.size - 1, 1))
+
+
+# --- cutouts ---
+
+
+def recomp(
+    pred_foreground: Image, pred_alpha: Array, true_foreground: Image, true_alpha: Array
+) -> float:
+    """Recomposition error, levels of 255: what is seen at the edges on new backgrounds.
+
+    Mean absolute difference of prediction and truth, each composited on white, black and pure
+    green, over the 9 x 9 neighbourhoods of the pixels whose true alpha is between 0.02 and 0.98.
+    0 if there are none.
+
+    Args:
+        pred_foreground: (H, W, 3) uint8 or uint16, straight colours.
+        pred_alpha: (H, W) float32 in [0, 1].
+        true_foreground: As `pred_foreground`.
+        true_alpha: As `pred_alpha`.
+    """
+    _check_shapes(pred_alpha, true_alpha)
+    _check_shapes(pred_foreground, true_foreground)
+    soft = ((true_alpha > 0.02) & (true_alpha < 0.98)).astype(np.uint8)
+    band = cv2.dilate(soft, np.ones((_BAND_PX, _BAND_PX), np.uint8)) > 0
+    if not band.any():
+        return 0.0
+    pred_color, true_color = (
+        image[band] * np.float32(255 / np.iinfo(image.dtype).max)
+        for image in (pred_foreground, true_foreground)
+    )
+    p, t = pred_alpha[band][:, None], true_alpha[band][:, None]
+    foregrounds = p * pred_color - t * true_color
+    errors = [
+        np.mean(np.abs(foregrounds + (t - p) * np.array(c, np.float32))) for c in _BACKGROUNDS
+    ]
+    return float(np.mean(errors))
+
+
+# --- parts ---
+
+
+def _check_shapes(pred: npt.NDArray[np.generic], true: npt.NDArray[np.generic]) -> None:
+    if pred.shape != true.shape:
+        raise ImageError(f"prediction {pred.shape} and truth {true.shape} differ in shape")
+
+
+def _difference(pred: Array, true: Array, region: Mask | None) -> Array:
+    """Absolute differences of the pixels that count."""
+    _check_shapes(pred, true)
+    difference = np.asarray(np.abs(pred - true), np.float32)
+    return difference if region is None else difference[region]
+
+
+def _gradient(alpha: Array) -> Array:
+    """Magnitude of the Gaussian derivatives, kernels of unit L2 norm."""
+    x = np.arange(-_GRAD_RADIUS_PX, _GRAD_RADIUS_PX + 1)
+    smooth = np.asarray(np.exp(-(x**2) / (2 * _GRAD_SIGMA**2)), np.float64)
+    derive = -x * smooth
+    smooth /= np.linalg.norm(smooth)
+    derive /= np.linalg.norm(derive)
+    border = cv2.BORDER_REPLICATE
+    gx = cv2.sepFilter2D(alpha, cv2.CV_32F, derive, smooth, borderType=border)
+    gy = cv2.sepFilter2D(alpha, cv2.CV_32F, smooth, derive, borderType=border)
+    return np.asarray(cv2.magnitude(gx, gy), np.float32)
+
+
+def _object_score(values: npt.NDArray[np.float64]) -> float:
+    mean = float(values.mean())
+    deviation = float(values.std(ddof=1)) if values.size > 1 else 0.0
+    return 2 * mean / (mean**2 + 1 + deviation + _TINY)
+
+
+def _region_score(pred: npt.NDArray[np.float64], true: Mask) -> float:
+    """Similarity of two parts: luminance, contrast and structure in one quotient."""
+    mx, my = float(pred.mean()), float(true.mean())
+    n = max(true.size - 1, 1)
+    xx, yy = float(((pred - mx) ** 2).sum()) / n, float(((true - my) ** 2).sum()) / n
+    xy = float(((pred - mx) * (true - my)).sum()) / n
+    above, below = 4 * mx * my * xy, (mx**2 + my**2) * (xx + yy)
+    if above:
+        return above / (below + _TINY)
+    return 0.0 if below else 1.0

@@ -1,0 +1,202 @@
+"""U-2-Net and U-2-Net-lite: salient objects with a nested U-structure.
+
+Qin et al., "U2-Net: Going Deeper with Nested U-Structure for Salient Object Detection",
+Pattern Recognition 2020, arXiv 2005.09007. The names of the children are those of the published
+state dict. Shapes: N pictures, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+Stages = dict[str, tuple[Callable[[int, int, int], nn.Module], int, int, int]]
+
+
+def pool(x: Tensor) -> Tensor:
+    """Halves (N, C, H, W); an odd last row or column is kept, so sizes round up."""
+    return F.max_pool2d(x, 2, stride=2, ceil_mode=True)
+
+
+def resize_like(x: Tensor, like: Tensor) -> Tensor:
+    """Resizes (N, C, h, w) bilinearly to the height and width of `like`."""
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def cat(deep: Tensor, skip: Tensor) -> Tensor:
+    """Joins two maps of one size on the channel axis, the deeper one first."""
+    return torch.cat((deep, skip), dim=1)
+
+
+class REBNConv(nn.Module):
+    """ReLU(BN(Conv3x3(x))): (N, in, H, W) to (N, out, H, W)."""
+
+    def __init__(self, in_channels: int, out_channels: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.conv_s1 = nn.Conv2d(in_channels, out_channels, 3, padding=dilation, dilation=dilation)
+        self.bn_s1: nn.Module = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Applies the three in order."""
+        return F.relu(self.bn_s1(self.conv_s1(x)))
+
+
+class RSU(nn.Module):
+    """Residual U-block RSU-L (section 3.1 of the paper): (N, in, H, W) to (N, out, H, W).
+
+    A U-Net of L levels and `mid` channels, whose output is added to the map it started from.
+    """
+
+    def __init__(self, levels: int, in_channels: int, mid_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.levels = levels
+        self.rebnconvin = REBNConv(in_channels, out_channels)
+        self.rebnconv1 = REBNConv(out_channels, mid_channels)
+        for k in range(2, levels):
+            self.add_module(f"rebnconv{k}", REBNConv(mid_channels, mid_channels))
+        self.add_module(f"rebnconv{levels}", REBNConv(mid_channels, mid_channels, dilation=2))
+        for k in range(levels - 1, 1, -1):
+            self.add_module(f"rebnconv{k}d", REBNConv(2 * mid_channels, mid_channels))
+        self.rebnconv1d = REBNConv(2 * mid_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Goes down by L - 2 pools and one dilated convolution, then up to the size of x."""
+        bottom = self.levels - 1  # smallest map; the last level is dilated instead
+        x0 = self.rebnconvin(x)
+        e = {1: self.rebnconv1(x0)}
+        for k in range(2, self.levels):
+            e[k] = getattr(self, f"rebnconv{k}")(pool(e[k - 1]))
+        e_last = getattr(self, f"rebnconv{self.levels}")(e[bottom])
+        d = getattr(self, f"rebnconv{bottom}d")(cat(e_last, e[bottom]))
+        for k in range(bottom - 1, 0, -1):
+            d = getattr(self, f"rebnconv{k}d")(cat(resize_like(d, e[k]), e[k]))
+        y: Tensor = x0 + d
+        return y
+
+
+class RSU4F(nn.Module):
+    """RSU-4F: RSU-4 with dilations in place of pools: (N, in, H, W) to (N, out, H, W)."""
+
+    def __init__(self, in_channels: int, mid_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.rebnconvin = REBNConv(in_channels, out_channels)
+        self.rebnconv1 = REBNConv(out_channels, mid_channels)
+        self.rebnconv2 = REBNConv(mid_channels, mid_channels, dilation=2)
+        self.rebnconv3 = REBNConv(mid_channels, mid_channels, dilation=4)
+        self.rebnconv4 = REBNConv(mid_channels, mid_channels, dilation=8)
+        self.rebnconv3d = REBNConv(2 * mid_channels, mid_channels, dilation=4)
+        self.rebnconv2d = REBNConv(2 * mid_channels, mid_channels, dilation=2)
+        self.rebnconv1d = REBNConv(2 * mid_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keeps the size of x on every level."""
+        x0 = self.rebnconvin(x)
+        e1 = self.rebnconv1(x0)
+        e2 = self.rebnconv2(e1)
+        e3 = self.rebnconv3(e2)
+        e4 = self.rebnconv4(e3)
+        d3 = self.rebnconv3d(cat(e4, e3))
+        d2 = self.rebnconv2d(cat(d3, e2))
+        y: Tensor = x0 + self.rebnconv1d(cat(d2, e1))
+        return y
+
+
+RSU7, RSU6, RSU5, RSU4 = (partial(RSU, levels) for levels in (7, 6, 5, 4))
+
+# stage: block, input, middle and output channels
+FULL: Stages = {
+    "stage1": (RSU7, 3, 32, 64),
+    "stage2": (RSU6, 64, 32, 128),
+    "stage3": (RSU5, 128, 64, 256),
+    "stage4": (RSU4, 256, 128, 512),
+    "stage5": (RSU4F, 512, 256, 512),
+    "stage6": (RSU4F, 512, 256, 512),
+    "stage5d": (RSU4F, 1024, 256, 512),
+    "stage4d": (RSU4, 1024, 128, 256),
+    "stage3d": (RSU5, 512, 64, 128),
+    "stage2d": (RSU6, 256, 32, 64),
+    "stage1d": (RSU7, 128, 16, 64),
+}
+LITE: Stages = {
+    "stage1": (RSU7, 3, 16, 64),
+    "stage2": (RSU6, 64, 16, 64),
+    "stage3": (RSU5, 64, 16, 64),
+    "stage4": (RSU4, 64, 16, 64),
+    "stage5": (RSU4F, 64, 16, 64),
+    "stage6": (RSU4F, 64, 16, 64),
+    "stage5d": (RSU4F, 128, 16, 64),
+    "stage4d": (RSU4, 128, 16, 64),
+    "stage3d": (RSU5, 128, 16, 64),
+    "stage2d": (RSU6, 128, 16, 64),
+    "stage1d": (RSU7, 128, 16, 64),
+}
+
+
+class NestedUNet(nn.Module):
+    """A U-Net of six levels whose stages are U-Nets, with a side output on every level."""
+
+    def __init__(self, stages: Stages) -> None:
+        super().__init__()
+        for name, (block, in_channels, mid_channels, out_channels) in stages.items():
+            self.add_module(name, block(in_channels, mid_channels, out_channels))
+        for k, name in enumerate(("stage1d", "stage2d", "stage3d", "stage4d", "stage5d", "stage6")):
+            self.add_module(f"side{k + 1}", nn.Conv2d(stages[name][-1], 1, 3, padding=1))
+
+    def features(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Decoder maps g_1 to g_6 of x (N, C, H, W); g_k has 1 / 2^(k - 1) of its size."""
+        h = {1: self.get_submodule("stage1")(x)}
+        for k in range(2, 7):
+            h[k] = getattr(self, f"stage{k}")(pool(h[k - 1]))
+        g = {6: h[6]}
+        for k in range(5, 0, -1):
+            g[k] = getattr(self, f"stage{k}d")(cat(resize_like(g[k + 1], h[k]), h[k]))
+        return tuple(g[k] for k in range(1, 7))
+
+    def logits(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Side logits l_1 to l_6, each (N, 1, H, W), of a batch x (N, 3, H, W)."""
+        sides = (getattr(self, f"side{k}")(g) for k, g in enumerate(self.features(x), start=1))
+        return tuple(resize_like(side, x) for side in sides)
+
+    def forward_all(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Every published saliency, each (N, 1, H, W) in [0, 1], the best one first."""
+        return tuple(torch.sigmoid(logits) for logits in self.logits(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Saliency (N, 1, H, W) in [0, 1] of a normalised batch x (N, 3, H, W), any H and W."""
+        return torch.sigmoid(self.logits(x)[0])
+
+
+class U2Net(NestedUNet):
+    """U-2-Net; with `stages=LITE` its lite form U-2-NetP.
+
+    Trained at 320 x 320. `forward_all` gives the fused saliency d_0, then d_1 to d_6.
+    """
+
+    def __init__(self, stages: Stages = FULL) -> None:
+        super().__init__(stages)
+        self.outconv = nn.Conv2d(6, 1, 1)
+
+    def logits(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Fused logits l_0, then l_1 to l_6; each (N, 1, H, W)."""
+        sides = super().logits(x)
+        return (self.outconv(torch.cat(sides, dim=1)), *sides)
+
+
+def fold_batch_norm(network: NestedUNet) -> NestedUNet:
+    """A copy of the network in eval mode, each batch norm folded into its convolution.
+
+    Folded, a state dict has the convolutions' weights and biases only; this is the form in which
+    ONNX files of these networks are published.
+    """
+    folded = copy.deepcopy(network).eval()
+    for block in folded.modules():
+        if isinstance(block, REBNConv) and isinstance(block.bn_s1, nn.BatchNorm2d):
+            block.conv_s1 = fuse_conv_bn_eval(block.conv_s1, block.bn_s1)
+            block.bn_s1 = nn.Identity()
+    return folded

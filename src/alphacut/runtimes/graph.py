@@ -1,0 +1,162 @@
+"""From a network in PyTorch to a file for other runtimes, compared with PyTorch at once."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from alphacut import weights
+from alphacut.errors import MissingExtra, RuntimeFailure
+from alphacut.runtimes.openvino import OpenVINORuntime, openvino
+
+# How far answers may differ from PyTorch's, as parts of the largest value. Rounding weights to
+# float16 moves single pixels far where a network wavers, so only its mean says something.
+LARGEST = 1e-3
+MEAN_FP16 = 1e-2
+_AXES = {0: "N", 2: "H", 3: "W"}
+
+
+def write_graph(
+    network: torch.nn.Module,
+    target: Path,
+    *,
+    to: Literal["onnx", "openvino"],
+    channels: int,
+    sizes: Sequence[tuple[int, int]],
+    dynamic: bool = False,
+    fp16: bool = False,
+) -> float:
+    """Write a network as ONNX (.onnx) or as OpenVINO's own format (.xml beside .bin).
+
+    The graph begins at the batch and ends at the network's output; nothing of the pipeline is in
+    it. Before the file takes its place, its answers to random batches are compared with PyTorch's.
+
+    Args:
+        network: The network, in eval mode, on the CPU, float32.
+        target: The file; replaced if it exists.
+        to: Its format.
+        channels: Channels of the batch.
+        sizes: (H, W) of the batches to compare; the graph is made at the first of them.
+        dynamic: Whether N, H and W may be others than at the first size.
+        fp16: Whether weights are stored as float16, in half the space, once the float32 graph
+            has been compared; arithmetic and the two ends stay float32.
+
+    Returns:
+        The largest difference from PyTorch, of PyTorch's largest value.
+
+    Raises:
+        RuntimeFailure: if the network cannot be exported or the answers differ.
+        WeightsError: if the file cannot be written.
+    """
+    example = torch.rand(1, channels, *sizes[0])
+    batches = [_smooth(2 if dynamic else 1, channels, size)
+               for size in (sizes if dynamic else sizes[:1])]  # fmt: skip
+    try:
+        with warnings.catch_warnings():
+            # both converters are built on tracing, which PyTorch calls its older way
+            warnings.simplefilter("ignore")
+            if to == "onnx":
+                with weights.whole_file(target.with_suffix(".onnx")) as part:
+                    _write_onnx(network, example, part, dynamic)
+                    difference = _compare(network, part, target, batches)
+                    if fp16:
+                        _halve(part)
+                        difference = _compare(network, part, target, batches, fp16)
+                return difference
+            # the two files are renamed from the inside out: weights before the graph over them
+            with (
+                weights.whole_file(target.with_suffix(".xml")) as graph,
+                weights.whole_file(target.with_suffix(".bin")),
+            ):
+                model = _convert(network, example, dynamic)
+                openvino.save_model(model, graph, compress_to_fp16=False)
+                difference = _compare(network, graph, target, batches)
+                if fp16:
+                    openvino.save_model(model, graph, compress_to_fp16=True)
+                    difference = _compare(network, graph, target, batches, fp16)
+            return difference
+    except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
+        raise RuntimeFailure(f"{target}: the network cannot be exported: {error}") from error
+
+
+def _smooth(n: int, channels: int, size: tuple[int, int]) -> torch.Tensor:
+    """Return a random batch whose neighbouring pixels agree, as a photograph's do.
+
+    White noise would not do: trained networks answer it with nonsense that any rounding changes.
+    """
+    chance = torch.Generator().manual_seed(0)
+    coarse = torch.rand(n, channels, *(side // 16 + 2 for side in size), generator=chance)
+    batch = torch.nn.functional.interpolate(coarse, size, mode="bicubic", align_corners=False)
+    return batch + torch.rand(batch.shape, generator=chance) / 32
+
+
+def _write_onnx(network: torch.nn.Module, example: torch.Tensor, path: Path, dynamic: bool) -> None:
+    torch.onnx.export(
+        network,
+        (example,),
+        path,
+        dynamo=False,
+        input_names=["batch"],
+        output_names=["output"],
+        dynamic_axes={"batch": _AXES, "output": _AXES} if dynamic else None,
+    )
+
+
+def _convert(network: torch.nn.Module, example: torch.Tensor, dynamic: bool) -> openvino.Model:
+    shape = [-1, example.shape[1], -1, -1] if dynamic else list(example.shape)
+    model = openvino.convert_model(network, example_input=example, input=shape)
+    model.inputs[0].set_names({"batch"})
+    model.outputs[0].set_names({"output"})
+    return model
+
+
+def _halve(path: Path) -> None:
+    """Store the weights of an ONNX file as float16, each with a cast to float32 behind it."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingExtra("onnx", "export") from error
+    model = onnx.load(path)
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) >= 1:
+            name, half = tensor.name, onnx.numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(half, f"{name}.half"))
+            casts.append(
+                onnx.helper.make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT)
+            )
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, path)
+
+
+def _compare(
+    network: torch.nn.Module,
+    draft: Path,
+    target: Path,
+    batches: Sequence[torch.Tensor],
+    fp16: bool = False,
+) -> float:
+    """Return the largest difference between a file's answers and the network's, of the largest.
+
+    Raises:
+        RuntimeFailure: if it is too large; with float16 weights, if the mean difference is.
+    """
+    runtime = OpenVINORuntime(draft)
+    largest = mean = 0.0
+    for batch in batches:
+        with torch.inference_mode():
+            expected = network(batch).numpy()
+        difference = np.abs(runtime(batch.numpy()) - expected) / np.abs(expected).max()
+        largest = max(largest, float(difference.max()))
+        mean = max(mean, float(difference.mean()))
+    if not (mean <= MEAN_FP16 if fp16 else largest <= LARGEST):  # also where it is not a number
+        raise RuntimeFailure(
+            f"{target}: is not written, since its answers differ from PyTorch's by {largest:.2g} "
+            f"of the largest, by {mean:.2g} in the mean"
+        )
+    return largest

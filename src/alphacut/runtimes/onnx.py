@@ -1,0 +1,102 @@
+"""ONNX Runtime: the second reader of ONNX files, with its own devices."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alphacut.errors import MissingExtra, RuntimeFailure, UnknownName
+
+try:
+    import onnxruntime
+except ImportError as missing:
+    raise MissingExtra("ONNX Runtime", "onnx") from missing
+
+# What serves a device, best first; the CPU takes the nodes that another device has no code for
+PROVIDERS = {
+    "cpu": ("CPUExecutionProvider",),
+    "cuda": ("CUDAExecutionProvider",),
+    "gpu": (
+        "CUDAExecutionProvider",
+        "ROCMExecutionProvider",
+        "MIGraphXExecutionProvider",
+        "DmlExecutionProvider",
+        "CoreMLExecutionProvider",
+    ),
+    "mps": ("CoreMLExecutionProvider",),
+    "npu": ("QNNExecutionProvider", "VitisAIExecutionProvider"),
+}
+_AUTO = ("cuda", "cpu")
+
+
+class ONNXRuntime:
+    """A network run by ONNX Runtime.
+
+    Args:
+        path: An ONNX file.
+        device: "auto", "cpu", "gpu", "cuda", "mps" or "npu"; auto takes CUDA where ONNX Runtime
+            offers it, else the CPU.
+
+    Raises:
+        UnknownName: if there is no device of that name.
+        RuntimeFailure: if the device is not there, or ONNX Runtime cannot use the file.
+    """
+
+    def __init__(self, path: Path, *, device: str = "auto") -> None:
+        if device != "auto" and device not in PROVIDERS:
+            raise UnknownName("device of ONNX Runtime", device, ["auto", *PROVIDERS])
+        present = onnxruntime.get_available_providers()
+        if device == "auto":
+            device = next(word for word in _AUTO if PROVIDERS[word][0] in present)
+        provider = next((name for name in PROVIDERS[device] if name in present), None)
+        if provider is None:
+            raise RuntimeFailure(
+                f"ONNX Runtime has no {device} here: it needs {' or '.join(PROVIDERS[device])}, "
+                f"but this build has {', '.join(present)}. Install a build for it, such as "
+                "onnxruntime-gpu for CUDA, or choose another --device"
+            )
+        self.device = provider.removesuffix("ExecutionProvider")
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 3  # errors; they are raised, not printed
+        try:
+            self._session = onnxruntime.InferenceSession(
+                path, settings, providers=[provider, *PROVIDERS["cpu"]][: 1 + (device != "cpu")]
+            )
+        except Exception as error:  # its errors have no common base
+            raise RuntimeFailure(
+                f"ONNX Runtime cannot load {path} on {self.device}: {error}"
+            ) from error
+        if self._session.get_providers()[0] != provider:  # it falls back and only logs that
+            raise RuntimeFailure(
+                f"ONNX Runtime offers {provider} but cannot start it: its libraries or the driver "
+                "are missing. Install them, or choose another --device"
+            )
+        value = self._session.get_inputs()[0]
+        self._input, self._one_by_one = value.name, value.shape[0] == 1
+        self._output = self._session.get_outputs()[0].name
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the first output for a batch.
+
+        Args:
+            batch: (N, C, h, w) float32.
+
+        Returns:
+            (N, K, h', w') float32.
+
+        Raises:
+            RuntimeFailure: if ONNX Runtime fails.
+        """
+        pieces = [batch[i : i + 1] for i in range(len(batch))] if self._one_by_one else [batch]
+        try:
+            outputs = [self._session.run([self._output], {self._input: x})[0] for x in pieces]
+        except Exception as error:  # its errors have no common base
+            raise RuntimeFailure(f"ONNX Runtime failed on {self.device}: {error}") from error
+        return np.concatenate(outputs)
+
+
+def devices() -> list[str]:
+    """Return the devices of this machine, in alphacut's words."""
+    present = onnxruntime.get_available_providers()
+    words = ("cpu", "cuda", "mps", "npu")
+    return [word for word in words if any(name in present for name in PROVIDERS[word])]

@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alphacut import runtimes, zoo
+from alphacut.errors import RuntimeFailure, WeightsError
+from alphacut.runtimes.openvino import OpenVINORuntime
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from alphacut import nets  # noqa: E402
+from alphacut.runtimes import graph  # noqa: E402
+
+SIZE = (32, 64)
+
+
+@pytest.fixture(scope="module")
+def network() -> "torch.nn.Module":
+    torch.manual_seed(3)
+    return nets.build("indexnet").eval()
+
+
+@pytest.mark.parametrize(("to", "names"), [("onnx", {".onnx"}), ("openvino", {".xml", ".bin"})])
+def test_half_weights_are_half_the_size(
+    network: "torch.nn.Module", to: str, names: set[str], tmp_path: Path
+) -> None:
+    if to == "onnx":
+        pytest.importorskip("onnx")
+    ending = ".onnx" if to == "onnx" else ".xml"
+    sizes = {}
+    for fp16 in (False, True):
+        target = tmp_path / f"{fp16}{ending}"
+        found = graph.write_graph(network, target, to=to, channels=4, sizes=(SIZE,), fp16=fp16)
+        assert found < (1e-1 if fp16 else 1e-3)
+        files = list(tmp_path.glob(f"{fp16}.*"))
+        assert {path.suffix for path in files} == names
+        sizes[fp16] = sum(path.stat().st_size for path in files)
+        output = OpenVINORuntime(target)(np.zeros((1, 4, *SIZE), np.float32))
+        assert output.dtype == np.float32
+    assert sizes[True] < 0.6 * sizes[False]
+
+
+def test_what_differs_is_not_written(
+    network: "torch.nn.Module", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wrong(OpenVINORuntime):
+        def __call__(self, batch: np.ndarray) -> np.ndarray:
+            return super().__call__(batch) + 1
+
+    monkeypatch.setattr(graph, "OpenVINORuntime", Wrong)
+    target = tmp_path / "net.onnx"
+    target.write_text("what was there before")
+    with pytest.raises(RuntimeFailure, match="is not written, since its answers differ"):
+        graph.write_graph(network, target, to="onnx", channels=4, sizes=(SIZE,))
+    assert target.read_text() == "what was there before"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_cannot_be_exported_is_told(tmp_path: Path) -> None:
+    class Odd(torch.nn.Module):
+        def forward(self, x: "torch.Tensor") -> "torch.Tensor":
+            return torch.linalg.eigvals(x).real
+
+    with pytest.raises(RuntimeFailure, match="the network cannot be exported"):
+        graph.write_graph(Odd(), tmp_path / "odd.onnx", to="onnx", channels=3, sizes=((32, 32),))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written(network: "torch.nn.Module", tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WeightsError, match="cannot be written"):
+        graph.write_graph(
+            network, tmp_path / "file" / "net.onnx", to="onnx", channels=4, sizes=(SIZE,)
+        )
+
+
+def test_sizes_that_a_network_does_not_take(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeFailure, match="sides must be multiples of 32"):
+        runtimes.export(
+            zoo.find_model("indexnet"), tmp_path / "net.onnx", to="onnx", size=(100, 64)
+        )

@@ -1,0 +1,135 @@
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alphacut import runtimes, weights, zoo
+from alphacut.errors import RuntimeFailure, UnknownName, WeightsError
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from alphacut import nets  # noqa: E402
+from alphacut.runtimes.pytorch import TorchRuntime, load_network  # noqa: E402
+
+LITE = zoo.find_model("u2net-lite")
+
+
+@pytest.fixture(scope="module")
+def network() -> "torch.nn.Module":
+    torch.manual_seed(0)
+    return nets.build("u2netp").eval()
+
+
+def batch(pictures: int = 1) -> np.ndarray:
+    return np.random.default_rng(1).random((pictures, 3, 64, 96), np.float32)
+
+
+def test_embedded_weights_answer_as_in_openvino() -> None:
+    picture = np.random.default_rng(5).random((1, 3, 320, 320), np.float32)
+    ours = runtimes.load(LITE, runtime="torch", device="cpu")
+    assert ours.device == "cpu"
+    np.testing.assert_allclose(ours(picture), runtimes.load(LITE)(picture), atol=1e-3)
+
+
+def test_the_output_is_the_callers(network: "torch.nn.Module") -> None:
+    runtime = TorchRuntime(network, device="cpu")
+    first = runtime(batch())
+    kept = first.copy()
+    first[:] = 7
+    np.testing.assert_array_equal(runtime(batch()), kept)
+    assert kept.dtype == np.float32
+
+
+def test_threads(network: "torch.nn.Module") -> None:
+    runtime = TorchRuntime(network, device="cpu")
+    alone = runtime(batch())
+    with ThreadPoolExecutor(3) as pool:
+        for found in pool.map(runtime, [batch()] * 6):
+            np.testing.assert_allclose(found, alone, atol=1e-5)
+
+
+def test_devices(network: "torch.nn.Module") -> None:
+    with pytest.raises(UnknownName, match="unknown device of PyTorch 'npu'"):
+        TorchRuntime(network, device="npu")
+    if not torch.cuda.is_available():
+        with pytest.raises(RuntimeFailure, match="finds no cuda here, only cpu"):
+            TorchRuntime(network, device="cuda")
+        with pytest.raises(RuntimeFailure, match="half precision on CUDA only, not on cpu"):
+            TorchRuntime(network, half=True)
+    with pytest.raises(RuntimeFailure, match="--runtime torch on CUDA"):
+        runtimes.load(LITE, half=True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_cuda(network: "torch.nn.Module") -> None:
+    expected = TorchRuntime(network, device="cpu")(batch())
+    assert TorchRuntime(network).device == "cuda"
+    np.testing.assert_allclose(TorchRuntime(network, device="gpu")(batch()), expected, atol=1e-3)
+    half = TorchRuntime(network, device="cuda", half=True)(batch())
+    assert half.dtype == np.float32
+    assert np.abs(half - expected).mean() < 1e-2
+
+
+def test_a_failure_is_told_once(network: "torch.nn.Module") -> None:
+    with pytest.raises(RuntimeFailure, match="PyTorch failed on cpu"):
+        TorchRuntime(network, device="cpu")(np.zeros((1, 4, 64, 64), np.float32))
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_state_dicts_are_read(network: "torch.nn.Module", suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"net{suffix}"
+    if suffix == ".pth":
+        torch.save({f"module.{key}": t for key, t in network.state_dict().items()}, path)
+    else:
+        safetensors = pytest.importorskip("safetensors.torch")
+        safetensors.save_file(network.state_dict(), path)
+    found = TorchRuntime(load_network("u2netp", path), device="cpu")(batch())
+    np.testing.assert_array_equal(found, TorchRuntime(network, device="cpu")(batch()))
+    with pytest.raises(WeightsError, match="cannot be read as weights of isnet"):
+        load_network("isnet", path)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".onnx"])
+@pytest.mark.parametrize("data", [b"", b"not weights", bytes(range(256)) * 40])
+def test_files_that_are_no_weights(suffix: str, data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / f"net{suffix}"
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=rf"net\{suffix}: "):
+        load_network("u2netp", path)
+
+
+def test_a_network_that_cannot_be_built() -> None:
+    with pytest.raises(WeightsError, match="silueta: PyTorch cannot build this network"):
+        runtimes.load(zoo.find_model("silueta"), runtime="torch")
+
+
+def test_other_runtimes_get_a_graph_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of PyTorch weights a graph is written for OpenVINO, sealed, and made anew if damaged."""
+    monkeypatch.setenv("ALPHACUT_HOME", str(tmp_path / "home"))
+    torch.manual_seed(0)
+    network = nets.build("indexnet").eval()
+    torch.save({"state_dict": network.state_dict()}, tmp_path / "net.pth.tar")
+    row = weights.add(tmp_path / "net.pth.tar", zoo.find_model("indexnet"), "torch")
+    runtime = runtimes.load(row)
+    picture = np.random.default_rng(0).random((1, 4, 96, 64), np.float32)
+    expected = TorchRuntime(network, device="cpu")(picture)
+    np.testing.assert_allclose(runtime(picture), expected, atol=1e-3 * np.abs(expected).max())
+    (graph,) = (tmp_path / "home" / "converted").glob("*.onnx")
+    made = graph.stat().st_mtime_ns
+    runtimes.load(row)
+    assert graph.stat().st_mtime_ns == made
+    graph.write_bytes(b"damaged")
+    runtimes.load(row)
+    assert graph.stat().st_size > 1_000_000
+    weights.remove(row)
+    assert list((tmp_path / "home" / "converted").iterdir()) == []
+
+
+def test_rows_of_other_files_are_told_apart() -> None:
+    row = dataclasses.replace(LITE, weights={})
+    with pytest.raises(WeightsError, match="has no onnx weights"):
+        runtimes.load(row, runtime="torch")
