@@ -68,7 +68,7 @@ def unit_of(path: Path) -> str:
     return parts[0]
 
 
-# Each library of a runtime is imported in one file; the exporter joins two of them.
+# Each library of a runtime is imported in one file; the writer of graphs joins them.
 OWN_FILES = {
     "openvino": {"openvino.py"},
     "onnxruntime": {"onnx.py"},

@@ -366,7 +366,7 @@ def test_no_two_jobs_write_one_file_and_none_writes_an_input(
             (root / name).touch()
         given_names = [str(root / name) for name in [*inputs, *files]]
         target = output and str(root / output)
-        options = Options(format=kind, mask=mask)
+        options = Options(format=kind, result="mask" if mask else "cutout")
         jobs, again = (plan(given_names, target, options, recursive=recursive) for _ in "ab")
         assert [(job.source, job.target) for job in jobs] == [
             (job.source, job.target) for job in again

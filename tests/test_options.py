@@ -24,11 +24,14 @@ def test_every_field_has_a_manual() -> None:
         ("file_quality", 0, "1 to 100"),
         ("file_quality", 101, "1 to 100"),
         ("max_megapixels", 0, "above 0"),
+        ("harden", 1, "between 0 and 1"),
+        ("feather_px", -1, "0 or more"),
+        ("short_side", 7, "32 or more"),
         ("max_megapixels", float("nan"), "above 0"),
     ],
 )
 def test_wrong_values_name_the_right_ones(field: str, value: object, named: str) -> None:
-    with pytest.raises(UnknownName, match=named):
+    with pytest.raises((OptionError, UnknownName), match=named):
         Options(**{field: value})  # type: ignore[arg-type]
 
 

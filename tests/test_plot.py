@@ -22,7 +22,7 @@ def cutout(H: int, W: int) -> Cutout:
 def test_in_a_row_or_in_a_column(H: int, W: int, wide: bool) -> None:
     figure = cutout(H, W).plot(background="white")
     assert [axes.get_title() for axes in figure.axes] == [
-        "original", "mask", "cut-out", "composite",
+        "original", "mask", "trimap", "cut-out", "composite",
     ]  # fmt: skip
     assert not any(axes.axison for axes in figure.axes)
     width, height = figure.get_size_inches()
@@ -32,7 +32,7 @@ def test_in_a_row_or_in_a_column(H: int, W: int, wide: bool) -> None:
 def test_panels_that_are_not_there() -> None:
     alpha = np.ones((9, 9), np.float32)
     figure = Cutout(np.zeros((9, 9, 3), np.uint8), alpha, alpha).plot()
-    assert [axes.get_title() for axes in figure.axes] == ["mask", "cut-out"]
+    assert [axes.get_title() for axes in figure.axes] == ["mask", "trimap", "cut-out"]
 
 
 def test_preview_is_a_picture(tmp_path: Path) -> None:

@@ -162,3 +162,12 @@ def test_alpha_is_clipped_and_no_more() -> None:
     output = np.array([-0.5, 0.25, 1.5], np.float32).reshape(1, 1, 1, 3)
     found = transforms.postprocess(output, ramp(), zoo.find_model("indexnet"))
     assert found.tolist() == [[0, 0.25, 1]]
+
+
+def test_a_panorama_is_shrunk_and_enlarged_without_aliasing() -> None:
+    """Stripes of one pixel along the side that shrinks become grey."""
+    stripes = np.zeros((50, 3200, 3), np.uint8)
+    stripes[:, ::2] = 200
+    batch = transforms.preprocess(stripes, dataclasses.replace(SPEC, scale="white"))
+    assert batch.shape == (1, 3, 320, 320)
+    np.testing.assert_allclose(batch[0, 0], (100 / 255 - 0.485) / 0.229, atol=1e-5)

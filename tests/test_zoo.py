@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from alphacut import Remover, weights, zoo
-from alphacut.errors import UnknownName, WeightsError
+from alphacut.errors import OptionError, UnknownName, WeightsError
 
 ROOT = Path(__file__).parents[1]
 
@@ -110,7 +110,7 @@ def test_chosen_classes_are_cut_out() -> None:
     image = np.full((40, 60, 3), 99, np.uint8)
 
     def cut(**options: object) -> np.ndarray:
-        return Remover("deeplabv3", runtime=voc, **options)(image).alpha
+        return Remover("deeplabv3", runtime=voc, matting="none", **options)(image).alpha
 
     everything = cut(short_side=0)
     assert voc.size == (40, 60)
@@ -125,7 +125,7 @@ def test_chosen_classes_are_cut_out() -> None:
     assert voc.size == (520, 780)
     with pytest.raises(UnknownName, match="unknown class 'unicorn'"):
         cut(classes="unicorn")
-    with pytest.raises(UnknownName, match="unknown short_side 7"):
+    with pytest.raises(OptionError, match="short_side 7: give 0, or 32 or more"):
         cut(short_side=7)
 
 

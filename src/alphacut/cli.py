@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from alphacut import __version__, cli_models
-from alphacut.errors import AlphacutError, AlphacutWarning, MissingExtra, OutputError
+from alphacut.errors import (
+    AlphacutError,
+    AlphacutWarning,
+    MissingExtra,
+    OptionError,
+    OutputError,
+)
 from alphacut.options import Options
 from alphacut.server.settings import Settings
 
@@ -387,7 +393,7 @@ def main() -> None:
     warnings.showwarning = lambda message, *_, **__: click.echo(f"alphacut: {message}", err=True)
     try:
         cli(prog_name="alphacut")
-    except OutputError as error:
+    except (OptionError, OutputError) as error:
         _complain(error)
         sys.exit(2)
     except AlphacutError as error:

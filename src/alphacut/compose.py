@@ -422,14 +422,13 @@ class Cutout:
         if options.result == "mask":
             _, alpha = geometry.lay(self.foreground, self.alpha, placement)
             samples = images.quantise(alpha)
-            metadata = Metadata(exif=metadata.exif, xmp=metadata.xmp, dpi=metadata.dpi)
         elif options.result == "trimap":
-            _, known = geometry.lay(self.foreground, self._known, placement)
-            samples = encode_trimap(known)
-            metadata = Metadata(exif=metadata.exif, xmp=metadata.xmp, dpi=metadata.dpi)
+            samples = self._trimap(placement)
         elif options.result == "foreground":
             samples, _ = geometry.lay(self.foreground, self.alpha, placement)
-        else:
+        if options.result in ("mask", "trimap"):
+            metadata = Metadata(exif=metadata.exif, xmp=metadata.xmp, dpi=metadata.dpi)
+        elif options.result != "foreground":
             background: Background | None = options.background
             if background is None and kind in images.OPAQUE:
                 background = WHITE
@@ -437,6 +436,13 @@ class Cutout:
             samples = layers.flatten(linear_light=options.linear_light)
             samples = _flat(samples) if kind in images.OPAQUE else samples
         return Picture(samples, None, metadata, self.duration_ms, self.loop)
+
+    def _trimap(self, placement: Placement) -> Image:
+        """Return grey levels of the trimap, the one that matting had where nothing is resized."""
+        if self.trimap is not None and placement.frame == placement.target:
+            return encode_trimap(self.trimap)
+        _, alpha = geometry.lay(self.foreground, self.alpha, placement)
+        return encode_trimap(make_trimap(alpha))
 
     def _archive(self, kind: str, options: Options, placement: Placement) -> memoryview:
         """Encode as a file that holds several pictures."""

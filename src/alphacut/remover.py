@@ -134,12 +134,12 @@ class Remover:
         saliency = self._find_subject(image, clock) if given is None else given
         with clock("alpha"):
             alpha, trimap = self._estimate_alpha(image, saliency, given)
+        with clock("refine"):
+            alpha = refine.refine(alpha, options)
             if options.roi:
                 inside = geometry.region(options.roi, full_size)
                 inside = geometry.rescale(inside, full_size, alpha.shape)
                 alpha = geometry.keep_inside(alpha, inside)
-        with clock("refine"):
-            alpha = refine.refine(alpha, options)
         with clock("foreground"):
             if options.decontaminate:
                 foreground = estimate_foreground(image, alpha)

