@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import json
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -31,6 +32,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Li
         return running[-1]
 
     yield begin
+    for live in running:  # all at once, then wait for each
+        if live.process.poll() is None:
+            live.process.send_signal(signal.SIGTERM)
     for live in running:
         live.stop()
 

@@ -22,7 +22,7 @@ class Disc:
         self.predict_s = predict_s
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
-        time.sleep(self.predict_s)
+        time.sleep(self.predict_s * (5 if batch.mean() < -1 else 1))  # dark ones take longer
         N, _, h, w = batch.shape
         y, x = np.mgrid[:h, :w]
         distance = np.hypot(y - h / 2 + 0.5, x - w / 2 + 0.5)

@@ -17,7 +17,7 @@ def test_every_answer_is_documented(live: Live, tmp_path: Path) -> None:
     command = [
         str(SCHEMATHESIS), "run", f"{live.address}/openapi.json", "--checks", checks,
         "--max-examples", "10", "--seed", "1", "--phases", "examples,coverage,fuzzing",
-        "--header", f"X-Api-Key: {KEY}", "--request-timeout", "20", "--workers", "2",
+        "--header", f"X-Api-Key: {KEY}", "--request-timeout", "20", "--workers", "1",
         "--no-color",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)

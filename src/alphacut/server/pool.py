@@ -33,6 +33,8 @@ START_S = 60.0  # a worker that has not come up by then never will
 _LOOK_S = 0.2  # how often an idle worker is looked after
 _SLOWEST_RESTART_S = 4.0
 _BATCH = 8
+_HOPEFUL = 0.8  # share of the deadline that a new task may be expected to take
+_FORGET = 0.1  # how much each task moves the mean
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class Pool:
         }
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._inside = 0
+        self._mean_s = 0.0  # of what a task takes once it has a worker
         self._alive: set[int] = set()
         self._closed = threading.Event()
         self._threads = [
@@ -153,12 +156,17 @@ class Pool:
         """Refuse new work where there is no place for it.
 
         Raises:
-            Refusal: 429 when the queue is full, 503 when the service is going down.
+            Refusal: 429 when the queue is full or so long that this would come too late, 503 when
+                the service is going down.
         """
         if self.draining:
             raise Refusal(503, "service_unavailable", "Service is going down", retry_after_s=5)
-        if self._inside >= self.workers + self.waiting:
-            raise Refusal(429, "queue_full", "Too many requests are waiting", retry_after_s=1)
+        ahead = self._inside - self.workers + 1
+        expected_s = (ahead / self.workers + 1) * self._mean_s
+        late = ahead > 0 and expected_s > _HOPEFUL * self.timeout_s
+        if ahead > self.waiting or late:
+            wait_s = max(1, round(self._mean_s))
+            raise Refusal(429, "queue_full", "Too many requests wait", retry_after_s=wait_s)
 
     async def run(self, task: Task) -> Reply:
         """Do a task in some worker.
@@ -239,6 +247,8 @@ class Pool:
                 if kind == "predict":
                     self._predict(attended.pipe, job, facts, data)
                     continue
+                took_s = time.monotonic() - job.entered - queue_s
+                self._mean_s += (took_s - self._mean_s) * (_FORGET if self._mean_s else 1)
                 if kind == "done":
                     job.future.set_result(Reply(facts, data, queue_s))
                 else:

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from alphacut import __version__
+from alphacut.options import Options
 from alphacut.remover import Remover
 from alphacut.server.app import create_app
 from alphacut.server.guard import HEAD_BYTES, LogFormatter
@@ -32,7 +33,8 @@ def load(settings: Settings) -> dict[str, Remover]:
     Raises:
         AlphacutError: if one cannot be loaded.
     """
-    removers = (Remover(name, device=settings.device) for name in settings.model)
+    where = Options(runtime=settings.runtime, device=settings.device)
+    removers = (Remover(name, options=where) for name in settings.model)
     return {remover.spec.name: remover for remover in removers}
 
 

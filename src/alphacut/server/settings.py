@@ -1,5 +1,6 @@
 """How the service runs, once: flags and environment variables are built from `Settings`."""
 
+import dataclasses
 import os
 import re
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from alphacut.errors import UnknownName
-from alphacut.options import DEFAULT_MODEL
+from alphacut.options import DEFAULT_MODEL, DEVICES, RUNTIMES
 
 _UNITS = {"": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
 
@@ -49,7 +50,8 @@ class Settings:
     model: tuple[str, ...] = _setting(
         (DEFAULT_MODEL,), "Network to load; repeat it for more, the first is the default.", "NAME"
     )
-    device: str = _setting("auto", "Where the networks run: auto, cpu, gpu, npu.", "NAME")
+    runtime: str = _setting("openvino", "What runs the networks.", choices=RUNTIMES)
+    device: str = _setting("auto", "Where they run.", choices=DEVICES)
     workers: int = _setting(
         0, "Processes that decode, matte and encode; 0 takes one for each processor.", "N"
     )
@@ -83,8 +85,10 @@ class Settings:
         Raises:
             UnknownName: if a value cannot be.
         """
-        if self.log not in ("text", "json"):
-            raise UnknownName("log", self.log, ["text", "json"])
+        for setting in dataclasses.fields(self):
+            choices = setting.metadata["choices"]
+            if choices and getattr(self, setting.name) not in choices:
+                raise UnknownName(setting.name, getattr(self, setting.name), choices)
         for name in ("workers", "queue", "rate_limit", "port"):
             if getattr(self, name) < 0:
                 raise UnknownName(name, getattr(self, name), ["0 or more"])
