@@ -17,8 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +34,22 @@ def in_process(pictures: list[bytes], seconds: float, threads: int) -> float:
 
     options = Options(format="png")
     remover = Remover(options=options)
-
-    def do(picture: bytes) -> None:
-        remover(picture).encode(options)
-
-    do(pictures[0])
+    remover(pictures[0]).encode(options)
     start, done = time.perf_counter(), 0
-    with ThreadPoolExecutor(threads) as pool:
-        waiting = [pool.submit(do, pictures[i % len(pictures)]) for i in range(2 * threads)]
+
+    def until_the_end() -> Iterator[bytes]:
         while time.perf_counter() < start + seconds:
-            waiting.pop(0).result()
+            yield pictures[done % len(pictures)]
+
+    # as a user would: cut out by `map`, encode what comes out meanwhile
+    with ThreadPoolExecutor(threads) as encoders:
+        encoding = deque[Future[Any]]()
+        for cutout in remover.map(until_the_end(), threads=threads):
+            encoding.append(encoders.submit(cutout.encode, options))
+            if len(encoding) > 2 * threads:
+                encoding.popleft().result()
             done += 1
-            waiting.append(pool.submit(do, pictures[done % len(pictures)]))
-        elapsed = time.perf_counter() - start
-    return done / elapsed
+    return done / (time.perf_counter() - start)
 
 
 async def load(address: str, pictures: list[bytes], clients: int, seconds: float) -> dict[str, Any]:

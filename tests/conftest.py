@@ -1,44 +1,21 @@
-"""Tiny pictures, and a network whose answer is known."""
+"""Fixtures that every test may use."""
 
-from pathlib import Path
+from collections.abc import Iterator
 
-import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from alphacut import Remover
-
-SHARED = Path(__file__).parents[1] / ".." / "shared"
-
-
-def disc(H: int, W: int, radius: float = 0.3) -> NDArray[np.float32]:
-    """(H, W) float32: 1 in an ellipse in the middle, 0 around it; radius in parts of a side."""
-    y, x = np.mgrid[:H, :W]
-    inside = np.hypot((y + 0.5) / H - 0.5, (x + 0.5) / W - 0.5) < radius
-    return inside.astype(np.float32)
+from pictures import FakeRuntime, make_photo
 
 
-class FakeRuntime:
-    """A network that finds a disc in the middle of every picture."""
-
-    device = "fake"
-
-    def __init__(self) -> None:
-        self.batches: list[NDArray[np.float32]] = []
-
-    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        self.batches.append(batch)
-        N, _, h, w = batch.shape
-        return np.broadcast_to(disc(h, w), (N, 1, h, w)).copy()
-
-
-def make_photo(H: int = 48, W: int = 64) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8: a warm disc on a cool gradient, smooth as photographs are."""
-    across = np.broadcast_to(np.linspace(40, 120, W), (H, W))
-    image = np.stack([across, across + 40, across + 80], axis=2)
-    image[disc(H, W) > 0] = (200, 180, 160)
-    return np.asarray(cv2.blur(image, (3, 3)), np.uint8)
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep weights and compiled networks of tests out of the user's folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALPHACUT_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 @pytest.fixture

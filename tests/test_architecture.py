@@ -54,10 +54,12 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     "cli_models": ("benchmark errors runtimes weights zoo", "click rich"),
     "cli": (
-        "__init__ batch cli_models doctor errors evaluate options remover runtimes server weights",
+        "__init__ batch cli_models doctor errors evaluate image options quantize remover runtimes "
+        "server transforms weights",
         "click rich",
     ),
     "__init__": ("compose errors image options remover runtimes zoo", ""),
+    "quantize": ("errors runtimes", "numpy onnx openvino"),
     "__main__": ("cli", ""),
 }
 STANDARD = sys.stdlib_module_names
@@ -70,9 +72,9 @@ def unit_of(path: Path) -> str:
 
 # Each library of a runtime is imported in one file; the writer of graphs joins them.
 OWN_FILES = {
-    "openvino": {"openvino.py"},
+    "openvino": {"openvino.py", "quantize.py"},
     "onnxruntime": {"onnx.py"},
-    "onnx": {"graph.py"},
+    "onnx": {"graph.py", "quantize.py"},
     "torch": {"pytorch.py", "graph.py"},
     "safetensors": {"pytorch.py"},
 }

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from alphacut import Options, Remover
 from alphacut.batch import Existing, Job, Outcome, plan, process
 from alphacut.errors import ImageError, OutputError, RuntimeFailure
-from conftest import make_photo
+from pictures import make_photo
 
 Make = Callable[..., None]
 
@@ -251,7 +251,7 @@ def test_it_goes_on_after_a_failure(make: Make, fake_remover: Remover) -> None:
     Path("b.jpg").write_text("no picture")
     bad, first, second = run(fake_remover, "b.jpg", "a.jpg", "c.png")
     assert isinstance(bad.error, ImageError)
-    assert bad.cutout is None
+    assert bad.size is None
     for outcome, name in ((first, "out/a.png"), (second, "out/c.png")):
         assert outcome.error is None
         assert outcome.job.target == name
@@ -271,7 +271,7 @@ def test_any_error_is_an_outcome(make: Make) -> None:
             raise next(self.errors)
 
     outcomes = run(Remover(runtime=Broken()), "a.jpg", "b.jpg")
-    assert [type(outcome.error) for outcome in outcomes] == [RuntimeFailure, ZeroDivisionError]
+    assert {type(outcome.error) for outcome in outcomes} == {RuntimeFailure, ZeroDivisionError}
     assert not os.path.exists("out")
 
 
@@ -283,10 +283,10 @@ def test_existing_results(make: Make, fake_remover: Remover) -> None:
     (outcome,) = run(fake_remover, "a.jpg")
     assert "--overwrite or --skip-existing" in str(outcome.error)
     (outcome,) = run(fake_remover, "a.jpg", existing="skip")
-    assert (outcome.skipped, outcome.error, outcome.cutout) == (True, None, None)
+    assert (outcome.skipped, outcome.error, outcome.size) == (True, None, None)
     assert Path("out/a.png").read_text() == "before"
     (outcome,) = run(fake_remover, "a.jpg", existing="overwrite")
-    assert outcome.cutout is not None
+    assert outcome.size is not None
     assert what_is("out/a.png") == ("PNG", "RGBA", (64, 48))
 
 

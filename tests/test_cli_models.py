@@ -11,6 +11,7 @@ from alphacut import benchmark, cli, runtimes, weights, zoo
 from alphacut.errors import MissingExtra, OutputError, UnknownName, WeightsError
 
 LITE = weights.ASSETS / "u2net-lite.onnx"
+LITE_INT8 = LITE.with_name("u2net-lite-int8.onnx")
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +41,7 @@ def test_list() -> None:
     assert rows["u2net"]["state"] == "to fetch"
     assert rows["rmbg-1.4"]["state"] == "to fetch, ask for terms"
     assert rows["indexnet"]["state"] == "to add by hand"
-    assert rows["u2net-lite"]["paths"] == {"onnx": str(LITE)}
+    assert rows["u2net-lite"]["paths"] == {"onnx": str(LITE), "int8": str(LITE_INT8)}
 
 
 def test_own_weights_from_adding_to_removing(home: Path, tmp_path: Path) -> None:
@@ -104,7 +105,8 @@ def test_pull_says_what_failed_and_does_the_rest(
     monkeypatch.setenv("ALPHACUT_MIRROR", str(tmp_path))
     result = run("models", "pull", "u2net", "u2net-lite", "rmbg-1.4", "indexnet", "nobody")
     assert result.exit_code == 1
-    assert result.stdout == f"u2net-lite: {LITE}\n"
+    int8 = runtimes.needed(zoo.MODELS[0], "openvino") == "int8"
+    assert result.stdout == f"u2net-lite: {LITE_INT8 if int8 else LITE}\n"
     errors = result.stderr.splitlines()
     assert "weights of u2net cannot be fetched" in errors[0]
     assert "non-commercial" in errors[1]

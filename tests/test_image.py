@@ -38,7 +38,7 @@ from alphacut.image import (
     write,
 )
 from alphacut.options import Options
-from conftest import make_photo
+from pictures import make_photo
 
 COLOUR = (200, 180, 160)
 DEEP = Options(keep_depth=True)

@@ -20,7 +20,7 @@ pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 
 def test_u2net_lite_is_the_same_in_both() -> None:
     for picture in sorted((Path(__file__).parents[1] / "examples").glob("*.png")):
-        masks = [Remover(runtime=runtimes.load(zoo.MODELS[0], runtime=name))(picture).mask
+        masks = [Remover(runtime=runtimes.load(zoo.MODELS[0], runtime=name, precision="fp32"))(picture).mask
                  for name in ("openvino", "onnx")]  # fmt: skip
         assert np.abs(masks[0] - masks[1]).max() <= STEPS
 
@@ -42,7 +42,7 @@ def gradient(alpha: np.ndarray) -> np.ndarray:
 def test_isnet_added_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Masks agree, and on two of forty composites (the rest takes minutes) errors are small.
 
-    Over all forty the means are MAD 17.7e-3 and Grad 8.13, in thousands of pixels.
+    Over all forty the means are MAD 14.8e-3 and Grad 7.89, without matting 17.5e-3 and 7.94.
     """
     monkeypatch.setenv("ALPHACUT_HOME", str(tmp_path))
     like = zoo.find_model("isnet")

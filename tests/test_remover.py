@@ -1,4 +1,5 @@
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -258,3 +259,25 @@ def test_colours_of_soft_edges_lose_the_old_background() -> None:
     assert np.abs(clean.foreground[soft].astype(int) - (200, 30, 30)).mean() < 0.35 * fringe
     kept = Remover(runtime=Disc(), decontaminate=False)(mixed)
     np.testing.assert_array_equal(kept.foreground, mixed)
+
+
+def test_many_pictures_in_order() -> None:
+    remover = Remover(runtime=Disc(), matting="none")
+    drawn = []
+
+    def sources() -> Iterator[np.ndarray]:
+        for H in range(20, 60):
+            drawn.append(H)
+            yield photo(H, 40)
+
+    cutouts = remover.map(sources(), threads=3)
+    assert next(cutouts).size == (20, 40)
+    assert len(drawn) <= 5, "pictures are drawn as they are needed"
+    assert [cutout.size[0] for cutout in cutouts] == list(range(21, 60))
+
+
+def test_a_broken_picture_raises_in_its_place() -> None:
+    cutouts = Remover(runtime=Disc(), matting="none").map([photo(), b"", photo()], threads=2)
+    assert next(cutouts).size == (90, 120)
+    with pytest.raises(ImageError, match="is empty"):
+        next(cutouts)

@@ -4,8 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alphacut import runtimes, zoo
-from alphacut.errors import RuntimeFailure, UnknownName
+from alphacut import runtimes, transforms, zoo
+from alphacut.doctor import EXAMPLE
+from alphacut.errors import RuntimeFailure, UnknownName, WeightsError
+from alphacut.image import load_image
 
 SPEC = zoo.MODELS[0]
 PUBLISHED = Path(__file__).parents[2] / "shared" / "models" / "u2netp.onnx"
@@ -13,7 +15,7 @@ PUBLISHED = Path(__file__).parents[2] / "shared" / "models" / "u2netp.onnx"
 
 @pytest.fixture(scope="module")
 def network() -> runtimes.Runtime:
-    return runtimes.load(SPEC)
+    return runtimes.load(SPEC, precision="fp32")
 
 
 def batch(pictures: int = 1) -> np.ndarray:
@@ -81,3 +83,36 @@ def test_a_file_that_is_no_network(tmp_path: Path) -> None:
 def test_a_batch_of_the_wrong_size(network: runtimes.Runtime) -> None:
     with pytest.raises(RuntimeFailure, match="OpenVINO failed on CPU"):
         network(np.zeros((1, 3, 100, 100), np.float32))
+
+
+def test_int8_answers_nearly_as_float32(network: runtimes.Runtime) -> None:
+    picture = transforms.preprocess(load_image(EXAMPLE), SPEC)
+    quick = runtimes.load(SPEC, precision="int8")
+    difference = np.abs(quick(picture) - network(picture))
+    assert difference.mean() < 0.005
+    assert ((quick(picture) > 0.5) == (network(picture) > 0.5)).mean() > 0.995
+
+
+def test_precision_is_chosen_where_it_gains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "AMD64")
+    assert runtimes.needed(SPEC, "openvino") == "int8"
+    assert runtimes.needed(SPEC, "openvino", "fp32") == "onnx"
+    assert runtimes.needed(SPEC, "openvino", device="gpu") == "onnx"
+    assert runtimes.needed(SPEC, "onnx") == "onnx"
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    assert runtimes.needed(SPEC, "openvino") == "onnx"
+    with pytest.raises(WeightsError, match="u2net has no int8 weights"):
+        runtimes.needed(zoo.find_model("u2net"), "openvino", "int8")
+
+
+def test_compiled_networks_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALPHACUT_HOME", str(tmp_path))
+    expected = runtimes.load(SPEC)(batch())
+    (blob,) = (tmp_path / "compiled").iterdir()
+    np.testing.assert_array_equal(runtimes.load(SPEC)(batch()), expected)
+    blob.chmod(0o600)
+    blob.write_bytes(b"damaged")
+    np.testing.assert_array_equal(runtimes.load(SPEC)(batch()), expected)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ALPHACUT_HOME", str(tmp_path / "file"))  # no folder can be made in it
+    np.testing.assert_array_equal(runtimes.load(SPEC)(batch()), expected)

@@ -5,16 +5,15 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from alphacut.compose import Cutout
 from alphacut.errors import AlphacutError, ImageError, OutputError
 from alphacut.image import INPUT_SUFFIXES, Picture, encode, output_format, write
 from alphacut.options import RESULTS, Options
-from alphacut.remover import Remover
+from alphacut.remover import Remover, in_order
 from alphacut.trimap import encode_trimap
 
 STREAM = "-"
@@ -44,18 +43,20 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: exactly one of a cut-out, an error, or skipped.
+    """What became of a job: written, an error, or skipped.
 
     Attributes:
         job: The job.
-        cutout: The cut-out that was written.
+        size: (H, W) of the picture that was cut out.
+        box: (top, left, bottom, right) of the subject; None if there is none.
         milliseconds: What each stage took, writing included.
         error: Why there is no result.
         skipped: Whether the result was there before.
     """
 
     job: Job
-    cutout: Cutout | None = None
+    size: tuple[int, int] | None = None
+    box: tuple[int, int, int, int] | None = None
     milliseconds: dict[str, float] | None = None
     error: Exception | None = None
     skipped: bool = False
@@ -117,22 +118,31 @@ def plan(
     return failed + jobs
 
 
-def process(jobs: Sequence[Job], remover: Remover, *, existing: Existing) -> Iterator[Outcome]:
-    """Do the jobs; one that fails does not stop the others.
+def process(
+    jobs: Sequence[Job], remover: Remover, *, existing: Existing, threads: int | None = None
+) -> Generator[Outcome, None, None]:
+    """Do the jobs, several at a time; one that fails does not stop the others.
+
+    Decoding, network, edges and encoding of different pictures overlap. Memory is bounded by the
+    number of threads, whatever the number of jobs.
 
     Args:
         jobs: What to do, from `plan`.
         remover: Does it.
         existing: What to do where a result is already there.
+        threads: How many at once; as many as there are processors by default.
 
     Yields:
         One outcome a job, in order.
     """
-    for job in jobs:
+
+    def attempt(job: Job) -> Outcome:
         try:
-            yield _do(job, remover, existing)
+            return _do(job, remover, existing)
         except Exception as error:  # one of many: it is reported, and the others go on
-            yield Outcome(job, error=error)
+            return Outcome(job, error=error)
+
+    yield from in_order(attempt, jobs, threads)
 
 
 def _do(job: Job, remover: Remover, existing: Existing) -> Outcome:
@@ -170,7 +180,7 @@ def _do(job: Job, remover: Remover, existing: Existing) -> Outcome:
         except OSError as error:
             raise OutputError(f"standard output: cannot be written: {error.strerror}") from error
     save = round((time.perf_counter() - start) * 1000, 2)
-    return Outcome(job, cutout, {**cutout.milliseconds, "save": save})
+    return Outcome(job, cutout.size, cutout.box, {**cutout.milliseconds, "save": save})
 
 
 def _find(

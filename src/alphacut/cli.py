@@ -27,6 +27,7 @@ from alphacut.options import Options
 from alphacut.server.settings import Settings
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def cli() -> None:
 @click.option("--overwrite", is_flag=True, help="Replace results that are already there.")
 @click.option("--skip-existing", is_flag=True, help="Leave results that are already there.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON a picture on stdout.")
+@click.option("-j", "--jobs", "threads", type=click.IntRange(1), help="Pictures at a time.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell device and times, and trace errors.")
 @cli_models.accept_license
@@ -93,6 +95,7 @@ def remove(
     overwrite: bool,
     skip_existing: bool,
     as_json: bool,
+    threads: int | None,
     quiet: bool,
     verbose: bool,
     accept_license: bool,
@@ -125,12 +128,16 @@ def remove(
     spec = weights.find_model(chosen.model)
     with (
         cli_models.announced(
-            spec, accept_license, runtimes.needed(spec, chosen.runtime), quiet=quiet
+            spec,
+            accept_license,
+            runtimes.needed(spec, chosen.runtime, chosen.chosen_precision, chosen.device),
+            quiet=quiet,
         ) as fetching,
         ThreadPoolExecutor(1) as pool,  # the network is loaded while the decoders are
     ):
         loading = pool.submit(
-            runtimes.load, spec, runtime=chosen.runtime, device=chosen.device, half=chosen.half,
+            runtimes.load, spec, runtime=chosen.runtime, device=chosen.device,
+            precision=chosen.chosen_precision, half=chosen.half,
             accept_license=accept_license, progress=fetching,
         )  # fmt: skip
         from alphacut import batch
@@ -145,13 +152,23 @@ def remove(
 
     failures = 0
     with _progress(len(jobs), quiet or as_json) as progress:
-        for outcome in batch.process(jobs, remover, existing=existing):
-            failures += outcome.error is not None
-            if as_json:
-                click.echo(json.dumps(_record(outcome, remover)))
-            _report(outcome, quiet=quiet or as_json, verbose=verbose)
-            if progress:
-                progress.advance(progress.task_ids[0])
+        outcomes = batch.process(jobs, remover, existing=existing, threads=threads)
+        done = 0
+        try:
+            for outcome in outcomes:
+                done += 1
+                failures += outcome.error is not None
+                if as_json:
+                    click.echo(json.dumps(_record(outcome, remover)))
+                _report(outcome, quiet=quiet or as_json, verbose=verbose)
+                if progress:
+                    progress.advance(progress.task_ids[0])
+        except (KeyboardInterrupt, SystemExit):  # pictures that were begun are finished
+            outcomes.close()
+            if len(jobs) > 1:
+                click.echo(f"alphacut: stopped after {done} of {len(jobs)}: go on with the same "
+                           "command and --skip-existing", err=True)  # fmt: skip
+            raise
     if failures:
         if len(jobs) > 1 and not quiet and not as_json:
             click.echo(f"alphacut: {failures} of {len(jobs)} failed", err=True)
@@ -215,13 +232,13 @@ def _complain(error: BaseException, source: str = "", verbose: bool = False) -> 
 
 def _record(outcome: "Outcome", remover: "Remover") -> dict[str, Any]:
     """Describe an outcome as JSON."""
-    cutout, error = outcome.cutout, outcome.error
+    error, done = outcome.error, outcome.size is not None
     return {
         "input": outcome.job.source,
         "output": None if error else outcome.job.target,
-        "size": cutout and list(cutout.size),
-        "foreground": cutout and not cutout.empty,
-        "box": cutout and cutout.box and list(cutout.box),
+        "size": outcome.size,
+        "foreground": outcome.box is not None if done else None,
+        "box": outcome.box,
         "model": remover.spec.name,
         "runtime": remover.options.runtime,
         "device": remover.runtime.device,
@@ -232,7 +249,7 @@ def _record(outcome: "Outcome", remover: "Remover") -> dict[str, Any]:
 
 
 @cli.command()
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=_FOLDER)
 @click.option(
     "--compare", "settings", multiple=True, metavar="CHANGES",
     help="Measure these options, too, such as 'quality=best matting=none'; may be repeated.",
@@ -369,6 +386,29 @@ def serve(**settings: Any) -> None:
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), "serve") from error
     run.serve(chosen, run.load(chosen))
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--data", type=_FOLDER, required=True, help="About 100 varied pictures.")
+@click.option("-o", "--output", type=_FILE, required=True, help="The .onnx file to write.")
+@cli_models.accept_license
+def quantize(model: str, data: Path, output: Path, accept_license: bool) -> None:
+    """Write the INT8 form of MODEL, whose ranges are taken from the pictures in --data.
+
+    Afterwards: alphacut evaluate, and alphacut models add FILE --name NAME --arch ARCH.
+    """
+    from alphacut import transforms, weights
+    from alphacut.image import INPUT_SUFFIXES, load_image
+    from alphacut.quantize import quantize as write
+
+    spec = weights.find_model(model)
+    with cli_models.announced(spec, accept_license, "onnx") as fetching:
+        source = weights.fetch(spec, accept_license=accept_license, progress=fetching)
+    pictures = [path for path in sorted(data.rglob("*")) if path.suffix.lower() in INPUT_SUFFIXES]
+    batches = [transforms.preprocess(load_image(path), spec) for path in pictures]
+    kept = write(source, batches, output)
+    click.echo(f"written: {output}; in float32 remain: {', '.join(kept)}", err=True)
 
 
 @cli.command()

@@ -24,6 +24,7 @@ PRESETS = MappingProxyType({
 })  # fmt: skip
 DEFAULT_MODEL = "u2net-lite"
 RUNTIMES = ("openvino", "onnx", "torch")
+PRECISIONS = ("auto", "fp32", "int8")
 DEVICES = ("auto", "cpu", "gpu", "cuda", "mps", "npu")
 
 
@@ -49,6 +50,10 @@ class Options:
     model: str = _option(DEFAULT_MODEL, "Network that finds the subject.", unit="NAME")
     runtime: str = _option("openvino", "What runs it.", RUNTIMES)
     device: str = _option("auto", "Where it runs.", DEVICES)
+    precision: str = _option(
+        "auto", "int8 is quicker, fp32 exact; auto is int8 where it is as good, fp32 for best.",
+        PRECISIONS,
+    )  # fmt: skip
     half: bool = _option(False, "Calculate in half precision: torch on CUDA only.")
     classes: str = _option(
         "", "What counts as subject, such as person,dog, for models with classes.", unit="NAMES"
@@ -210,6 +215,12 @@ class Options:
             values.parse_offset(self.shadow_offset)
         if self.shadow_blur is not None:
             values.parse_length("shadow_blur", self.shadow_blur)
+
+    @property
+    def chosen_precision(self) -> str:
+        """The precision to load: best takes its time for float32 where that is left open."""
+        best = self.quality == "best" and self.precision == "auto"
+        return "fp32" if best else self.precision
 
     @property
     def opaque(self) -> bool:

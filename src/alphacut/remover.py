@@ -2,12 +2,16 @@
 
 import dataclasses
 import functools
+import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +37,8 @@ from alphacut.trimap import make_trimap, read_trimap
 from alphacut.weights import Progress
 
 Array = NDArray[np.float32]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 SOLVERS = ("closed-form", "indexnet")  # methods that work from a trimap
 
 
@@ -89,6 +95,7 @@ class Remover:
             runtimes.load,
             runtime=self.options.runtime,
             device=self.options.device,
+            precision=self.options.chosen_precision,
             half=self.options.half,
             accept_license=accept_license,
             progress=progress,
@@ -124,6 +131,19 @@ class Remover:
                 f"{images.describe(source)}: no foreground found", NoForegroundWarning, stacklevel=2
             )
         return dataclasses.replace(cutout, frames=frames) if frames else cutout
+
+    def map(self, sources: Iterable[Source], *, threads: int | None = None) -> Iterator[Cutout]:
+        """Remove the background of many pictures, several at a time.
+
+        Args:
+            sources: Pictures, drawn as they are needed; see `__call__`.
+            threads: How many at once; as many as there are processors by default.
+
+        Yields:
+            Cut-outs in the order of the sources. A picture that cannot be read raises in its place
+            and ends the iteration; `batch.process` goes on instead.
+        """
+        return in_order(self, sources, threads)
 
     def _cut(self, picture: Picture, clock: "_Clock") -> Cutout:
         """Take one picture through the stages."""
@@ -215,6 +235,50 @@ class _Clock:
         start = time.perf_counter()
         yield
         self.milliseconds[stage] = round((time.perf_counter() - start) * 1000, 2)
+
+
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None
+) -> Generator[Result, None, None]:
+    """Do work on items in threads and yield the results in the items' order.
+
+    Items are drawn as they are needed and few results wait, so that memory does not grow with the
+    number of items. When the caller stops, what has begun is finished and the rest is dropped.
+
+    Args:
+        work: What to do with an item.
+        items: The items.
+        threads: How many at once; as many as the process may use processors by default.
+
+    Yields:
+        What `work` returned; an exception of it is raised in its place.
+    """
+    threads = threads or processors()
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def processors() -> int:
+    """Return how many processors this process may use, a container's limit included."""
+    if hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return max(1, min(count, int(quota) // int(period)))
+    except (OSError, ValueError):  # no such limit here
+        return count
 
 
 def remove(source: Source, **options: Any) -> Cutout:

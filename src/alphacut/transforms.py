@@ -67,7 +67,7 @@ def _resize(image: Image, size: tuple[int, int], spec: ModelSpec) -> Image:
     """Bring an image to a batch's size: what shrinks by area, then what grows by cubics.
 
     The authors of IS-Net enlarge linearly. On 40 composites, most smaller than its 1024 pixels,
-    cubics bring its Grad from 8.13 to 8.02 and its MAD from 17.7 to 17.5 thousandths.
+    cubics bring its Grad from 8.13 to 7.94 and its MAD from 17.7 to 17.5 thousandths.
     """
     h, w = size
     if spec.shrink == "linear":

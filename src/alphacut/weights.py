@@ -5,6 +5,7 @@ The folder is `ALPHACUT_HOME`, or `alphacut` where the system keeps users' data:
     weights/FILE       downloads and own weights; FILE.part while it comes
     models/NAME.json   rows of own weights, and of files that a user has added to a known row
     converted/         ONNX files made from PyTorch weights
+    compiled/          networks as OpenVINO has compiled them, for a quicker start
     locks/             one process fetches a file, the others wait for it
 
 Other settings: `ALPHACUT_MIRROR`, a folder or a base address that holds the same file names and is

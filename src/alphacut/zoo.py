@@ -20,7 +20,7 @@ VOC_CLASSES = (
     "train", "tvmonitor",
 )  # fmt: skip
 
-Format = Literal["onnx", "torch"]
+Format = Literal["onnx", "int8", "torch"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +63,9 @@ class ModelSpec:
             needs a trimap as a fourth channel.
         classes: Names of the logits, the background first.
         stretch: Whether the answer is stretched to fill [0, 1], as the authors do.
-        weights: The file of each format: "onnx" for OpenVINO and ONNX Runtime, "torch" for
-            PyTorch. What is missing is made from the other, where that is possible.
+        weights: The file of each format: "onnx" for OpenVINO and ONNX Runtime, "int8" for the same
+            in 8-bit arithmetic, "torch" for PyTorch. Of "onnx" and "torch" the missing one is made
+            from the other, where that is possible.
         code_license: Terms of the authors' code.
         license: Terms of the weights.
         commercial: Whether the weights may be used commercially. All but "yes" are fetched only
@@ -129,6 +130,12 @@ MODELS = (
                 embedded=True,
                 bytes=4_555_515,
                 sha256="9e3e950c7499ba110ddd92f1f03dc353722b4c6a126d1efdac079e91bf263b92",
+            ),
+            "int8": Weights(  # made by quantize.py; its accuracy is in docs/log.md
+                file="u2net-lite-int8.onnx",
+                embedded=True,
+                bytes=1_312_968,
+                sha256="9372601ab6975338180c1a482e695651531a6ce68a0acf8923fb052469b2f072",
             ),
         },
         code_license="Apache-2.0",

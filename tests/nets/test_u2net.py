@@ -121,37 +121,39 @@ def test_onnx_weights_that_do_not_fit_are_refused(lite):
         nets.load_onnx_weights("indexnet", state)
 
 
-@pytest.mark.parametrize(
-    ("arch", "file"), [("u2netp", "u2netp.onnx"), ("isnet", "isnet-general-use-fp16.onnx")]
-)
-def test_published_onnx_file_gives_the_same_saliency(arch, file):
+def published(file):
+    """The graph of an ONNX file and the weights of its convolutions in the order of its nodes."""
     onnx = pytest.importorskip("onnx")
-    runtime = pytest.importorskip("onnxruntime")
     path = SHARED / "models" / file
     if not path.is_file():
         pytest.skip(f"no {file} in the folder shared/models beside the checkout")
-    model = onnx.load(path)
-    graph = model.graph
+    graph = onnx.load(path).graph
     arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     used = [name for node in graph.node if node.op_type == "Conv" for name in node.input[1:]]
-    network = nets.load_onnx_weights(arch, {k: torch.from_numpy(arrays[k].copy()) for k in used})
+    return path, graph, {name: torch.from_numpy(arrays[name].copy()) for name in used}
 
-    size = 192  # the files fix a larger size, but their graphs take any
-    del graph.value_info[:]
-    for value in (*graph.input, *graph.output):
-        for dim in value.type.tensor_type.shape.dim[2:]:
-            dim.dim_param = "size"
-    y, x = torch.meshgrid(*[torch.linspace(-1, 1, size)] * 2, indexing="ij")
-    disc = (x**2 + y**2 < 0.3).float().expand(1, 3, size, size).contiguous() - 0.5
-    session = runtime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    output, *_ = session.run(
-        [session.get_outputs()[0].name], {session.get_inputs()[0].name: disc.numpy()}
-    )
+
+def test_published_lite_weights_give_the_published_saliency():
+    runtime = pytest.importorskip("onnxruntime")
+    path, graph, weights = published("u2netp.onnx")
+    network = nets.load_onnx_weights("u2netp", weights)
+    y, x = torch.meshgrid(*[torch.linspace(-1, 1, 320)] * 2, indexing="ij")
+    disc = (x**2 + y**2 < 0.3).float().expand(1, 3, 320, 320) - 0.5
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    output = session.run([graph.output[0].name], {graph.input[0].name: disc.numpy()})[0]
     with torch.no_grad():
         saliency = network(disc)
     assert saliency.max() > 0.9
     assert saliency.min() < 0.1
-    # the graph of IS-Net computes in half precision
-    torch.testing.assert_close(saliency, torch.from_numpy(output), rtol=0, atol=4e-3)
+    torch.testing.assert_close(saliency, torch.from_numpy(output), rtol=0, atol=1e-3)
+
+
+def test_published_isnet_weights_go_where_the_names_of_the_nodes_say():
+    _, graph, weights = published("isnet-general-use-fp16.onnx")
+    state = nets.load_onnx_weights("isnet", weights).state_dict()
+    nodes = [node for node in graph.node if node.op_type == "Conv"]
+    assert len(nodes) == 119
+    for node in nodes:  # such as /stage1/rebnconvin/conv_s1/Conv
+        child = ".".join(node.name.split("/")[1:-1])
+        for name, kind in zip(node.input[1:], ("weight", "bias"), strict=True):
+            assert torch.equal(state[f"{child}.{kind}"], weights[name].float())

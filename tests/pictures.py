@@ -1,0 +1,38 @@
+"""Tiny pictures, and a network whose answer is known."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+SHARED = Path(__file__).parents[1] / ".." / "shared"
+
+
+def disc(H: int, W: int, radius: float = 0.3) -> NDArray[np.float32]:
+    """(H, W) float32: 1 in an ellipse in the middle, 0 around it; radius in parts of a side."""
+    y, x = np.mgrid[:H, :W]
+    inside = np.hypot((y + 0.5) / H - 0.5, (x + 0.5) / W - 0.5) < radius
+    return inside.astype(np.float32)
+
+
+class FakeRuntime:
+    """A network that finds a disc in the middle of every picture."""
+
+    device = "fake"
+
+    def __init__(self) -> None:
+        self.batches: list[NDArray[np.float32]] = []
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.batches.append(batch)
+        N, _, h, w = batch.shape
+        return np.broadcast_to(disc(h, w), (N, 1, h, w)).copy()
+
+
+def make_photo(H: int = 48, W: int = 64) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8: a warm disc on a cool gradient, smooth as photographs are."""
+    across = np.broadcast_to(np.linspace(40, 120, W), (H, W))
+    image = np.stack([across, across + 40, across + 80], axis=2)
+    image[disc(H, W) > 0] = (200, 180, 160)
+    return np.asarray(cv2.blur(image, (3, 3)), np.uint8)
