@@ -48,10 +48,14 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     "batch": ("compose errors image options remover trimap", ""),
     "doctor": ("__init__ errors runtimes weights zoo", "numpy"),
+    "server": (
+        "__init__ doctor errors image options remover runtimes values zoo",
+        "numpy cv2 fastapi starlette uvicorn python_multipart httpx prometheus_client limits",
+    ),
     "cli_models": ("benchmark errors runtimes weights zoo", "click rich"),
     "cli": (
         "__init__ batch cli_models doctor errors evaluate image options quantize remover runtimes "
-        "transforms weights",
+        "server transforms weights",
         "click rich",
     ),
     "__init__": ("compose errors image options remover runtimes zoo", ""),

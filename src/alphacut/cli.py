@@ -17,8 +17,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from alphacut import __version__, cli_models
-from alphacut.errors import AlphacutError, AlphacutWarning, OptionError, OutputError
+from alphacut.errors import (
+    AlphacutError,
+    AlphacutWarning,
+    MissingExtra,
+    OptionError,
+    OutputError,
+)
 from alphacut.options import Options
+from alphacut.server.settings import Settings
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -51,7 +58,7 @@ def from_options(command: _Command) -> _Command:
             type=kind,
             is_flag=isinstance(option.default, bool),
             default=option.default,
-            show_default=option.default not in (None, False, "0", "none", "original"),
+            show_default=option.default not in (None, False, 0, "0", "none", "original"),
             metavar=facts["unit"] or None,
             help=facts["help"],
         )(command)
@@ -346,6 +353,40 @@ def preview(
         remove, inputs=inputs, output=output, overwrite=overwrite, background=background,
         result="preview",
     )  # fmt: skip
+
+
+def from_settings(command: _Command) -> _Command:
+    """Give a command a flag and an environment variable for each field of `Settings`."""
+    for setting in reversed(dataclasses.fields(Settings)):
+        facts = setting.metadata
+        command = click.option(
+            "--" + setting.name.replace("_", "-"),
+            type=click.Choice(facts["choices"]) if facts["choices"] else facts["kind"],
+            is_flag=isinstance(setting.default, bool),
+            multiple=isinstance(setting.default, tuple),
+            default=setting.default,
+            show_default=setting.default not in (None, False, ()),
+            metavar=facts["unit"] or None,
+            envvar=f"ALPHACUT_{setting.name.upper()}",
+            help=facts["help"],
+        )(command)
+    return command
+
+
+@cli.command()
+@from_settings
+def serve(**settings: Any) -> None:
+    """Answer requests over HTTP, as remove.bg and rembg do.
+
+    Each option is also an environment variable: --max-body is ALPHACUT_MAX_BODY. Values of an
+    option that can be repeated are separated by spaces there.
+    """
+    chosen = Settings(**settings)
+    try:
+        from alphacut.server import run
+    except ModuleNotFoundError as error:
+        raise MissingExtra(str(error.name), "serve") from error
+    run.serve(chosen, run.load(chosen))
 
 
 @cli.command()

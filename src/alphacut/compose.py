@@ -187,6 +187,7 @@ class Cutout:
         loop: How often the animation runs, 0 for ever.
         frames: The frames that follow this one in an animation.
         trimap: (H, W) float32 in {0, 0.5, 1}, what matting was told; None if it needed none.
+        input_size: (H, W) of the photo as it was read, if a Remover made the cut-out of it.
         milliseconds: What each stage took.
         replaced: Where the foreground differs from the photo, as flat indexes, and the photo's
             samples there; see `difference`. None if the photo is not known.
@@ -201,6 +202,7 @@ class Cutout:
     loop: int = 1
     frames: tuple["Cutout", ...] = ()
     trimap: NDArray[np.float32] | None = None
+    input_size: tuple[int, int] | None = None
     milliseconds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     replaced: tuple[NDArray[np.intp], Image] | None = None
     options: Options = field(default_factory=Options)
@@ -285,7 +287,10 @@ class Cutout:
             frames.append(
                 Cutout(foreground, alpha, mask, frame.metadata, frame.duration_ms, frame.loop)
             )
-        return replace(frames[0], frames=tuple(frames[1:]), milliseconds=self.milliseconds)
+        return replace(
+            frames[0], frames=tuple(frames[1:]), input_size=self.input_size,
+            milliseconds=self.milliseconds,
+        )  # fmt: skip
 
     def on(self, background: Background, options: Options | None = None, **changes: Any) -> Image:
         """Put the subject on a background.

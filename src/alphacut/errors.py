@@ -21,7 +21,15 @@ class AlphacutError(Exception):
 
 
 class ImageError(AlphacutError):
-    """A picture cannot be read or written, is too large, or has a shape or dtype unlike one."""
+    """A picture cannot be read or written, is too large, or has a shape or dtype unlike one.
+
+    Attributes:
+        reason: For programs: "unreadable", "not_a_picture", "no_size" or "too_large".
+    """
+
+    def __init__(self, message: str, reason: str = "unreadable") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class OutputError(AlphacutError):
@@ -36,10 +44,16 @@ class UnknownName(AlphacutError):
 
 
 class OptionError(AlphacutError):
-    """An option's value is malformed, beyond a limit, or at odds with another."""
+    """An option's value is malformed, beyond a limit, or at odds with another.
+
+    Attributes:
+        option: The field of `Options`.
+        advice: What can be.
+    """
 
     def __init__(self, option: str, value: object, advice: str) -> None:
         super().__init__(f"{option} {value!r}: {advice}")
+        self.option, self.advice = option, advice
 
 
 class WeightsError(AlphacutError):

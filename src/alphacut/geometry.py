@@ -68,6 +68,13 @@ def region(roi: str, size: tuple[int, int]) -> Box:
     return box
 
 
+def rescale(box: Box, size: tuple[int, int], to: tuple[int, int]) -> Box:
+    """Return the box that a box in a picture of one size is in the same picture of another."""
+    (H, W), (h, w) = size, to
+    top, left = box[0] * h // H, box[1] * w // W
+    return top, left, max(top + 1, -(-box[2] * h // H)), max(left + 1, -(-box[3] * w // W))
+
+
 def keep_inside(alpha: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
     """Return alpha with zero outside a box."""
     top, left, bottom, right = box

@@ -12,7 +12,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -47,6 +47,8 @@ ANIMATES = ("png", "webp", "avif")
 OPAQUE = ("jpg",)
 _LONGEST_PX = {"png": 1_000_000, "jpg": 65500, "webp": 16383, "avif": 65535}
 _MARKER_BYTES = 65502  # EXIF or XMP that fits into a JPEG marker, behind its own name
+# How files of the commonest kinds begin
+_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8")
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1", b"heim", b"heis")
 
 # What Pillow's decoders raise on damaged files, apart from errors of our own making
@@ -175,6 +177,28 @@ def load_frames(source: Source, options: Options | None = None) -> Iterator[Pict
             yield Picture(picture.image, picture.alpha, picture.metadata, duration_ms, loop)
 
 
+def shrink(picture: Picture, megapixels: float) -> Picture:
+    """Make a picture smaller, its aspect kept, until it has at most so many megapixels.
+
+    Args:
+        picture: The picture; it is not modified.
+        megapixels: At most how many; 0 for any.
+
+    Returns:
+        A smaller picture, or the same if it is small enough.
+    """
+    H, W = picture.image.shape[:2]
+    if not megapixels or megapixels * 1e6 >= H * W:
+        return picture
+    factor = (megapixels * 1e6 / (H * W)) ** 0.5
+    size = max(1, int(W * factor)), max(1, int(H * factor))
+    image = np.asarray(cv2.resize(picture.image, size, interpolation=cv2.INTER_AREA))
+    alpha = picture.alpha
+    if alpha is not None:
+        alpha = np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), alpha.dtype)
+    return replace(picture, image=image.astype(picture.image.dtype, copy=False), alpha=alpha)
+
+
 def describe(source: Source) -> str:
     """Return what to call a source in a message: its file name, or its kind."""
     if isinstance(source, str | os.PathLike):
@@ -231,7 +255,10 @@ def _open_pillow(file: IO[bytes], name: str) -> PIL.Image.Image:
                 learn_more()
         except _DAMAGE as error:
             raise _damaged(name, error) from error
-    raise ImageError(f"{name}: is not a picture, or of a kind that cannot be read")
+    file.seek(0)
+    if file.read(4).startswith(_SIGNATURES):
+        raise ImageError(f"{name}: its head is damaged, so it has no size", "no_size")
+    raise ImageError(f"{name}: is not a picture, or of a kind that cannot be read", "not_a_picture")
 
 
 def _register_heif(file: IO[bytes]) -> None:
@@ -256,10 +283,11 @@ def _check_size(size: Sequence[int], frames: int, options: Options, name: str) -
         many = f" x {frames} frames" if frames > 1 else ""
         raise ImageError(
             f"{name}: {W} x {H} pixels{many} are {megapixels:.0f} megapixels, above the limit of "
-            f"{options.max_megapixels:g}: raise --max-megapixels"
+            f"{options.max_megapixels:g}: raise --max-megapixels",
+            "too_large",
         )
     if not H * W:
-        raise ImageError(f"{name}: has no pixels ({W} x {H})")
+        raise ImageError(f"{name}: has no pixels ({W} x {H})", "no_size")
 
 
 def _damaged(name: str, error: Exception) -> ImageError:

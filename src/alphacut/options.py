@@ -156,6 +156,9 @@ class Options:
     )
     keep_depth: bool = _option(False, "Keep 16 bits a channel when the input has them.")
     max_megapixels: float = _option(200.0, "Refuse larger pictures.", unit="MP")
+    output_megapixels: float = _option(
+        0.0, "Shrink larger pictures to this first; 0 leaves them as they are.", unit="MP"
+    )
     allow_truncated: bool = _option(False, "Read what is there of a damaged file.")
 
     def __post_init__(self) -> None:
@@ -187,6 +190,8 @@ class Options:
             raise OptionError("short_side", self.short_side, "give 0, or 32 or more")
         if not self.max_megapixels > 0:
             raise OptionError("max_megapixels", self.max_megapixels, "give a number above 0")
+        if not self.output_megapixels >= 0:
+            raise OptionError("output_megapixels", self.output_megapixels, "give 0 or more")
         self._check_composition()
 
     def _check_composition(self) -> None:

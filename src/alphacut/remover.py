@@ -147,6 +147,8 @@ class Remover:
 
     def _cut(self, picture: Picture, clock: "_Clock") -> Cutout:
         """Take one picture through the stages."""
+        full_size = picture.image.shape[:2]
+        picture = images.shrink(picture, self.options.output_megapixels)
         image, options = picture.image, self.options
         given = self._read_trimap(image) if options.trimap else None
         saliency = self._find_subject(image, clock) if given is None else given
@@ -155,7 +157,9 @@ class Remover:
         with clock("refine"):
             alpha = refine.refine(alpha, options)
             if options.roi:
-                alpha = geometry.keep_inside(alpha, geometry.region(options.roi, alpha.shape))
+                inside = geometry.region(options.roi, full_size)
+                inside = geometry.rescale(inside, full_size, alpha.shape)
+                alpha = geometry.keep_inside(alpha, inside)
         with clock("foreground"):
             if options.decontaminate:
                 foreground = estimate_foreground(image, alpha)
@@ -171,6 +175,7 @@ class Remover:
             picture.metadata,
             picture.duration_ms,
             picture.loop,
+            input_size=full_size,
             trimap=trimap,
             milliseconds=MappingProxyType(clock.milliseconds),
             replaced=difference(picture.image, foreground),

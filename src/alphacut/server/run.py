@@ -1,0 +1,198 @@
+"""Running the application: an address, an end to every wait, and a calm way out."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from alphacut import __version__
+from alphacut.options import Options
+from alphacut.remover import Remover
+from alphacut.server.app import create_app
+from alphacut.server.guard import HEAD_BYTES, LogFormatter
+from alphacut.server.service import Service
+from alphacut.server.settings import Settings
+
+log = logging.getLogger("alphacut.server")
+
+HEAD_S = 10.0  # for a request's head, and for taking an answer in
+KEEP_ALIVE_S = 5
+CONNECTIONS = 4096
+
+
+def load(settings: Settings) -> dict[str, Remover]:
+    """Load the models that the settings name.
+
+    Raises:
+        AlphacutError: if one cannot be loaded.
+    """
+    where = Options(runtime=settings.runtime, device=settings.device)
+    removers = (Remover(name, options=where) for name in settings.model)
+    return {remover.spec.name: remover for remover in removers}
+
+
+def serve(settings: Settings, removers: Mapping[str, Remover]) -> None:
+    """Answer requests until a signal ends it.
+
+    Raises:
+        OutputError: if the file of keys or the store of rates cannot be used.
+        SystemExit: if the address cannot be listened on.
+    """
+    _start_logging(settings.log)
+    _allow_connections()
+    app = create_app(settings, removers)
+    config = uvicorn.Config(
+        app, host=settings.host, port=settings.port, http=Protocol, ws="none", lifespan="on",
+        log_config=None, access_log=False, server_header=False, timeout_keep_alive=KEEP_ALIVE_S,
+        h11_max_incomplete_event_size=HEAD_BYTES, timeout_graceful_shutdown=int(settings.timeout),
+    )  # fmt: skip
+    _summarise(settings, removers)
+    _Server(config, app).run()
+
+
+def _summarise(settings: Settings, removers: Mapping[str, Remover]) -> None:
+    """Say how the service runs, and what is unwise about it."""
+    facts: dict[str, Any] = {
+        "version": __version__, "models": ",".join(removers),
+        "device": next(iter(removers.values())).runtime.device,
+        "workers": settings.worker_count, "queue": settings.queue, "timeout_s": settings.timeout,
+        "max_megapixels": settings.max_megapixels, "max_body": settings.max_body,
+        "api_keys": "on" if settings.api_keys else "off",
+        "rate_limit": settings.rate_limit if settings.api_keys else "off",
+        "fetches": "on" if settings.allow_url else ",".join(settings.allow_url_host) or "off",
+        "cors": ",".join(settings.cors) or "off",
+    }  # fmt: skip
+    log.info("alphacut", extra={"facts": facts})
+    if settings.host not in ("127.0.0.1", "::1", "localhost") and not settings.api_keys:
+        log.warning("anyone who reaches %s may use this service: --api-keys", settings.host)
+
+
+class Protocol(H11Protocol):
+    """uvicorn's HTTP/1.1 with an end to the waits that uvicorn leaves open.
+
+    A connection that does not bring a whole request head, or does not take its answer in, is
+    closed. The body's own limits are in `body`.
+    """
+
+    _timer: asyncio.TimerHandle | None = None
+    _unsent_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            transport.abort()
+            return
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Wait no longer once a request's head is whole."""
+        cycle = self.cycle
+        super().data_received(data)
+        if self.cycle is not cycle:
+            self._stop_waiting()
+
+    def on_response_complete(self) -> None:
+        """Begin to wait for the answer to be taken in, and for the next request."""
+        cycle = self.cycle
+        super().on_response_complete()
+        if self.cycle is cycle:
+            self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        self._stop_waiting()
+        self._unsent_bytes = self.transport.get_write_buffer_size()
+        self._timer = self.loop.call_later(HEAD_S, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    def _give_up(self) -> None:
+        """Close the connection, unless the client is still taking in an answer."""
+        if 0 < self.transport.get_write_buffer_size() < self._unsent_bytes:
+            return self._wait()
+        return self.transport.abort()
+
+
+class _Server(uvicorn.Server):
+    """A server that finishes what it has begun before it goes, and then leaves with status 0."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._service: Service = app.state.service
+        self._draining: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Say where it listens."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        for server in self.servers:
+            for socket in server.sockets:
+                host, port = socket.getsockname()[:2]
+                log.info("listening", extra={"facts": {"address": f"http://{host}:{port}"}})
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take signals as requests to stop; uvicorn would die of them in the end."""
+        before = {
+            number: signal.signal(number, self.handle_exit)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Drain at the first signal, stop at the second."""
+        if self._service.pool.draining:
+            self.should_exit = self.force_exit = True
+        else:
+            self._service.pool.draining = True
+            self._loop.call_soon_threadsafe(self._start_draining)
+
+    def _start_draining(self) -> None:
+        self._draining = self._loop.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        """Answer 503 to what is new, until what was begun is done."""
+        log.info("draining", extra={"facts": {"inside": self._service.pool.inside}})
+        await self._service.pool.drain(self._service.settings.timeout)
+        self.should_exit = True
+
+
+def _start_logging(kind: str) -> None:
+    """Send log lines to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LogFormatter(kind))
+    for name in ("alphacut.server", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(logging.INFO if name.startswith("alphacut") else logging.WARNING)
+
+
+def _allow_connections() -> None:
+    """Raise the number of open files to what the system allows, for many connections."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * CONNECTIONS if most == resource.RLIM_INFINITY else min(most, 4 * CONNECTIONS)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))

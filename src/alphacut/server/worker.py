@@ -1,0 +1,171 @@
+"""The worker: a process of its own that decodes, mattes and encodes, so that it may die of it.
+
+The network is not here. A worker lends the service's own by sending it batches over the pipe, so
+workers stay small, start quickly, and their batches meet in one place.
+"""
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alphacut.errors import AlphacutError, NoForegroundWarning
+from alphacut.options import Options
+from alphacut.remover import Remover
+from alphacut.zoo import ModelSpec
+
+# What is left to do once a cut-out has been arranged
+_ARRANGED = {
+    option.name: option.default
+    for option in dataclasses.fields(Options)
+    if option.name in ("crop", "margin", "size", "scale", "position", "preset")
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker does: cut out one picture and encode the result.
+
+    Attributes:
+        picture: The file's bytes.
+        options: How; its `model` is a loaded one.
+    """
+
+    picture: bytes
+    options: Options
+
+
+class Abandoned(Exception):
+    """Nobody waits for the result any more."""
+
+
+# --- the wire: what a worker says is plain JSON and bytes, never a pickle, because a decoder that
+# --- was taken over by its picture must not reach the service through it
+
+
+def say(pipe: Connection, kind: str, facts: dict[str, Any], data: Sequence[Any] = ()) -> None:
+    """Send a message: its kind, facts that are JSON, and bytes in pieces."""
+    pipe.send_bytes(json.dumps({"kind": kind, **facts}).encode())
+    pipe.send_bytes(b"".join(data))
+
+
+def hear(pipe: Connection) -> tuple[str, dict[str, Any], bytes]:
+    """Receive a message.
+
+    Raises:
+        EOFError: if the other end is gone.
+        OSError: if it broke meanwhile.
+        ValueError: if it is no message.
+    """
+    facts = json.loads(pipe.recv_bytes(65536))
+    return facts.pop("kind"), facts, pipe.recv_bytes()
+
+
+class _Borrowed:
+    """The service's network, seen from a worker: a runtime whose batches go over the pipe."""
+
+    device = "the service's"
+
+    def __init__(self, pipe: Connection, model: str) -> None:
+        self._pipe, self._model = pipe, model
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        facts = {"model": self._model, "shape": batch.shape}
+        say(self._pipe, "predict", facts, [np.ascontiguousarray(batch, np.float32).data])
+        kind, facts, data = hear(self._pipe)
+        if kind == "stop":
+            raise Abandoned
+        if kind == "failed":
+            raise RuntimeError(facts["message"])
+        output = np.frombuffer(data, np.float32).reshape(facts["shape"])
+        return np.array(output)
+
+
+def work(pipe: Connection, specs: dict[str, ModelSpec], memory_bytes: int) -> None:
+    """Do tasks from the pipe until it closes; the body of a worker process.
+
+    Args:
+        pipe: To the service.
+        specs: Rows of the models that the service has loaded, by name.
+        memory_bytes: How much the process may map, where the system can limit it.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):  # the service says when to stop
+        signal.signal(number, signal.SIG_IGN)
+    _limit_memory(memory_bytes)
+    import cv2
+
+    cv2.setNumThreads(1)  # there is a worker for each processor
+    warnings.simplefilter("ignore", NoForegroundWarning)
+    say(pipe, "ready", {"pid": os.getpid()})
+    while True:
+        try:
+            task = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            facts, data = _do(task, specs, pipe)
+            say(pipe, "done", facts, data)
+        except Abandoned:
+            say(pipe, "abandoned", {})
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            return
+        except Exception as error:  # one of many: it is reported, and the others go on
+            say(pipe, "failed", _describe(error))
+        del task
+
+
+def _do(task: Task, specs: dict[str, ModelSpec], pipe: Connection) -> tuple[dict[str, Any], Any]:
+    """Cut out one picture."""
+    spec = specs[task.options.model]
+    runtime = _Borrowed(pipe, task.options.model)
+    options = task.options
+    cutout = Remover(spec, runtime=runtime, options=options)(task.picture)
+    start = time.perf_counter()
+    placed = cutout.arrange(options)
+    kind, data = placed.encode(options.replace(**_ARRANGED))
+    encode_ms = (time.perf_counter() - start) * 1000
+    facts = {
+        "format": kind,
+        "input_size": cutout.input_size,
+        "size": placed.size,
+        "box": placed.box,
+        "empty": cutout.empty,
+        "frames": 1 + len(cutout.frames),
+        "milliseconds": {**cutout.milliseconds, "encode": encode_ms},
+    }
+    return facts, data
+
+
+def _describe(error: Exception) -> dict[str, Any]:
+    """Turn an error into facts; of those that nobody foresaw the trace goes to the log."""
+    foreseen = isinstance(error, AlphacutError)
+    return {
+        "error": type(error).__name__,
+        "message": str(error)[:2000]
+        .removeprefix("bytes: ")
+        .removesuffix(": raise --max-megapixels"),
+        "option": getattr(error, "option", None),
+        "reason": getattr(error, "reason", None),
+        "trace": None if foreseen else "".join(traceback.format_exception(error))[-8000:],
+    }
+
+
+def _limit_memory(memory_bytes: int) -> None:
+    """Let the process map no more than so much memory, where the system knows such a limit."""
+    if sys.platform == "win32" or sys.platform == "darwin":  # macOS accepts and ignores it
+        return
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,0 +1,147 @@
+"""rembg's contract against a live service."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from live import NOISE, PHOTO, Live, opened
+
+PATH = "/api/remove"
+
+
+@pytest.fixture(scope="module")
+def open_live(start: Callable[..., Live], pictures: str) -> Live:
+    """A service without keys."""
+    return start(allow_url_host=[pictures], max_body="3MB")
+
+
+def test_post_and_get(open_live: Live, pictures: str) -> None:
+    posted = open_live.client.post(PATH, files={"file": PHOTO})
+    fetched = open_live.client.get(PATH, params={"url": f"http://{pictures}/photo.jpg"})
+    for answer in (posted, fetched):
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "image/png"
+        assert opened(answer.content).mode == "RGBA"
+    assert posted.content == fetched.content
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_the_documented_curl_calls(open_live: Live, pictures: str, tmp_path: Path) -> None:
+    (tmp_path / "input.jpg").write_bytes(PHOTO)
+    url = f"{open_live.address}{PATH}"
+    calls = [
+        ["-s", f"{url}?url=http://{pictures}/photo.jpg", "-o", "output.png"],
+        ["-s", "-F", f"file=@{tmp_path / 'input.jpg'}", url, "-o", "output.png"],
+    ]
+    for call in calls:
+        subprocess.run(["curl", "-m", "20", *call], cwd=tmp_path, check=True)
+        assert opened((tmp_path / "output.png").read_bytes()).mode == "RGBA"
+
+
+@pytest.mark.parametrize("where", ["form", "query"])
+@pytest.mark.parametrize(
+    ("fields", "mode"),
+    [
+        ({"om": "true"}, "L"),
+        ({"om": "YES"}, "L"),
+        ({"om": "1", "bgc": "255,0,0"}, "L"),
+        ({"om": "off"}, "RGBA"),
+        ({"om": ""}, "RGBA"),
+        ({"bgc": "255,0,0"}, "RGB"),
+        ({"bgc": "255,0,0,128"}, "RGBA"),
+        ({"bgc": "green"}, "RGB"),
+        ({"bgc": "#00ff00"}, "RGB"),
+        ({"model": "u2netp"}, "RGBA"),
+        ({"model": "u2net-lite"}, "RGBA"),
+        ({"extras": '{"only_mask": true}'}, "L"),
+        ({"extras": '{"bgcolor": [1, 2, 3]}'}, "RGB"),
+        ({"af": "240", "ab": "10", "ae": "10", "dc": "true"}, "RGBA"),
+    ],
+)
+def test_fields(open_live: Live, where: str, fields: dict[str, str], mode: str) -> None:
+    sent = {"data": fields} if where == "form" else {"params": fields}
+    answer = open_live.client.post(PATH, files={"file": PHOTO}, **sent)
+    assert answer.status_code == 200, answer.text
+    assert opened(answer.content).mode == mode
+
+
+def test_the_form_wins(open_live: Live) -> None:
+    answer = open_live.client.post(
+        PATH, files={"file": PHOTO}, data={"bgc": "255,0,0"}, params={"bgc": "0,0,255"}
+    )
+    assert opened(answer.content).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_what_has_no_effect_is_named(open_live: Live) -> None:
+    fields = {"a": "true", "af": "200", "ppm": "false", "vm": "1"}
+    answer = open_live.client.post(PATH, files={"image_file": PHOTO}, data=fields)
+    assert answer.status_code == 200
+    assert answer.headers["X-Alphacut-Ignored"] == "a, af, vm"
+
+
+def test_edges(open_live: Live) -> None:
+    plain, hard = (
+        np.asarray(opened(open_live.client.post(PATH, files={"file": PHOTO}, data=fields).content))
+        for fields in ({}, {"ppm": "true"})
+    )
+    soft = [np.count_nonzero((one[..., 3] > 0) & (one[..., 3] < 255)) for one in (plain, hard)]
+    assert soft[1] < soft[0]
+
+
+def test_nothing_found_is_transparent(open_live: Live) -> None:
+    answer = open_live.client.post(PATH, files={"file": NOISE})
+    assert np.asarray(opened(answer.content)).max() == 0
+
+
+ERRORS: list[tuple[int, str, dict[str, Any]]] = [
+    (422, "POST", {}),
+    (422, "POST", {"files": {"other": PHOTO}}),
+    (415, "POST", {"content": PHOTO, "headers": {"Content-Type": "image/jpeg"}}),
+    (422, "GET", {}),
+    (422, "POST", {"files": {"file": PHOTO}, "data": {"model": "u2net"}}),
+    (422, "POST", {"files": {"file": PHOTO}, "data": {"model": "xxu2netpxx"}}),
+    (422, "POST", {"files": {"file": PHOTO}, "data": {"af": "256"}}),
+    (422, "POST", {"files": {"file": PHOTO}, "data": {"om": "perhaps"}}),
+    (422, "POST", {"files": {"file": PHOTO}, "data": {"bgc": "1,2"}}),
+    (422, "POST", {"files": {"file": PHOTO}, "data": {"bgc": "256,0,0"}}),
+    (422, "POST", {"files": {"file": PHOTO}, "data": {"bgc": "./secret.png"}}),
+    (422, "POST", {"files": {"file": PHOTO}, "params": {"extras": '{"model_path": "/etc"}'}}),
+    (422, "POST", {"files": {"file": PHOTO}, "params": {"extras": "[1]"}}),
+    (400, "POST", {"files": {"file": b"no picture"}}),
+    (422, "POST", {"files": {"file": b""}}),
+    (400, "POST", {"files": {"file": PHOTO[:2000]}}),
+    (413, "POST", {"files": {"file": bytes(3_000_001)}}),
+    (400, "GET", {"params": {"url": "file:///etc/passwd"}}),
+    (400, "GET", {"params": {"url": "http://127.0.0.1/"}}),
+    (400, "GET", {"params": {"url": "http://{pictures}/missing"}}),
+    (405, "DELETE", {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "method", "sent"), ERRORS, ids=lambda value: str(value)[:50])
+def test_errors(
+    open_live: Live, pictures: str, status: int, method: str, sent: dict[str, Any]
+) -> None:
+    sent = json.loads(json.dumps(sent).replace("{pictures}", pictures)) if method == "GET" else sent
+    answer = open_live.client.request(method, PATH, **sent)
+    assert answer.status_code == status, answer.text
+    detail = answer.json()["detail"]
+    if status == 422:
+        assert set(detail[0]) == {"type", "loc", "msg"}
+    else:
+        assert isinstance(detail, str)
+
+
+def test_fetching_is_off_unless_asked_for() -> None:
+    """The switch is named; see test_run for a service without it."""
+    import asyncio
+
+    from alphacut.server.fetch import FetchDisabled, Fetcher
+
+    with pytest.raises(FetchDisabled):
+        asyncio.run(Fetcher(enabled=False, hosts=(), most_bytes=1)("http://example.com"))

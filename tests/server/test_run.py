@@ -1,0 +1,192 @@
+"""Starting, stopping, and what those who run the service see."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from live import PHOTO, Live, opened
+
+from alphacut.errors import OutputError, UnknownName
+from alphacut.server.settings import Settings, parse_bytes
+
+
+@pytest.fixture(scope="module")
+def real(start: Callable[..., Live]) -> Live:
+    """The service as a user starts it, with the embedded network."""
+    return start(real=True, workers=1)
+
+
+def test_the_embedded_network_serves(real: Live) -> None:
+    example = Path(__file__).parents[2] / "examples" / "astronaut.png"
+    answer = real.removebg(image_file=example.read_bytes(), size="auto")
+    assert answer.status_code == 200
+    alpha = opened(answer.content).getchannel("A")
+    assert alpha.getpixel((220, 110)) > 250  # her face
+    assert alpha.getpixel((480, 30)) < 5  # the wall behind her
+
+
+def test_urls_are_off_and_the_switch_is_named(real: Live) -> None:
+    answer = real.removebg(image_url="http://example.com/a.jpg")
+    assert answer.status_code == 400
+    assert "--allow-url" in answer.text
+    answer = real.client.get("/api/remove", params={"url": "http://example.com/a.jpg"})
+    assert answer.status_code == 400
+    assert "--allow-url" in answer.text
+
+
+def test_health_ready_metrics(real: Live) -> None:
+    assert real.client.get("/health").json()["status"] == "alive"
+    ready = real.client.get("/ready")
+    assert ready.status_code == 200
+    assert ready.json() == {"status": "ready", "models": ["u2net-lite"], "workers": 1}
+    real.client.post("/api/remove", files={"file": PHOTO})
+    text = real.client.get("/metrics").text
+    for name in ("alphacut_requests_total", "alphacut_request_seconds_bucket", "alphacut_queue",
+                 'alphacut_stage_seconds_count{stage="predict"}', "alphacut_input_megapixels_total",
+                 "alphacut_rejects_total"):  # fmt: skip
+        assert name in text
+
+
+def test_docs_need_no_other_host(real: Live) -> None:
+    page = real.client.get("/docs")
+    assert page.status_code == 200
+    assert "/v1.0/removebg" in page.text
+    assert "//" not in page.text.replace("https://", "")
+    assert "script" not in page.text
+    assert real.client.get("/openapi.json").json()["openapi"].startswith("3.")
+
+
+def test_a_log_line_a_request(real: Live) -> None:
+    answer = real.client.get("/v1.0/account", headers={"X-Request-Id": "from-the-proxy"})
+    assert answer.headers["X-Request-Id"] == "from-the-proxy"
+    real.wait_until(lambda: any(line.get("id") == "from-the-proxy" for line in real.lines()))
+    line = next(line for line in real.lines() if line.get("id") == "from-the-proxy")
+    assert (line["method"], line["path"], line["status"]) == ("GET", "/v1.0/account", 200)
+    summary = next(line for line in real.lines() if line["message"] == "alphacut")
+    assert summary["models"] == "u2net-lite"
+
+
+def test_sigterm_drains_and_exits_0(start: Callable[..., Live]) -> None:
+    live = start(workers=1, predict_s=0.5)
+    statuses: list[int] = []
+
+    def ask() -> None:
+        statuses.append(live.removebg(image_file=PHOTO).status_code)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    live.wait_until(lambda: live.metric("alphacut_inside") == 3)
+    live.process.send_signal(signal.SIGTERM)
+    live.wait_until(lambda: live.client.get("/ready").status_code == 503)
+    refused = live.removebg(image_file=PHOTO)
+    assert refused.status_code == 503
+    assert refused.json()["errors"][0]["code"] == "service_unavailable"
+    assert int(refused.headers["Retry-After"]) >= 1
+    for thread in threads:
+        thread.join()
+    assert statuses == [200, 200, 200]
+    assert live.process.wait(timeout=15) == 0
+    assert live.stop() == 0
+
+
+def test_a_second_signal_stops_at_once(start: Callable[..., Live]) -> None:
+    live = start(workers=1, predict_s=0.01)
+    live.process.send_signal(signal.SIGINT)
+    live.process.send_signal(signal.SIGINT)
+    assert live.process.wait(timeout=15) == 0
+
+
+def test_cors_only_where_named(start: Callable[..., Live], live: Live) -> None:
+    preflight = {
+        "Origin": "https://shop.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "x-api-key",
+    }
+    assert live.client.options("/v1.0/removebg", headers=preflight).status_code == 405
+    named = start(cors=["https://shop.example"], workers=1)
+    answer = named.client.options("/v1.0/removebg", headers=preflight)
+    assert answer.status_code == 200
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
+    other = named.client.get("/health", headers={"Origin": "https://other.example"})
+    assert "Access-Control-Allow-Origin" not in other.headers
+
+
+def run(*flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-m", "alphacut", "serve", *flags], capture_output=True, text=True,
+        timeout=60, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+def test_wrong_settings_are_one_line(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("plain-key alice\n")
+    done = run("--api-keys", str(keys))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"alphacut: {keys}, line 1: ")
+    assert "plain-key" not in done.stderr
+    done = run(ALPHACUT_MAX_BODY="a lot")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_taken_port_is_told(live: Live) -> None:
+    done = run("--port", str(live.port), "--log", "json")
+    assert done.returncode != 0
+    assert "address already in use" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("22MB", 22_000_000), ("1.5 GB", 1_500_000_000), ("10kb", 10_000), ("7", 7)]
+)
+def test_bytes(text: str, count: int) -> None:
+    assert parse_bytes(text) == count
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"max_body": "much"}, {"queue": -1}, {"timeout": 0}, {"log": "xml"}, {"model": ()},
+     {"max_megapixels": float("nan")}],
+)  # fmt: skip
+def test_wrong_settings(wrong: dict[str, object]) -> None:
+    with pytest.raises(UnknownName):
+        Settings(**wrong)  # type: ignore[arg-type]
+
+
+def test_every_setting_has_a_flag_a_variable_and_a_manual() -> None:
+    import dataclasses
+
+    from alphacut.cli import serve
+
+    parameters = {parameter.name: parameter for parameter in serve.params}
+    for setting in dataclasses.fields(Settings):
+        assert parameters[setting.name].envvar == f"ALPHACUT_{setting.name.upper()}"
+        assert setting.metadata["help"].endswith(".")
+
+
+def test_text_logs_cannot_be_forged() -> None:
+    import logging
+
+    from alphacut.server.guard import LogFormatter
+
+    record = logging.LogRecord("x", logging.INFO, "", 0, "request", None, None)
+    record.facts = {"path": "/a\nfake line", "ms": 3}
+    line = LogFormatter("text").format(record)
+    assert "\n" not in line
+    assert "ms=3" in line
+    assert json.loads(LogFormatter("json").format(record))["path"] == "/a\nfake line"
+
+
+def test_no_stray_rate_store() -> None:
+    from alphacut.server.keys import Allowance
+
+    with pytest.raises(OutputError, match="nonsense"):
+        Allowance(5, "nonsense://")
