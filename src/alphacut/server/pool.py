@@ -206,7 +206,7 @@ class Pool:
         while not self._closed.wait(pause_s):
             try:
                 attended = _Worker(self.specs, self._memory_bytes)
-            except (OSError, EOFError, ValueError) as error:
+            except Exception as error:  # or this worker would never come back
                 log.error("a worker did not start: %s", error)
                 pause_s = min(2 * pause_s + 0.1, _SLOWEST_RESTART_S)
                 continue
@@ -254,7 +254,7 @@ class Pool:
                 else:
                     job.future.set_exception(WorkFailed({"error": kind, "message": ""} | facts))
                 return True
-        except (EOFError, OSError, ValueError, KeyError) as error:
+        except Exception as error:  # this thread must live on, whatever a worker says or does
             attended.kill()
             log.error("worker %d broke off: %s", attended.pid, error or type(error).__name__)
             title = "The picture could not be worked on"
