@@ -634,7 +634,7 @@ def test_a_tiff_of_many_strips() -> None:
         (b"", "is empty, 0 bytes"),
         (b"Dear photographer, ...", "is not a picture"),
         (b"\xff\xd8\xff\xe0\0\x10JFIF\0", "is damaged or cut short"),
-        (b"\x89PNG\r\n\x1a\n", "is not a picture"),
+        (b"\x89PNG\r\n\x1a\n", "its head is damaged"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not a picture"),
     ],
 )
