@@ -30,7 +30,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "geometry": ("errors image options values", "numpy cv2"),
     "background": ("errors geometry image options values", "numpy cv2 PIL"),
     "shadow": ("geometry values", "numpy cv2"),
-    "archive": ("image", "numpy cv2"),
+    "archive": ("image options", "numpy cv2"),
     "plot": ("errors image", "numpy cv2 matplotlib"),
     "compose": (
         "archive background errors geometry image options plot shadow trimap values",

@@ -132,8 +132,8 @@ def save(image: PIL.Image.Image, kind: str, **settings: Any) -> bytes:
     return file.getvalue()
 
 
-def encoded(picture: Picture, kind: str, quality: int = 95) -> bytes:
-    return b"".join(encode([picture], kind, quality))
+def encoded(picture: Picture, kind: str, quality: int = 95, png: str = "fast") -> bytes:
+    return b"".join(encode([picture], kind, Options(file_quality=quality, png=png)))
 
 
 def read(source: Any, options: Options | None = None) -> Picture:
@@ -517,7 +517,7 @@ def test_animations_keep_frames_durations_and_loop(source: str, target: str) -> 
         np.testing.assert_allclose(picture.image[2:], expected[2:, :, :3], atol=2)
         samples = with_alpha(picture.image, picture.alpha.astype(np.float32) / 255)
         frames.append(Picture(samples, None, picture.metadata, picture.duration_ms, picture.loop))
-    output = b"".join(encode(frames, target, 100))
+    output = b"".join(encode(frames, target, Options(file_quality=100)))
 
     again = list(load_frames(output))
     assert [picture.duration_ms for picture in again] == DURATIONS
@@ -544,7 +544,7 @@ def test_metadata_of_animations() -> None:
     frames = [Picture(frame, None, Metadata(SRGB, None, XMP % 1, (300, 300)), 50, 0)
               for frame in FRAMES]  # fmt: skip
     for kind in ("png", "webp", "avif"):
-        data = b"".join(encode(frames, kind, 90))
+        data = b"".join(encode(frames, kind, Options()))
         metadata = next(load_frames(data)).metadata
         assert metadata.icc_profile == SRGB
         assert metadata.xmp == XMP % 1
@@ -1006,3 +1006,26 @@ def test_damage_is_an_image_error(suffix: str, rubbish: bytes, at: int) -> None:
         pass
     except UserWarning:  # Pillow's, an error in these tests
         pass
+
+
+@pytest.mark.parametrize("kind", ["png", "webp"])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_more_effort_gives_smaller_files_and_no_effort_loses_a_pixel(
+    kind: str, alpha: bool
+) -> None:
+    image = load_image(Path(__file__).parents[1] / "examples" / "chelsea.png")
+    H, W = image.shape[:2]
+    if alpha:
+        y, x = np.ogrid[:H, :W]
+        inside = 1 - np.hypot(y - H / 2, x - W / 2) / (H / 3)
+        image = with_alpha(image, np.clip(inside * 9, 0, 1).astype(np.float32))
+    files = [encoded(Picture(image), kind, 100, effort) for effort in ("fast", "balanced", "small")]
+    for data in files:
+        again = np.asarray(PIL.Image.open(io.BytesIO(data)))
+        shown = image[..., -1] > 0 if alpha else slice(None)
+        np.testing.assert_array_equal(again[shown], image[shown])
+    fast, balanced, small = map(len, files)
+    assert small < min(fast, balanced) * 1.02  # of tiny pictures, effort may gain nothing
+    assert small < fast
+    usual = save(PIL.Image.fromarray(image), kind.upper(), lossless=True)
+    assert fast <= 1.4 * len(usual)

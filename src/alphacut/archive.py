@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from alphacut import image as images
 from alphacut.image import Metadata, Picture
+from alphacut.options import Options
 
 _THUMBNAIL_PX = 256
 
 
-def encode_zip(colour: Picture, alpha: NDArray[np.float32], quality: int) -> memoryview:
+def encode_zip(colour: Picture, alpha: NDArray[np.float32], options: Options) -> memoryview:
     """Encode color.jpg, every pixel of it filled, and alpha.png, 8-bit grey, uncompressed.
 
     The names and the order are those of remove.bg's zip format, which programs look up.
@@ -23,21 +24,24 @@ def encode_zip(colour: Picture, alpha: NDArray[np.float32], quality: int) -> mem
     Args:
         colour: (H, W, 3), not multiplied by alpha.
         alpha: (H, W) float32 in [0, 1].
-        quality: 1..100 of the JPEG.
+        options: How; see `image.encode`.
     """
     grey = Picture(images.quantise(alpha), None, Metadata(dpi=colour.metadata.dpi))
     return _archive([
-        ("color.jpg", images.encode([colour], "jpg", quality)),
-        ("alpha.png", images.encode([grey], "png", quality)),
+        ("color.jpg", images.encode([colour], "jpg", options)),
+        ("alpha.png", images.encode([grey], "png", options)),
     ])  # fmt: skip
 
 
-def encode_ora(layers: Sequence[tuple[str, Picture]], merged: Picture) -> memoryview:
+def encode_ora(
+    layers: Sequence[tuple[str, Picture]], merged: Picture, options: Options
+) -> memoryview:
     """Encode layers as OpenRaster, which GIMP, Krita and MyPaint open.
 
     Args:
         layers: Name and picture (H, W, 4) of each, the upper ones first.
         merged: What they look like together, for programs that know no layers.
+        options: How; see `image.encode`.
 
     Source: https://www.openraster.org/baseline/file-layout-spec.html
     """
@@ -62,7 +66,7 @@ def encode_ora(layers: Sequence[tuple[str, Picture]], merged: Picture) -> memory
         ("stack.xml", [xml.encode()]),
     ]
     return _archive(
-        entries + [(name, images.encode([picture], "png", 100)) for name, picture in pictures]
+        entries + [(name, images.encode([picture], "png", options)) for name, picture in pictures]
     )
 
 

@@ -170,7 +170,7 @@ def _do(job: Job, remover: Remover, existing: Existing) -> Outcome:
         cutout.save(target, remover.options)
         if remover.options.save_trimap and beside and cutout.trimap is not None:
             levels = Picture(encode_trimap(cutout.trimap))
-            write(beside, lambda: encode([levels], "png", 100))
+            write(beside, lambda: encode([levels], "png", remover.options))
     else:
         pieces = cutout.encode(remover.options)[1]
         try:

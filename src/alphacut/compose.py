@@ -363,14 +363,14 @@ class Cutout:
             from alphacut import plot
 
             samples = plot.render(self.plot(options))
-            return kind, images.encode([Picture(samples)], kind, options.file_quality)
+            return kind, images.encode([Picture(samples)], kind, options)
         subject = self.inverted() if options.result == "background" else self
         placement = subject._placement(options)
         if kind in ARCHIVES:
             return kind, [subject._archive(kind, options, placement)]
         frames = (subject, *subject.frames) if kind in images.ANIMATES else (subject,)
         pictures = [frame._picture(kind, options, placement) for frame in frames]
-        return kind, images.encode(pictures, kind, options.file_quality)
+        return kind, images.encode(pictures, kind, options)
 
     def _placement(self, options: Options) -> Placement:
         """Decide where the subject goes; all frames of an animation go to the same place."""
@@ -462,14 +462,14 @@ class Cutout:
         if kind == "ora":
             pictures = [(name, Picture(layer, None, self.metadata))
                         for name, layer in layers.named()]  # fmt: skip
-            return archive.encode_ora(pictures, Picture(merged, None, self.metadata))
+            return archive.encode_ora(pictures, Picture(merged, None, self.metadata), options)
         colour, alpha = layers.foreground, layers.alpha
         if layers.background is not None or layers.shadow is not None:
             colour = merged[..., :3]
             alpha = np.ones_like(alpha)
             if merged.shape[2] == 4:
                 alpha = np.asarray(merged[..., 3] / images.white(merged), np.float32)
-        return archive.encode_zip(Picture(colour, None, self.metadata), alpha, options.file_quality)
+        return archive.encode_zip(Picture(colour, None, self.metadata), alpha, options)
 
     def save(
         self, path: str | os.PathLike[str], options: Options | None = None, **changes: Any

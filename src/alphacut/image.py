@@ -46,6 +46,14 @@ _ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 ANIMATES = ("png", "webp", "avif")
 OPAQUE = ("jpg",)
 _LONGEST_PX = {"png": 1_000_000, "jpg": 65500, "webp": 16383, "avif": 65535}
+# By effort: zlib's level, strategy and filter of rows
+_PNG = {
+    "fast": (1, cv2.IMWRITE_PNG_STRATEGY_RLE, cv2.IMWRITE_PNG_FILTER_AVG),
+    "balanced": (4, cv2.IMWRITE_PNG_STRATEGY_FILTERED, cv2.IMWRITE_PNG_FILTER_PAETH),
+    "small": (9, cv2.IMWRITE_PNG_STRATEGY_FILTERED, cv2.IMWRITE_PNG_ALL_FILTERS),
+}
+# By effort: libwebp's method and its search, for pictures without loss
+_WEBP = {"fast": (0, 100), "balanced": (1, 0), "small": (6, 80)}
 _MARKER_BYTES = 65502  # EXIF or XMP that fits into a JPEG marker, behind its own name
 # How files of the commonest kinds begin
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8")
@@ -502,7 +510,7 @@ def save_image(
     kind = output_format(Path(path), options)
     if kind not in SUFFIXES.values():
         raise OutputError(f"{path}: {kind} holds a cut-out, not an image: use Cutout.save")
-    write(Path(path), lambda: encode([Picture(samples)], kind, options.file_quality))
+    write(Path(path), lambda: encode([Picture(samples)], kind, options))
 
 
 def with_alpha(image: Image, alpha: NDArray[np.float32]) -> Image:
@@ -539,14 +547,14 @@ def quantise(alpha: NDArray[np.float32], peak: float = 255.0) -> Image:
     return steps
 
 
-def encode(frames: Sequence[Picture], kind: str, quality: int) -> Sequence[bytes | memoryview]:
+def encode(frames: Sequence[Picture], kind: str, options: Options) -> Sequence[bytes | memoryview]:
     """Encode pictures as one file.
 
     Args:
         frames: Pictures whose `image` is (H, W) grey, (H, W, 3) or (H, W, 4), or (H, W, 3) with
             an `alpha` beside it; one, unless the format can animate.
         kind: "png", "webp", "avif", "tiff" or "jpg".
-        quality: 1..100 for lossy formats.
+        options: How: `file_quality` for lossy formats, `png` for those without loss.
 
     Returns:
         The file's bytes, in pieces to be written one after another.
@@ -559,10 +567,10 @@ def encode(frames: Sequence[Picture], kind: str, quality: int) -> Sequence[bytes
             "a side: choose tiff"
         )
     if kind == "png" and len(frames) == 1:
-        return _encode_png(first)
+        return _encode_png(first, options.png)
     if kind == "tiff":
         return _encode_tiff(first)
-    meta, file = first.metadata, io.BytesIO()
+    meta, file, quality = first.metadata, io.BytesIO(), options.file_quality
     exif, xmp = meta.exif and b"Exif\x00\x00" + meta.exif, meta.xmp
     if kind == "jpg":
         exif = exif if exif and len(exif) <= _MARKER_BYTES else None
@@ -571,8 +579,11 @@ def encode(frames: Sequence[Picture], kind: str, quality: int) -> Sequence[bytes
     settings: dict[str, Any] = {"exif": exif, "icc_profile": meta.icc_profile, "xmp": xmp}
     if kind == "jpg":
         settings |= {"quality": quality, "subsampling": 0, "dpi": meta.dpi}
+    elif kind == "webp" and quality == 100:
+        method, search = _WEBP[options.png]
+        settings |= {"lossless": True, "method": method, "quality": search}
     elif kind == "webp":
-        settings |= {"quality": quality, "lossless": quality == 100}
+        settings |= {"quality": quality}
     elif kind == "avif":
         settings |= {"quality": quality, "subsampling": "4:4:4"}
     if len(frames) > 1:
@@ -583,7 +594,7 @@ def encode(frames: Sequence[Picture], kind: str, quality: int) -> Sequence[bytes
                      "loop": first.loop}  # fmt: skip
     settings = {name: value for name, value in settings.items() if value is not None}
     if kind == "png":  # blend 0 replaces the frame before it instead of painting over it
-        settings |= {"blend": 0, "disposal": 0}
+        settings |= {"blend": 0, "disposal": 0, "compress_level": _PNG[options.png][0]}
         pillow[0].save(file, "PNG", **settings)
         return _insert_chunks(file.getbuffer(), Metadata(xmp=meta.xmp, dpi=meta.dpi))
     pillow[0].save(file, {"jpg": "JPEG"}.get(kind, kind.upper()), **settings)
@@ -622,17 +633,12 @@ def to_depth(image: Image, depth: Any) -> Image:
     return np.asarray((image.astype(np.uint32) * 255 + 32767) // 65535, np.uint8)
 
 
-def _encode_png(picture: Picture) -> Sequence[bytes | memoryview]:
-    """Encode by OpenCV: 4 to 9 times faster than Pillow's default for files 12 to 18 % larger."""
-    samples = _joined(picture, bgr=True)
-    settings = {
-        cv2.IMWRITE_PNG_COMPRESSION: 1,
-        cv2.IMWRITE_PNG_STRATEGY: cv2.IMWRITE_PNG_STRATEGY_RLE,
-        cv2.IMWRITE_PNG_FILTER: cv2.IMWRITE_PNG_FILTER_AVG,
-    }
-    _, data = cv2.imencode(
-        ".png", samples, [number for pair in settings.items() for number in pair]
-    )
+def _encode_png(picture: Picture, effort: str) -> Sequence[bytes | memoryview]:
+    """Encode by OpenCV; docs/decisions/0004 has the figures."""
+    level, strategy, rows = _PNG[effort]
+    settings = [cv2.IMWRITE_PNG_COMPRESSION, level, cv2.IMWRITE_PNG_STRATEGY, strategy,
+                cv2.IMWRITE_PNG_FILTER, rows]  # fmt: skip
+    _, data = cv2.imencode(".png", _joined(picture, bgr=True), settings)
     return _insert_chunks(data.data, picture.metadata)
 
 

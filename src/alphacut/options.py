@@ -12,6 +12,7 @@ from alphacut.errors import OptionError, UnknownName
 QUALITIES = ("fast", "best")
 MATTING = ("auto", "none", "fast", "closed-form", "indexnet")
 FORMATS = ("auto", "png", "webp", "avif", "tiff", "jpg", "zip", "ora")
+EFFORTS = ("fast", "balanced", "small")
 RESULTS = ("cutout", "mask", "trimap", "foreground", "background", "preview")
 FITS = ("cover", "contain", "stretch", "tile", "center-crop")
 SHADOWS = ("none", "drop", "contact")
@@ -153,6 +154,11 @@ class Options:
     )
     file_quality: int = _option(
         90, "1..100 for JPEG, WebP and AVIF; 100 writes WebP without loss.", unit="1..100"
+    )
+    png: str = _option(
+        "fast",
+        "How hard PNG and lossless WebP are squeezed: fast takes a tenth of small's time.",
+        EFFORTS,
     )
     keep_depth: bool = _option(False, "Keep 16 bits a channel when the input has them.")
     max_megapixels: float = _option(200.0, "Refuse larger pictures.", unit="MP")
