@@ -529,12 +529,14 @@ def _joined(picture: Picture, *, bgr: bool = False) -> Image:
             return image
         codes = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
         return np.asarray(cv2.cvtColor(image, codes[image.shape[2]]), image.dtype)
-    samples: Image = np.empty((*alpha.shape, 4), image.dtype)
+    samples = np.zeros((*alpha.shape, 4), image.dtype)
+    code = cv2.COLOR_RGB2BGRA if bgr else cv2.COLOR_RGB2RGBA
     for top in range(0, len(alpha), _BAND_ROWS):
         band = np.s_[top : top + _BAND_ROWS]
-        samples[band][..., :3] = image[band][..., ::-1] if bgr else image[band]
-        samples[band][..., 3] = alpha[band]
-        samples[band][alpha[band] == 0] = 0
+        colours = cv2.cvtColor(image[band], code)
+        cv2.insertChannel(alpha[band], colours, 3)
+        shown = alpha[band] if alpha.dtype == np.uint8 else (alpha[band] > 0).astype(np.uint8)
+        cv2.copyTo(colours, shown, samples[band])
     return samples
 
 
