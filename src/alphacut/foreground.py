@@ -8,6 +8,8 @@ from afar, once from close by. Here the means from afar are taken on a small gri
 else only in tiles that hold soft pixels.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -48,30 +50,44 @@ def estimate_foreground(image: Image, alpha: Array) -> Image:
             f"alpha has to be {image.shape[:2]} float32, not {alpha.shape} {alpha.dtype}"
         )
     H, W = alpha.shape
+    tiles = [(top, left) for top in range(0, H, _TILE_PX) for left in range(0, W, _TILE_PX)
+             if _soft(alpha[top : top + _TILE_PX, left : left + _TILE_PX]).any()]  # fmt: skip
+    foreground = image.copy()
+    if tiles:
+        far = _means_from_afar(image, alpha)
+        with ThreadPoolExecutor(max(1, cv2.getNumThreads())) as pool:
+            for _ in pool.map(
+                lambda tile: _estimate_tile(image, alpha, far, tile, foreground), tiles
+            ):
+                pass
+    return foreground
+
+
+def _estimate_tile(
+    image: Image, alpha: Array, far: list[Array], tile: tuple[int, int], foreground: Image
+) -> None:
+    """Write the foreground of the soft pixels of the tile that begins at (top, left)."""
+    H, W = alpha.shape
+    top, left = tile
     reach_px = max(_MIN_NEAR_PX, round(max(H, W) * _NEAR))
     white = np.iinfo(image.dtype).max
-    foreground = image.copy()
-    far = None
-    for top in range(0, H, _TILE_PX):
-        for left in range(0, W, _TILE_PX):
-            tile = alpha[top : top + _TILE_PX, left : left + _TILE_PX]
-            soft = (tile > 0) & (tile < 1)
-            if not soft.any():
-                continue
-            far = far or _means_from_afar(image, alpha)
-            x, y, width, height = cv2.boundingRect(soft.astype(np.uint8))
-            soft = soft[y : y + height, x : x + width]
-            y, x = top + y, left + x
-            # The soft pixels' box, grown by what the mean from close by reaches.
-            y0, x0 = max(y - reach_px, 0), max(x - reach_px, 0)
-            around = np.s_[y0 : y + height + reach_px, x0 : x + width + reach_px]
-            part = alpha[around]
-            start = [_enlarge(mean, (H, W), (y0, x0), part.shape) for mean in far]
-            colours = _unmix(image[around] * np.float32(1 / white), part, start, reach_px)
-            colours = colours[y - y0 :, x - x0 :][:height, :width]
-            target = foreground[y : y + height, x : x + width]
-            target[soft] = np.rint(colours[soft] * white)
-    return foreground
+    soft = _soft(alpha[top : top + _TILE_PX, left : left + _TILE_PX])
+    x, y, width, height = cv2.boundingRect(soft.astype(np.uint8))
+    soft = soft[y : y + height, x : x + width]
+    y, x = top + y, left + x
+    # The soft pixels' box, grown by what the mean from close by reaches.
+    y0, x0 = max(y - reach_px, 0), max(x - reach_px, 0)
+    around = np.s_[y0 : y + height + reach_px, x0 : x + width + reach_px]
+    part = alpha[around]
+    start = [_enlarge(mean, (H, W), (y0, x0), part.shape) for mean in far]
+    colours = _unmix(image[around] * np.float32(1 / white), part, start, reach_px)
+    colours = colours[y - y0 :, x - x0 :][:height, :width]
+    target = foreground[y : y + height, x : x + width]
+    target[soft] = np.rint(colours[soft] * white)
+
+
+def _soft(alpha: Array) -> npt.NDArray[np.bool_]:
+    return np.asarray((alpha > 0) & (alpha < 1))
 
 
 def _means_from_afar(image: Image, alpha: Array) -> list[Array]:

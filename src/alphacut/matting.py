@@ -13,6 +13,7 @@ needs only the network's saliency. It works in three steps, in this order:
 
 import importlib.util
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
 import cv2
@@ -50,7 +51,7 @@ _SOLVE_ERROR = (1e-2, 1e-6)  # relative residual to stop at, with a prior and wi
 _UPSAMPLE_RADIUS_PX = 2  # windows of the fit that carries the solution to the image's size
 _TILE_PX = 1024  # side of the tiles that IndexNet is run on
 _TILE_OVERLAP_PX = 128  # what it sees around each
-_STRIP_PX = 1 << 18  # pixels rendered at a time: keeps the float planes in cache
+_STRIP_PX = 1 << 17  # pixels rendered at a time: keeps the float planes in cache
 
 
 def estimate_alpha_fast(image: Image, saliency: Array) -> Array:
@@ -302,21 +303,28 @@ def _render(image: Image, model: Array) -> Array:
     h = model.shape[0]
     alpha = np.empty((H, W), np.float32)
     rows = max(1, _STRIP_PX // W)
-    for top in range(0, H, rows):
+
+    def render(top: int) -> None:
         strip = image[top : top + rows]
         y = np.clip((np.arange(top, top + len(strip)) + 0.5) * h / H - 0.5, 0, h - 1)
         above = np.minimum(y.astype(int), max(h - 2, 0))
         below = np.minimum(above + 1, h - 1)
         weight = (y - above).astype(np.float32)[:, None, None]
         lines = model[above] * (1 - weight) + model[below] * weight
-        a, b = (
-            cv2.resize(np.ascontiguousarray(part), (W, len(strip)), interpolation=cv2.INTER_LINEAR)
-            for part in (lines[..., :3], lines[..., 3])
-        )
+
+        def widen(part: Array) -> Array:
+            part, size = np.ascontiguousarray(part), (W, len(strip))
+            return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_LINEAR), np.float32)
+
+        b = widen(lines[..., 3])
         if lines[..., :3].any():
+            a = widen(lines[..., :3])
             terms = cv2.multiply(strip, a, scale=1 / np.iinfo(image.dtype).max, dtype=cv2.CV_32F)
-            b = cv2.add(b, cv2.transform(terms, np.ones((1, 3), np.float32)))
+            b += cv2.transform(terms, np.ones((1, 3), np.float32))
         np.clip(b, 0, 1, out=alpha[top : top + len(strip)])
+
+    with ThreadPoolExecutor(max(1, cv2.getNumThreads())) as pool:
+        list(pool.map(render, range(0, H, rows)))
     return alpha
 
 
