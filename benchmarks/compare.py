@@ -1,18 +1,21 @@
-"""Compare alphacut with rembg on this machine, side by side in one run.
+"""Compare alphacut with rembg and with the bare network on this machine, side by side in one run.
 
     python benchmarks/compare.py --weights u2netp.onnx [--rembg path/to/rembg] [--runs 5]
-                                 [--pictures FOLDER]
+                                 [--pictures FOLDER] [cold warm network best folder ...]
 
-With --pictures, both also cut out that folder's pictures in one warm process each, by default and
-with their best matting, and both commands cut out the whole folder.
-
-Both run the same published weights on the same picture, alternating A B A B after one warm-up
-each. Medians are printed, and the median of the ratios pair by pair, which holds when the machine
+Both run the same published weights on the same pictures and take turns, A B A B, after one warm-up
+each. Tables hold medians and the median of the ratios pair by pair, which stands when the machine
 is busy. Without --rembg a virtual environment with rembg 2.0.86 is made in benchmarks/.peer.
+
+Each part that runs replaces its figures in docs/performance/figures.json; then the tables and
+drawings of docs/performance.md are made anew from that file. With no part named, all run.
 """
 
 import argparse
+import datetime
+import json
 import os
+import platform
 import shutil
 import statistics
 import subprocess
@@ -20,20 +23,63 @@ import sys
 import tempfile
 import time
 import venv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import report
 
 HERE = Path(__file__).parent
 PEER = "rembg[cpu,cli]==2.0.86"
+EXAMPLES = HERE.parent / "examples"
+SIZES = ((640, 480), (1224, 816), (1732, 1155), (3000, 2000), (6000, 4000))  # (W, H)
+
+# Each answers a path with the seconds from file to PNG bytes, in a process that stays
+THEIR_LOOP = """
+import sys, time
+from rembg import new_session, remove
+session = new_session("u2netp")
+for line in sys.stdin:
+    quality, path = line.rstrip("\\n").split(" ", 1)
+    start = time.perf_counter()
+    remove(open(path, "rb").read(), session=session, alpha_matting=quality == "best")
+    print("seconds", time.perf_counter() - start, flush=True)
+"""
+OUR_LOOP = """
+import sys, time
+from alphacut import Remover
+removers = {}
+for line in sys.stdin:
+    quality, path = line.rstrip("\\n").split(" ", 1)
+    if quality not in removers:
+        removers[quality] = Remover(quality=quality)
+    remover = removers[quality]
+    start = time.perf_counter()
+    remover(open(path, "rb").read()).encode()
+    print("seconds", time.perf_counter() - start, flush=True)
+"""
 
 
 @dataclass(frozen=True)
-class Run:
-    """What one process took."""
+class Bench:
+    """What every part needs: the peer, its environment, pictures, and how often to repeat."""
 
-    seconds: float
-    peak_mb: float
+    rembg: Path
+    weights: Path
+    environment: dict[str, str]
+    pictures: Sequence[Path]
+    scratch: Path
+    runs: int
+
+    def photo(self, size: tuple[int, int]) -> Path:
+        """Return a JPEG of (W, H), a photograph enlarged or shrunk."""
+        path = self.scratch / f"{size[0]}x{size[1]}.jpg"
+        if not path.exists():
+            with PIL.Image.open(self.pictures[0]) as picture:
+                picture.convert("RGB").resize(size).save(path, quality=90)
+        return path
 
 
 def peer_command() -> Path:
@@ -46,8 +92,8 @@ def peer_command() -> Path:
     return command
 
 
-def measure(command: Sequence[str | Path], environment: dict[str, str]) -> Run:
-    """Run a command to its end; peak memory is the operating system's own figure."""
+def measure(command: Sequence[str | Path], environment: dict[str, str]) -> tuple[float, float]:
+    """Run a command to its end: its seconds, and its peak MB as the operating system counts."""
     start = time.perf_counter()
     process = subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -60,111 +106,273 @@ def measure(command: Sequence[str | Path], environment: dict[str, str]) -> Run:
     process.stdout.close()
     if process.returncode:
         raise SystemExit(f"{command} failed:\n{text.decode(errors='replace')}")
-    return Run(time.perf_counter() - start, usage.ru_maxrss / 1024)
+    return time.perf_counter() - start, usage.ru_maxrss / 1024
 
 
-def cold(photo: Path, rembg: Path, environment: dict[str, str], runs: int) -> None:
-    """Time the command line from start to file written."""
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        ours = [sys.executable, "-m", "alphacut", photo, "-o", home / "a.png", "--overwrite"]
-        theirs = [rembg, "i", "-m", "u2netp", photo, home / "b.png"]
-        pairs = [
-            (measure(ours, environment), measure(theirs, environment)) for _ in range(runs + 1)
-        ][1:]
-    report(f"one picture from the command line, cold: {photo.name}", pairs)
+def summary(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> dict[str, Any]:
+    """Medians of (ours, theirs), number by number, and of their ratios pair by pair."""
+    columns = list(zip(*(zip(*pair, strict=True) for pair in pairs), strict=True))
+    return {
+        "ours": [statistics.median(a for a, _ in column) for column in columns],
+        "theirs": [statistics.median(b for _, b in column) for column in columns],
+        "ratio": [statistics.median(b / a for a, b in column) for column in columns],
+        "pairs": len(pairs),
+        "load": os.getloadavg()[0],
+    }
 
 
-# Each prints the seconds of every picture, from file to PNG bytes, after one that is not counted
-THEIR_LOOP = """
-import io, sys, time
-from rembg import new_session, remove
-session = new_session("u2netp")
-for path in sys.argv[2:3] + sys.argv[2:]:
-    start = time.perf_counter()
-    remove(open(path, "rb").read(), session=session, alpha_matting=sys.argv[1] == "best")
-    print("seconds", time.perf_counter() - start)
-"""
-OUR_LOOP = """
-import sys, time
-from alphacut import Remover
-remover = Remover(quality=sys.argv[1])
-for path in sys.argv[2:3] + sys.argv[2:]:
-    start = time.perf_counter()
-    remover(open(path, "rb").read()).encode()
-    print("seconds", time.perf_counter() - start)
-"""
+def cold(bench: Bench) -> dict[str, Any]:
+    """Time the command line from start to file written, with a new process each time."""
+    photo, target = bench.photo((1920, 1080)), bench.scratch
+    ours = [sys.executable, "-m", "alphacut", photo, "-o", target / "a.png", "--overwrite"]
+    theirs = [bench.rembg, "i", "-m", "u2netp", photo, target / "b.png"]
+    pairs = [
+        (measure(ours, bench.environment), measure(theirs, bench.environment))
+        for _ in range(bench.runs + 1)
+    ]
+    return summary(pairs[1:])
 
 
-def warm(folder: Path, quality: str, rembg: Path, environment: dict[str, str]) -> None:
-    """Time every picture of a folder in a process that has loaded the network."""
-    pictures = sorted(path for path in folder.iterdir() if path.suffix in (".jpg", ".png"))
-    seconds = []
-    for python, loop in ((Path(sys.executable), OUR_LOOP), (rembg.with_name("python"), THEIR_LOOP)):
-        command = [python, "-c", loop, quality, *pictures]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        told = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("seconds")]
-        seconds.append([float(word) for word in told[1:]])
-    ours, theirs = (statistics.fmean(each) for each in seconds)
-    ratio = statistics.median(b / a for a, b in zip(*seconds, strict=True))
-    print(f"\n{len(pictures)} pictures, warm, {quality}, load {os.getloadavg()[0]:.1f}")
-    print(f"alphacut {ours:.2f} s, rembg {theirs:.2f} s a picture: {ratio:.1f} x faster")
+def _alternate(
+    bench: Bench, quality: str, photos: Sequence[Path], runs: int
+) -> list[list[tuple[list[float], list[float]]]]:
+    """Ask two processes, which have loaded the network, in turns: pairs for each photo."""
+    loops = [
+        subprocess.Popen(
+            [python, "-c", loop],
+            env=bench.environment,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )  # fmt: skip
+        for python, loop in (
+            (sys.executable, OUR_LOOP),
+            (bench.rembg.with_name("python"), THEIR_LOOP),
+        )
+    ]
+
+    def ask(loop: subprocess.Popen[str], photo: Path) -> list[float]:
+        assert loop.stdin
+        assert loop.stdout
+        loop.stdin.write(f"{quality} {photo}\n")
+        loop.stdin.flush()
+        for line in loop.stdout:  # PyMatting prints warnings among them
+            if line.startswith("seconds "):
+                return [float(line.split()[1])]
+        raise SystemExit("a process of the comparison ended early: see its message above")
+
+    pairs = []
+    for photo in photos:
+        both = [(ask(loops[0], photo), ask(loops[1], photo)) for _ in range(runs + 1)]
+        pairs.append(both[1:])
+    for loop in loops:
+        loop.communicate()
+    return pairs
 
 
-def folder_of(folder: Path, rembg: Path, environment: dict[str, str], runs: int) -> None:
+def warm(bench: Bench) -> dict[str, Any]:
+    """Time single pictures of several sizes, from JPEG file to PNG bytes."""
+    photos = [bench.photo(size) for size in SIZES]
+    pairs = _alternate(bench, "fast", photos, bench.runs)
+    return {
+        f"{width * height / 1e6:.1f}": summary(each)
+        for (width, height), each in zip(SIZES, pairs, strict=True)
+    }
+
+
+def best(bench: Bench) -> dict[str, Any]:
+    """Time the best matting of both: two looks and closed form against alpha matting."""
+    photos = [bench.photo(size) for size in SIZES[1:3]]
+    pairs = _alternate(bench, "best", photos, max(2, bench.runs // 2))
+    return {
+        f"{width * height / 1e6:.1f}": summary(each)
+        for (width, height), each in zip(SIZES[1:3], pairs, strict=True)
+    }
+
+
+def folder(bench: Bench) -> dict[str, Any]:
     """Time both commands on a whole folder."""
-    with tempfile.TemporaryDirectory() as target:
-        ours = [sys.executable, "-m", "alphacut", folder, "-q", "--overwrite", "-o", f"{target}/a/"]
-        theirs = [rembg, "p", "-m", "u2netp", folder]
-        pairs = [
-            (measure(ours, environment), measure([*theirs, f"{target}/{run}"], environment))
-            for run in range(runs)
-        ]
-    report(f"the folder {folder.name} by the command line", pairs)
+    source = bench.scratch / "folder"
+    source.mkdir()
+    for picture in bench.pictures:
+        shutil.copy(picture, source)
+    out = bench.scratch / "out"
+    ours = [sys.executable, "-m", "alphacut", source, "-q", "--overwrite", "-o", f"{out}/a/"]
+    pairs = []
+    for run in range(max(2, bench.runs // 2)):
+        theirs = [bench.rembg, "p", "-m", "u2netp", source, f"{out}/{run}"]
+        pairs.append((measure(ours, bench.environment), measure(theirs, bench.environment)))
+    return summary(pairs) | {"pictures": len(bench.pictures)}
 
 
-def report(title: str, pairs: Sequence[tuple[Run, Run]]) -> None:
-    """Print medians of both and of their ratios."""
-    print(f"\n{title}\n{len(pairs)} pairs, load {os.getloadavg()[0]:.1f}")
-    print(f"{'':<10}{'seconds':>10}{'peak MB':>10}")
-    for index, name in enumerate(("alphacut", "rembg")):
-        seconds = statistics.median(pair[index].seconds for pair in pairs)
-        peak_mb = statistics.median(pair[index].peak_mb for pair in pairs)
-        print(f"{name:<10}{seconds:>10.2f}{peak_mb:>10.0f}")
-    faster = statistics.median(b.seconds / a.seconds for a, b in pairs)
-    smaller = statistics.median(b.peak_mb / a.peak_mb for a, b in pairs)
-    print(f"alphacut is {faster:.1f} x faster and needs {smaller:.1f} x less memory")
+def network(bench: Bench) -> dict[str, Any]:
+    """Time inference alone: the published file, bare, in both runtimes, and what alphacut runs."""
+    import numpy as np
+    import onnxruntime
+    import openvino
+
+    from alphacut import Remover
+
+    batch = np.random.default_rng(1).random((1, 3, 320, 320), np.float32)
+    exact = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    bare = openvino.Core().compile_model(bench.weights, "CPU", exact)
+    request = bare.create_infer_request()
+    session = onnxruntime.InferenceSession(bench.weights, providers=["CPUExecutionProvider"])
+    given = session.get_inputs()[0].name
+    runs: dict[str, Callable[[], Any]] = {
+        "OpenVINO, float32, seven outputs": lambda: request.infer(batch),
+        "ONNX Runtime, float32, seven outputs": lambda: session.run(None, {given: batch}),
+    }
+    for precision in ("fp32", "int8"):
+        runtime = Remover(precision=precision).runtime
+        runs[f"alphacut, {precision}"] = lambda runtime=runtime: runtime(batch)
+    took: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(2 * bench.runs + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            took[name].append((time.perf_counter() - start) * 1000)
+    return {name: statistics.median(times[1:]) for name, times in took.items()}
+
+
+def stages(bench: Bench) -> dict[str, Any]:
+    """Time each stage, by the picture's size, in milliseconds."""
+    from alphacut import Remover
+
+    remover = Remover()
+    result = {}
+    for width, height in SIZES:
+        data = bench.photo((width, height)).read_bytes()
+        rows = []
+        for _ in range(bench.runs + 1):
+            cutout = remover(data)
+            start = time.perf_counter()
+            cutout.encode()
+            encode_ms = (time.perf_counter() - start) * 1000
+            rows.append({**cutout.milliseconds, "encode": encode_ms})
+        result[f"{width * height / 1e6:.1f}"] = {
+            stage: statistics.median(row[stage] for row in rows[1:]) for stage in rows[0]
+        }
+    return result
+
+
+def threads(bench: Bench) -> dict[str, Any]:
+    """Count pictures a second of `batch.process`, by threads; files in, files out."""
+    from alphacut import Remover, batch
+
+    remover = Remover()
+    jobs = batch.plan(
+        [str(path) for path in bench.pictures], f"{bench.scratch}/t/", remover.options
+    )
+    result = {}
+    for count in (1, 2, 3, 4):
+        best_s = float("inf")
+        for _ in range(3):
+            start = time.perf_counter()
+            for outcome in batch.process(jobs, remover, existing="overwrite", threads=count):
+                if outcome.error:
+                    raise outcome.error
+            best_s = min(best_s, time.perf_counter() - start)
+        result[str(count)] = len(jobs) / best_s
+    return result
+
+
+def memory(bench: Bench) -> dict[str, Any]:
+    """Follow the memory of a process that does a folder of 1,000 pictures, in MB."""
+    import psutil
+
+    from alphacut import Remover, batch
+    from alphacut.batch import Job
+
+    remover, process, seen = Remover(), psutil.Process(), []
+    jobs = [
+        Job(str(bench.pictures[index % len(bench.pictures)]), f"{bench.scratch}/m/{index}.png")
+        for index in range(1000)
+    ]
+    for outcome in batch.process(jobs, remover, existing="overwrite"):
+        if outcome.error:
+            raise outcome.error
+        Path(outcome.job.target).unlink()
+        seen.append(process.memory_info().rss / 2**20)
+    # maxima of fifties: single figures rise and fall with the pictures at hand
+    return {str(end): max(seen[end - 50 : end]) for end in range(50, 1001, 50)}
+
+
+# Peaks come first: a process counts what its parent held when it was forked
+PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
+    part.__name__: part for part in (cold, folder, warm, best, network, stages, threads, memory)
+}
+
+
+def make_pictures(target: Path) -> list[Path]:
+    """Make 20 JPEGs of 0.5 to 2 megapixels from the examples, each another cut."""
+    pictures = []
+    for index in range(20):
+        path = target / f"picture-{index:02}.jpg"
+        names = sorted(EXAMPLES.glob("[!.]*[!t].png"))
+        with PIL.Image.open(names[index % len(names)]) as example:
+            image = example.convert("RGB")
+        side = round(min(image.size) * (0.8 + 0.01 * index))
+        image = image.crop((0, 0, *(max(side, edge - 3 * index) for edge in image.size)))
+        factor = ((0.5 + 0.08 * index) * 1e6 / (image.width * image.height)) ** 0.5
+        size = round(image.width * factor), round(image.height * factor)
+        image.resize(size).save(path, quality=90)
+        pictures.append(path)
+    return pictures
+
+
+def machine() -> str:
+    """Name the processor, its cores, and the versions that matter."""
+    from importlib.metadata import version
+
+    cpu = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        cpu = next((line.split(": ")[1] for line in lines if line.startswith("model name")), cpu)
+    return (
+        f"{cpu}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, "
+        f"OpenVINO {version('openvino').split('-')[0]}"
+    )
 
 
 def main() -> None:
-    """Read the arguments and run the comparison."""
+    """Read the arguments, run the parts, and write the report."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
+    parser.add_argument("parts", nargs="*", help="all, if none is named")
     parser.add_argument("--weights", type=Path, required=True, help="the published u2netp.onnx")
     parser.add_argument("--rembg", type=Path, help="rembg's command")
-    parser.add_argument("--photo", type=Path, help="default: a 1920 x 1080 JPEG of an example")
-    parser.add_argument("--pictures", type=Path, help="a folder of photographs")
+    parser.add_argument("--pictures", type=Path, help="a folder of photographs; default: 20 made")
     parser.add_argument("--runs", type=int, default=5)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        photo = arguments.photo
-        if photo is None:
-            import PIL.Image
-
-            photo = Path(folder) / "photo.jpg"
-            with PIL.Image.open(HERE.parent / "examples" / "coffee.png") as example:
-                example.convert("RGB").resize((1920, 1080)).save(photo, quality=90)
-        rembg = arguments.rembg or peer_command()
-        model = Path(folder) / "models" / "u2netp"
+    figures = json.loads(report.FIGURES.read_text()) if report.FIGURES.exists() else {}
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        if arguments.pictures:
+            pictures = sorted(path for path in arguments.pictures.iterdir()
+                              if path.suffix in (".jpg", ".png"))  # fmt: skip
+        else:
+            (scratch / "pictures").mkdir()
+            pictures = make_pictures(scratch / "pictures")
+        model = scratch / "models" / "u2netp"
         model.mkdir(parents=True)
         shutil.copy(arguments.weights, model / "u2netp.onnx")
-        environment = {**os.environ, "REMBG_HOME": folder}
-        cold(photo, rembg, environment, arguments.runs)
-        if arguments.pictures:
-            for quality in ("fast", "best"):
-                warm(arguments.pictures, quality, rembg, environment)
-            folder_of(arguments.pictures, rembg, environment, 2)
+        bench = Bench(
+            arguments.rembg or peer_command(),
+            arguments.weights,
+            {**os.environ, "REMBG_HOME": name},
+            pictures,
+            scratch,
+            arguments.runs,
+        )
+        for part in (part for part in PARTS if part in (arguments.parts or PARTS)):
+            figures[part] = PARTS[part](bench)
+            print(part, json.dumps(figures[part], indent=1))
+            figures |= {"machine": machine(), "date": datetime.date.today().isoformat()}
+            report.FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
+    if figures.keys() >= PARTS.keys():
+        report.write(figures)
 
 
 if __name__ == "__main__":
