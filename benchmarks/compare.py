@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import PIL.Image
+
 import report
 
 HERE = Path(__file__).parent
@@ -144,7 +145,7 @@ def _alternate(
             text=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-        )  # fmt: skip
+        )
         for python, loop in (
             (sys.executable, OUR_LOOP),
             (bench.rembg.with_name("python"), THEIR_LOOP),

@@ -48,7 +48,7 @@ def test_predict(benchmark: Any, precision: str) -> None:
 
 def test_estimate_alpha_fast(benchmark: Any, jpeg: bytes, remover: Remover) -> None:
     cutout = remover(jpeg)
-    alpha = benchmark(matting.estimate_alpha_fast, cutout.photo, cutout.mask)
+    alpha = benchmark(matting.estimate_alpha_fast, cutout.photo, cutout.saliency)
     assert alpha.shape == cutout.size
 
 
