@@ -10,12 +10,23 @@ from numpy.typing import NDArray
 
 from alphacut.errors import RuntimeFailure, UnknownName, WeightsError
 
-# Importing OpenVINO reports its use to the maker over the network, unless the sender is missing
-_hidden = sys.modules.setdefault("openvino_telemetry", None) is None  # type: ignore[arg-type]
+# OpenVINO's converter is a tenth of a cold start, and importing it reports to the maker over the
+# network: OpenVINO does without it where it is missing, and here it is loaded when it is called
+_hidden = sys.modules.setdefault("openvino.tools.ovc", None) is None  # type: ignore[arg-type]
 import openvino as openvino  # noqa: E402
 
 if _hidden:
-    del sys.modules["openvino_telemetry"]
+    del sys.modules["openvino.tools.ovc"]
+
+    def _convert_model(*arguments: Any, **settings: Any) -> Any:
+        silenced = sys.modules.setdefault("openvino_telemetry", None) is None  # type: ignore[arg-type]
+        from openvino.tools.ovc import convert_model
+
+        if silenced:
+            del sys.modules["openvino_telemetry"]
+        return convert_model(*arguments, **settings)
+
+    openvino.convert_model = _convert_model
 
 DEVICES = {"auto": "CPU", "cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
 
