@@ -186,6 +186,9 @@ def test_names() -> None:
     assert Remover(
         options=Options(file_quality=7), runtime=Disc(), result="mask"
     ).options == Options(file_quality=7, result="mask")
+    assert Remover(runtime="openvino").options.runtime == "openvino"
+    with pytest.raises(UnknownName, match="unknown runtime 'tensorrt'"):
+        alphacut.remove(photo(), runtime="tensorrt")
     with pytest.raises(UnknownName, match="u2net-lite"):
         Remover("u2net-heavy")
     with pytest.raises(UnknownName, match="unknown option 'colour'"):

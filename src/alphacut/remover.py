@@ -47,7 +47,8 @@ class Remover:
 
     Args:
         model: Name of a model, or a row of your own; instead of `options.model`.
-        runtime: A loaded network of your own, instead of the one that the options name.
+        runtime: A loaded network of your own, instead of the one that the options name; or the
+            name of a runtime, instead of `options.runtime`.
         options: All that can be chosen.
         accept_license: Whether the terms of weights that do not allow every use are accepted, if
             they must be fetched first.
@@ -67,7 +68,7 @@ class Remover:
         self,
         model: str | zoo.ModelSpec | None = None,
         *,
-        runtime: Runtime | None = None,
+        runtime: Runtime | str | None = None,
         options: Options | None = None,
         accept_license: bool = False,
         progress: Progress | None = None,
@@ -75,6 +76,8 @@ class Remover:
     ) -> None:
         if model is not None:
             changes["model"] = model.name if isinstance(model, zoo.ModelSpec) else model
+        if isinstance(runtime, str):
+            changes["runtime"], runtime = runtime, None
         self.options = (options or Options()).replace(**changes)
         if not isinstance(model, zoo.ModelSpec):
             model = weights.find_model(self.options.model)
