@@ -5,7 +5,7 @@ WORKDIR /build
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY src src
 RUN python -m venv /opt/alphacut \
- && /opt/alphacut/bin/pip install --no-cache-dir ".[serve,heif]"
+ && /opt/alphacut/bin/pip install --no-cache-dir ".[serve,heif,matting]"
 
 FROM python:3.13-slim
 COPY --from=build /opt/alphacut /opt/alphacut

@@ -5,11 +5,16 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from live import NOISE, PHOTO, Live, opened
+
+from alphacut.server.body import Fields
+from alphacut.server.rembg import translate
+from alphacut.server.settings import Settings
 
 PATH = "/api/remove"
 
@@ -81,7 +86,27 @@ def test_what_has_no_effect_is_named(open_live: Live) -> None:
     fields = {"a": "true", "af": "200", "ppm": "false", "vm": "1"}
     answer = open_live.client.post(PATH, files={"image_file": PHOTO}, data=fields)
     assert answer.status_code == 200
-    assert answer.headers["X-Alphacut-Ignored"] == "a, af, vm"
+    assert answer.headers["X-Alphacut-Ignored"] == "af, vm"
+
+
+def test_alpha_matting_solves_the_edges(open_live: Live) -> None:
+    pytest.importorskip("pymatting")
+    alphas = []
+    for fields in ({}, {"a": "true"}, {"extras": '{"alpha_matting": true}'}):
+        answer = open_live.client.post(PATH, files={"file": PHOTO}, data=fields)
+        assert "X-Alphacut-Ignored" not in answer.headers
+        alphas.append(np.asarray(opened(answer.content))[..., 3])
+    plain, solved, by_extras = alphas
+    assert np.any(plain != solved)
+    np.testing.assert_array_equal(solved, by_extras)
+
+
+def test_alpha_matting_without_pymatting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alphacut.server.rembg.find_spec", lambda name: None)
+    service: Any = SimpleNamespace(default_model="u2net-lite", settings=Settings())
+    options, ignored = translate(Fields({"a": "true"}), Fields({"ab": "9"}), service)
+    assert options.matting == "auto"
+    assert ignored == ["a", "ab"]
 
 
 def test_edges(open_live: Live) -> None:

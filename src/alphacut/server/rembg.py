@@ -7,6 +7,7 @@ is accepted and named in the answer's header X-Alphacut-Ignored, so that nobody 
 import json
 import re
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 from fastapi import APIRouter
@@ -30,7 +31,10 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "model": ({"type": "string"}, "A model that this service has loaded."),
     "om": ({"type": "boolean", "default": False}, "Return the mask only."),
     "bgc": ({"type": "string"}, "Background: r,g,b or r,g,b,a, hex digits or a name."),
-    "a": ({"type": "boolean", "default": False}, "Ignored: edges are refined always."),
+    "a": (
+        {"type": "boolean", "default": False},
+        "Solve edges by closed-form matting, where the service has PyMatting.",
+    ),
     "af": ({"type": "integer", "minimum": 0, "maximum": 255}, "Ignored."),
     "ab": ({"type": "integer", "minimum": 0, "maximum": 255}, "Ignored."),
     "ae": ({"type": "integer", "minimum": 0}, "Ignored."),
@@ -39,10 +43,9 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "vm": ({"type": "boolean", "default": False}, "Ignored."),
     "extras": ({"type": "string"}, "JSON object of rembg's own arguments: only_mask, bgcolor."),
 }
-_IGNORED = ("a", "af", "ab", "ae", "vm")
-_EXTRAS = ("only_mask", "post_process_mask", "bgcolor")
+_IGNORED = ("af", "ab", "ae", "vm")
+_EXTRAS = ("only_mask", "post_process_mask", "bgcolor", "alpha_matting")
 _EXTRAS_IGNORED = (
-    "alpha_matting",
     "alpha_matting_foreground_threshold", "alpha_matting_background_threshold",
     "alpha_matting_erode_size",
 )  # fmt: skip
@@ -113,7 +116,6 @@ def translate(form: Fields, query: Fields, service: Service) -> tuple[Options, l
         if (text := field(name)) and not (re.fullmatch(r"\d{1,7}", text) and int(text) <= most):
             raise _invalid(name, f"Input should be a whole number from 0 to {most}")
     ignored = [name for name in _IGNORED if field(name) and field(name).lower() not in NO]  # type: ignore[union-attr]
-    flag("a")
     flag("vm")
     wanted = field("model")
     model = service.find_model(wanted) if wanted else service.default_model
@@ -126,11 +128,15 @@ def translate(form: Fields, query: Fields, service: Service) -> tuple[Options, l
         background = ",".join(map(str, extras["bgcolor"]))
     mask = flag("om") or extras.get("only_mask") is True
     hard = flag("ppm") or extras.get("post_process_mask") is True
+    solve = flag("a") or extras.get("alpha_matting") is True
+    if solve and find_spec("pymatting") is None:
+        solve, ignored = False, ["a", *ignored]
     options = Options(
         model=model,
         format="png",
         result="mask" if mask else "cutout",
         background=None if mask or background is None else colour(background),
+        matting="closed-form" if solve else "auto",
         decontaminate=flag("dc", default=True),
         smooth_px=_SMOOTH_PX if hard else 0.0,
         harden=0.5 if hard else None,
