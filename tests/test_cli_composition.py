@@ -80,6 +80,18 @@ def test_results(run: Run, words: list[str], name: str, size: tuple, mode: str) 
     assert np.abs(np.subtract(picture.size, size)).max() <= 4  # the network's square is soft
 
 
+def test_trimap(run: Run) -> None:
+    """Certain background, unknown, certain foreground, as matting programs write them."""
+    assert run("photo.png", "--result", "trimap") == (
+        0, ["photo.png -> photo-cutout-trimap.png"]
+    )  # fmt: skip
+    picture = opened("photo-cutout-trimap.png")
+    assert (picture.mode, picture.size) == ("L", (200, 100))
+    levels = np.asarray(picture)
+    assert np.unique(levels).tolist() == [0, 128, 255]
+    assert (levels[0, 0], levels[50, 100], levels[50, 50]) == (0, 255, 128)
+
+
 def test_archives(run: Run) -> None:
     assert run("photo.png", "-o", "a.zip")[0] == 0
     assert zipfile.ZipFile("a.zip").namelist() == ["color.jpg", "alpha.png"]
