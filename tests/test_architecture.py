@@ -44,7 +44,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "remover": (
         "background compose errors foreground geometry image matting options refine runtimes "
         "transforms trimap weights zoo",
-        "numpy",
+        "numpy cv2",
     ),
     "batch": ("compose errors image options remover trimap", ""),
     "doctor": ("__init__ errors runtimes weights zoo", "numpy"),

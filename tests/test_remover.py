@@ -3,6 +3,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import PIL.Image
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import alphacut
 from alphacut import Options, Remover
 from alphacut.errors import ImageError, MissingExtra, NoForegroundWarning, UnknownName
+from alphacut.remover import side_by_side
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -284,3 +286,20 @@ def test_a_broken_picture_raises_in_its_place() -> None:
     assert next(cutouts).size == (90, 120)
     with pytest.raises(ImageError, match="is empty"):
         next(cutouts)
+
+
+def test_pictures_side_by_side_leave_opencv_one_thread_and_give_it_back() -> None:
+    before = cv2.getNumThreads()
+    with side_by_side(2):
+        assert cv2.getNumThreads() == 1
+        with side_by_side():
+            assert cv2.getNumThreads() == 1
+        assert cv2.getNumThreads() == 1
+    assert cv2.getNumThreads() == before
+    with side_by_side(1):
+        assert cv2.getNumThreads() == before
+    cutouts = Remover(runtime=Disc()).map([photo()] * 3, threads=2)
+    next(cutouts)
+    assert cv2.getNumThreads() == 1
+    cutouts.close()
+    assert cv2.getNumThreads() == before

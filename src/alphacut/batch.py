@@ -13,7 +13,7 @@ from typing import Literal
 from alphacut.errors import AlphacutError, ImageError, OutputError
 from alphacut.image import INPUT_SUFFIXES, Picture, encode, output_format, write
 from alphacut.options import RESULTS, Options
-from alphacut.remover import Remover, in_order
+from alphacut.remover import Remover, in_order, processors, side_by_side
 from alphacut.trimap import encode_trimap
 
 STREAM = "-"
@@ -142,7 +142,8 @@ def process(
         except Exception as error:  # one of many: it is reported, and the others go on
             return Outcome(job, error=error)
 
-    yield from in_order(attempt, jobs, threads)
+    with side_by_side(min(threads or processors(), len(jobs) or 1)):
+        yield from in_order(attempt, jobs, threads)
 
 
 def _do(job: Job, remover: Remover, existing: Existing) -> Outcome:

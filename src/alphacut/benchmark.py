@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +12,10 @@ from numpy.typing import NDArray
 from alphacut import runtimes, transforms
 from alphacut.errors import AlphacutError
 from alphacut.options import RUNTIMES
-from alphacut.runtimes import Runtime
+from alphacut.runtimes import Hint, Runtime
 from alphacut.weights import Progress
 from alphacut.zoo import ModelSpec
 
-Hint = Literal["latency", "throughput"]
 _HINTS: dict[str, tuple[Hint, ...]] = {"openvino": ("latency", "throughput")}
 
 

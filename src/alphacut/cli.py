@@ -127,6 +127,7 @@ def remove(
     from alphacut import runtimes, weights
 
     spec = weights.find_model(chosen.model)
+    several = len(inputs) > 1 or os.path.isdir(inputs[0])
     with (
         cli_models.announced(
             spec,
@@ -139,6 +140,7 @@ def remove(
         loading = pool.submit(
             runtimes.load, spec, runtime=chosen.runtime, device=chosen.device,
             precision=chosen.chosen_precision, half=chosen.half,
+            hint="throughput" if threads != 1 and several else "latency",
             accept_license=accept_license, progress=fetching,
         )  # fmt: skip
         from alphacut import batch

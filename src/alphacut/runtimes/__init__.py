@@ -13,6 +13,7 @@ from alphacut.options import RUNTIMES
 from alphacut.weights import Progress
 from alphacut.zoo import Format, ModelSpec
 
+Hint = Literal["latency", "throughput"]
 # Sizes at which a graph is made and compared where the model's row leaves them open
 _SIZES = ((256, 320), (192, 416))
 
@@ -40,7 +41,7 @@ def load(
     device: str = "auto",
     precision: str = "auto",
     half: bool = False,
-    hint: Literal["latency", "throughput"] = "latency",
+    hint: Hint = "latency",
     cache: Path | None = None,
     path: Path | None = None,
     accept_license: bool = False,
@@ -56,7 +57,8 @@ def load(
         device: "auto", or one that the runtime has: "cpu", "gpu", "cuda", "mps", "npu".
         precision: "fp32", "int8", or "auto": int8 where the row has it and the processor gains.
         half: Whether to calculate in float16: PyTorch on CUDA only.
-        hint: What OpenVINO compiles for.
+        hint: What OpenVINO compiles for: the "latency" of one call, or the "throughput" of many
+            at once.
         cache: Folder where OpenVINO keeps compiled networks; one in the user's by default.
         path: Weights to use instead of the row's own, not verified.
         accept_license: Whether the user accepts terms that do not allow every use.

@@ -34,7 +34,7 @@ def load(settings: Settings) -> dict[str, Remover]:
         AlphacutError: if one cannot be loaded.
     """
     where = Options(runtime=settings.runtime, device=settings.device)
-    removers = (Remover(name, options=where) for name in settings.model)
+    removers = (Remover(name, options=where, hint="throughput") for name in settings.model)
     return {remover.spec.name: remover for remover in removers}
 
 

@@ -1,0 +1,49 @@
+"""The notebooks run from first to last cell, as a reader would run them, and show pictures."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+nbformat = pytest.importorskip("nbformat", reason="the notebooks need nbformat")
+nbclient = pytest.importorskip("nbclient", reason="the notebooks need nbclient")
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "examples" / "notebooks").glob("*.ipynb"))
+
+
+def test_there_are_five() -> None:
+    assert [path.name[0] for path in NOTEBOOKS] == list("12345")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline: what cannot be had is replaced as the notebook itself says."""
+    monkeypatch.setenv("ALPHACUT_OFFLINE", "1")
+    monkeypatch.setenv("PYTHONWARNINGS", "default")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    examples = tmp_path / "examples"
+    shutil.copytree(ROOT / "examples", examples, ignore=shutil.ignore_patterns("*-cutout.*"))
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    before = set(os.listdir(examples))
+    notebook = nbformat.read(examples / "notebooks" / path.name, as_version=4)
+    folder = {"metadata": {"path": str(examples / "notebooks")}}
+    nbclient.NotebookClient(notebook, timeout=240, resources=folder).execute()
+
+    pictures = [
+        output
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "image/jpeg" in output.get("data", {})
+    ]
+    assert len(pictures) >= 2
+    assert set(os.listdir(examples)) == before  # nothing is left behind
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_kept_small_and_neutral(path: Path) -> None:
+    assert path.stat().st_size < 600_000
+    text = path.read_text(encoding="utf-8")
+    assert "random numbers" in text or "2-" in path.name or "5-" in path.name
+    assert '"output_type": "error"' not in text
