@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alphacut.errors import ImageError
+from alphacut.shrink import shrink
 
 Array = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -94,10 +95,9 @@ def _means_from_afar(image: Image, alpha: Array) -> list[Array]:
     """Foreground and background colours (h, w, 3) on a small grid, defined everywhere."""
     H, W = alpha.shape
     scale = min(1.0, _GRID_PX / max(H, W))
-    size = max(1, round(W * scale)), max(1, round(H * scale))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    small = small * np.float32(1 / np.iinfo(image.dtype).max)
-    part = np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), np.float32)
+    size = max(1, round(H * scale)), max(1, round(W * scale))
+    small = shrink(image, size) * np.float32(1 / np.iinfo(image.dtype).max)
+    part = shrink(alpha, size)
     means = []
     for share in (part, 1 - part):
         weight = _three(_weight(share))

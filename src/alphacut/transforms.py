@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alphacut.image import Image, white
+from alphacut.shrink import shrink
 from alphacut.zoo import ModelSpec, choose_classes
 
 # A subject is decided: of what a network finds at all (> 0.1), most is nearly certain (> 0.9).
@@ -74,7 +75,7 @@ def _resize(image: Image, size: tuple[int, int], spec: ModelSpec) -> Image:
         return np.asarray(cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR), image.dtype)
     H, W = image.shape[:2]
     if h < H or w < W:
-        image = cv2.resize(image, (min(w, W), min(h, H)), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+        image = shrink(image, (min(h, H), min(w, W)))
     if image.shape[:2] != size:
         image = cv2.resize(image, (w, h), interpolation=cv2.INTER_CUBIC)  # type: ignore[assignment]
     return image
