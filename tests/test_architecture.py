@@ -53,7 +53,7 @@ TABLE: dict[str, tuple[str, str]] = {
         "__init__ doctor errors image options remover runtimes values zoo",
         "numpy cv2 fastapi starlette uvicorn python_multipart httpx prometheus_client limits",
     ),
-    "cli_models": ("benchmark errors runtimes weights zoo", "click rich"),
+    "cli_models": ("benchmark errors options runtimes weights zoo", "click rich"),
     "cli": (
         "__init__ batch cli_models doctor errors evaluate image options quantize remover runtimes "
         "server transforms weights",

@@ -8,7 +8,7 @@ import openvino
 import pytest
 
 from alphacut import benchmark, cli, runtimes, weights, zoo
-from alphacut.errors import MissingExtra, OutputError, UnknownName, WeightsError
+from alphacut.errors import MissingExtra, OutputError, RuntimeFailure, UnknownName, WeightsError
 
 LITE = weights.ASSETS / "u2net-lite.onnx"
 LITE_INT8 = LITE.with_name("u2net-lite-int8.onnx")
@@ -144,15 +144,42 @@ def test_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
         assert timing["error"] or timing["call_ms"] > 0 < timing["per_second"]
 
 
+def test_benchmark_of_batches_tells_the_share_of_the_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "RUNTIMES", ("torch",))
+    monkeypatch.setattr(benchmark, "_BATCHES", {"cpu": (1, 2)})
+    words = ("u2net-lite", "--device", "cpu", "--seconds", "0.01", "--json")
+    one, two = json.loads(run("models", "benchmark", *words).stdout)["timings"]
+    assert (one["batch"], two["batch"], two["half"]) == (1, 2, False)
+    assert two["per_second"] == pytest.approx(2000 / two["call_ms"])
+    assert 0 < one["peak_share"] < 1.5
+
+
+def test_benchmark_of_a_device_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "devices", lambda runtime: ["cpu"])
+    with pytest.raises(RuntimeFailure, match="no runtime finds cuda here"):
+        run("models", "benchmark", "u2net-lite", "--device", "cuda")
+
+
+def test_benchmark_on_cuda() -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    words = ("u2net-lite", "--device", "cuda", "--seconds", "0.1", "--json")
+    timings = json.loads(run("models", "benchmark", *words).stdout)["timings"]
+    assert {(t["batch"], t["half"]) for t in timings if t["runtime"] == "torch"} == {
+        (batch, half) for batch in (1, 4, 16, 64) for half in (False, True)
+    }
+
+
 def test_benchmark_table(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(runtime: str) -> list[str]:
         raise MissingExtra("ONNX Runtime", "onnx")
 
     monkeypatch.setattr(runtimes, "devices", missing)
     lines = run("models", "benchmark", "u2net-lite").stdout.splitlines()
-    assert lines[0] == "u2net-lite, batch of 1 x 3 x 320 x 320"
+    assert lines[0] == "u2net-lite, batches of N x 3 x 320 x 320"
     assert lines[1].split() == [
-        "runtime", "device", "for", "load", "ms", "call", "ms", "pictures/s"
+        "runtime", "device", "for", "N", "load", "ms", "call", "ms", "pictures/s", "of", "peak"
     ]  # fmt: skip
     assert 'pip install "alphacut[onnx]"' in lines[2]
 

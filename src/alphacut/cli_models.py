@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from alphacut.errors import AlphacutError, OutputError, WeightsError
+from alphacut.options import DEVICES
 
 if TYPE_CHECKING:
     from alphacut.weights import Progress
@@ -160,10 +161,13 @@ def where(names: tuple[str, ...]) -> None:
 
 @models.command()
 @click.argument("name")
+@click.option("--device", type=click.Choice(DEVICES[1:]), help="Time this device only.")
 @click.option("--seconds", default=3.0, show_default=True, help="How long each is measured.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @accept_license
-def benchmark(name: str, seconds: float, as_json: bool, accept_license: bool) -> None:
+def benchmark(
+    name: str, device: str | None, seconds: float, as_json: bool, accept_license: bool
+) -> None:
     """Time NAME in every runtime, on every device that is here."""
     from alphacut import weights
     from alphacut.benchmark import measure
@@ -171,20 +175,27 @@ def benchmark(name: str, seconds: float, as_json: bool, accept_license: bool) ->
     spec = weights.find_model(name)
     with announced(spec, accept_license, *spec.weights) as progress:
         timings = list(
-            measure(spec, seconds=seconds, accept_license=accept_license, progress=progress)
+            measure(
+                spec,
+                device=device,
+                seconds=seconds,
+                accept_license=accept_license,
+                progress=progress,
+            )
         )
     if as_json:
         records = [dataclasses.asdict(timing) for timing in timings]
         click.echo(json.dumps({"model": spec.name, "timings": records}, indent=2))
         return
     h, w = timings[0].size
-    click.echo(f"{spec.name}, batch of 1 x {spec.channels} x {h} x {w}")
-    heads = ("runtime", "device", "for", "load ms", "call ms", "pictures/s", "")
+    click.echo(f"{spec.name}, batches of N x {spec.channels} x {h} x {w}")
+    heads = ("runtime", "device", "for", "N", "load ms", "call ms", "pictures/s", "of peak", "")
     _print_table(
         heads,
         [
-            (t.runtime, t.device, t.hint, *(_figure(x) for x in (t.load_ms, t.call_ms)),
-             _figure(t.per_second), t.error or "")
+            (t.runtime, t.device, "float16" if t.half else t.hint, str(t.batch),
+             *(_figure(x) for x in (t.load_ms, t.call_ms, t.per_second)),
+             "" if t.peak_share is None else f"{t.peak_share:.0%}", t.error or "")
             for t in timings
         ],
     )  # fmt: skip
