@@ -45,6 +45,15 @@ def test_what_a_visitor_had_goes_with_the_visitor(shelf: Shelf) -> None:
     assert Path(yours.partition("=")[2]).read_bytes() == b"yours"
 
 
+def test_what_is_passing_does_not_pile_up(shelf: Shelf) -> None:
+    before = shelf.put("me", "before.jpg", b"1")
+    for _ in range(20):
+        last = shelf.put("me", "after.png", b"2", passing=True)
+    assert len(list(shelf.folder.rglob("after.png"))) == 8
+    for address in (before, last):
+        assert Path(address.partition("=")[2]).exists()
+
+
 def test_old_files_go(shelf: Shelf) -> None:
     old, new = (shelf.take("me", upload(shelf, name)) for name in ("old.jpg", "new.jpg"))
     os.utime(old, (time.time() - 3001,) * 2)
@@ -59,7 +68,13 @@ def test_only_uploads_are_taken(shelf: Shelf, tmp_path: Path) -> None:
     secret.write_bytes(b"")
     link = shelf.folder / "link.jpg"
     link.symlink_to(secret)
-    for path in (secret, f"{shelf.folder}/../{tmp_path.name}/secret.jpg", link, "/etc/passwd", None):
+    for path in (
+        secret,
+        f"{shelf.folder}/../{tmp_path.name}/secret.jpg",
+        link,
+        "/etc/passwd",
+        None,
+    ):
         with pytest.raises(ImageError):
             shelf.take("me", {"path": str(path)})
 

@@ -1,7 +1,6 @@
 """The page's widgets, and what happens when they are used."""
 
 import dataclasses
-import html
 import importlib.util
 import secrets
 import time
@@ -12,11 +11,11 @@ from typing import Any
 
 import gradio as gr
 
-from alphacut import batch
+from alphacut import batch, values
+from alphacut.demo import words
 from alphacut.demo.shelf import Shelf, file_name
 from alphacut.demo.work import Made, Work
-from alphacut.errors import AlphacutError, ImageError
-from alphacut.image import encode, load_frames, shrink
+from alphacut.errors import AlphacutError, OptionError
 from alphacut.options import Options
 from alphacut.remover import in_order
 from alphacut.strokes import read_strokes
@@ -24,28 +23,19 @@ from alphacut.strokes import read_strokes
 HERE = Path(__file__).parent
 EXAMPLES = {"astronaut.jpg": "An astronaut", "cat.jpg": "A cat", "coffee.jpg": "A cup of coffee"}
 PREVIEW_MP = 2.1  # what is shown; downloads are of the picture's own size
-_THUMBNAIL_MP = 0.1
 BACKGROUNDS = ("Transparent", "Colour", "Picture", "Blur")
 FORMATS = (("PNG", "png"), ("WebP", "webp"), ("JPG", "jpg"))
-_MANNERS = {
-    "u2netp": "Quick and small; people, animals, things.",
-    "u2net": "Finer shapes; several times slower than u2net-lite.",
-    "isnet": "Finest shapes; the slowest.",
-    "deeplabv3": "Finds 20 kinds of things, such as person, cat or car; soft outlines, slow.",
+_VIEWS: dict[str, dict[str, Any]] = {
+    "checkerboard": {"background": "checkerboard"},
+    "mask": {"result": "mask"},
+    "trimap": {"result": "trimap", "save_trimap": True},
 }
-_STAGES = {
-    "load": "Reading the file", "preprocess": "Making it small", "predict": "Network",
-    "mask": "Mask", "alpha": "Edges", "refine": "Cleaning up", "foreground": "Colours",
-    "encode": "Writing the file",
-}  # fmt: skip
-_BAD = {
-    "not_a_picture": "is not a picture, or of a kind that cannot be read here. "
-    "JPEG, PNG, WebP, AVIF, TIFF, GIF and BMP can.",
-    "no_size": "is damaged: its first bytes are not those of a picture.",
-    "unreadable": "is damaged or cut short. Try another copy of it.",
+_LOOK: dict[str, Any] = {"view": "result", "painting": False, "strokes": [], "version": 0}
+_QUEUE: dict[str, Any] = {
+    "concurrency_id": "pictures",
+    "preprocess": False,
+    "api_visibility": "private",
 }
-_LOOK = {"view": "result", "painting": False, "strokes": [], "version": 0}
-_QUEUE = {"concurrency_id": "pictures", "preprocess": False, "api_visibility": "private"}
 
 
 class Page:
@@ -90,18 +80,20 @@ class Page:
                     self._take if value else self._take_example,
                     [value, *form] if value else form,
                     [photo, look, one["start"], one["result"], settings, one["problem"],
-                     one["viewer"], one["status"]],
-                    show_progress_on=[one["problem"]], **_QUEUE,
+                     one["viewer"], one["status"], one["upload"]],
+                    show_progress_on=[one["upload"]], **_QUEUE,
                 )  # fmt: skip
             shown = [photo, one["problem"], one["viewer"], one["status"]]
             one["viewer"].look(
                 self._look, [photo, *form], [look, *shown],
-                show_progress="minimal", trigger_mode="multiple", **_QUEUE,
+                show_progress="minimal", show_progress_on=[one["viewer"]],
+                trigger_mode="multiple", **_QUEUE,
             )  # fmt: skip
             gr.on(
                 [widget.input if hasattr(widget, "input") else widget.change for widget in form],
                 self._change, [photo, look, *form], shown,
-                show_progress_on=[one["viewer"]], trigger_mode="always_last", **_QUEUE,
+                show_progress="minimal", show_progress_on=[one["viewer"]],
+                trigger_mode="always_last", **_QUEUE,
             )  # fmt: skip
             one["again"].click(
                 lambda: (None, None, gr.update(visible=True), gr.update(visible=False),
@@ -154,8 +146,10 @@ class Page:
             )
             parts["status"] = gr.HTML(elem_id="status")
             with gr.Row(equal_height=True):
-                parts["format"] = gr.Radio(FORMATS, value="png", label="File", scale=2,
-                                           info="JPG knows no transparency: it is put on white.")  # fmt: skip
+                parts["format"] = gr.Radio(
+                    FORMATS, value="png", label="File", scale=2,
+                    info="JPG knows no transparency: it is put on white.",
+                )  # fmt: skip
                 with gr.Column(scale=1, min_width=160):
                     parts["download"] = gr.Button("Download", variant="primary", size="lg")
                     parts["again"] = gr.Button("New picture", variant="secondary")
@@ -194,7 +188,8 @@ class Page:
         kinds = [form["colour"], form["picture"], form["blur"]]
         form["background"].change(
             lambda kind: [gr.update(visible=kind == name) for name in BACKGROUNDS[1:]],
-            form["background"], kinds, queue=False, api_visibility="private", show_progress="hidden",
+            form["background"], kinds, queue=False, show_progress="hidden",
+            api_visibility="private",
         )  # fmt: skip
         qualities = _choices("quality")
         if importlib.util.find_spec("pymatting") is None:
@@ -209,13 +204,13 @@ class Page:
         with gr.Accordion("Model", open=False):
             form["model"] = gr.Dropdown(
                 [spec.name for spec in self.work.models], value=self.options.model, label="Model",
-                info=self._describe(self.options.model),
+                info=self._manners(self.options.model),
             )  # fmt: skip
             form["runtime"] = gr.Dropdown(self.work.runtimes, **self._facts("runtime", "Runtime"))
             form["device"] = gr.Dropdown(
                 self.work.devices(self.options.runtime), **self._facts("device", "Device")
             )
-        form["model"].change(lambda name: gr.update(info=self._describe(name)), form["model"],
+        form["model"].change(lambda name: gr.update(info=self._manners(name)), form["model"],
                              form["model"], queue=False, api_visibility="private")  # fmt: skip
         form["runtime"].change(
             lambda name: gr.update(choices=self.work.devices(name), value=self.options.device),
@@ -225,23 +220,23 @@ class Page:
     def _facts(self, name: str, label: str) -> dict[str, Any]:
         """Return what the form says about a field of `Options`."""
         (field,) = [one for one in dataclasses.fields(Options) if one.name == name]
-        return {"value": getattr(self.options, name), "label": label, "info": field.metadata["help"]}
+        return {
+            "value": getattr(self.options, name),
+            "label": label,
+            "info": field.metadata["help"],
+        }
 
-    def _describe(self, model: str) -> str:
-        """Say in a line how good and quick a model is, and on what terms it may be used."""
+    def _manners(self, model: str) -> str:
+        """Say what a model is like."""
         (spec,) = [spec for spec in self.work.models if spec.name == model]
-        manners = _MANNERS.get(str(spec.arch), "")
-        commercial = {"yes": "commercial use allowed", "no": "not for commercial use"}.get(
-            spec.commercial, "commercial use unclear"
-        )
-        return f"{manners} Licence: {spec.license}; {commercial}."
+        return words.describe(spec)
 
     # --- one picture ------------------------------------------------------------------------------
 
     def _take(self, request: gr.Request, upload: Mapping[str, Any] | None, *form: Any) -> list[Any]:
         """Begin with a picture that was uploaded."""
         if not upload:
-            return [gr.skip()] * 8
+            return [gr.skip()] * 9
         return self._begin(request, upload, form)
 
     def _take_example(self, event: gr.EventData, request: gr.Request, *form: Any) -> list[Any]:
@@ -253,16 +248,17 @@ class Page:
 
     def _begin(self, request: gr.Request, upload: Mapping[str, Any], form: Any) -> list[Any]:
         """Show a picture's first result, or why there is none."""
-        photo = {"path": upload.get("path"), "name": file_name(upload),
-                 "id": secrets.token_hex(8), "before": None}  # fmt: skip
+        name = file_name(upload)
+        photo = {"path": upload.get("path"), "name": name, "id": secrets.token_hex(8),
+                 "before": None}  # fmt: skip
         try:
             self.shelf.take(_visitor(request), photo)
             photo, *shown = self._render(request, photo, _LOOK, form)
         except AlphacutError as error:
             stay = [gr.update(visible=True), gr.update(visible=False), gr.update(visible=False)]
-            return [None, _LOOK, *stay, self._problem(error, photo["name"]), None, ""]
+            return [None, _LOOK, *stay, words.problem(error, name), None, "", None]
         go = [gr.update(visible=False), gr.update(visible=True), gr.update(visible=True)]
-        return [photo, _LOOK, *go, *shown]
+        return [photo, _LOOK, *go, *shown, gr.skip()]
 
     def _look(self, event: gr.EventData, request: gr.Request, photo: Any, *form: Any) -> list[Any]:
         """Show the picture as the viewer asks: another view, or with what was painted."""
@@ -276,7 +272,7 @@ class Page:
         try:
             return self._render(request, photo, look, form)
         except AlphacutError as error:
-            return [photo, self._problem(error, photo["name"]), gr.skip(), gr.skip()]
+            return [photo, words.problem(error, photo["name"]), gr.skip(), gr.skip()]
 
     def _render(self, request: gr.Request, photo: Any, look: Any, form: Any) -> list[Any]:
         """Cut the picture out at the size in which it is shown.
@@ -291,11 +287,8 @@ class Page:
         options = options.replace(output_megapixels=PREVIEW_MP, format="png")
         placed = options.crop or options.preset != "none"
         view = "result" if look["painting"] else look["view"]
-        changes = {"result": {}, "checkerboard": {"background": "checkerboard"},
-                   "mask": {"result": "mask"},
-                   "trimap": {"result": "trimap", "save_trimap": True}}  # fmt: skip
         start = time.perf_counter()
-        made = self.work(picture, options.replace(**changes.get(view, {})), painted)
+        made = self.work(picture, options.replace(**_VIEWS.get(view, {})), painted)
         seconds = time.perf_counter() - start
         before = None if placed else photo["before"]
         if before is None:
@@ -304,14 +297,12 @@ class Page:
             before = self.shelf.put(visitor, "before.jpg", self.work(picture, same, painted).data)
         value = {
             "photo": photo["id"], "version": look["version"], "before": before,
-            "after": self.shelf.put(visitor, f"after.{made.kind}", made.data),
+            "after": self.shelf.put(visitor, f"after.{made.kind}", made.data, passing=True),
             "alt": f"{view} of {photo['name']}", "stamp": secrets.token_hex(4),
         }  # fmt: skip
-        mind = ""
-        if made.empty:
-            mind = _note("mind", "<b>No foreground was found.</b> Paint over what should stay, "
-                         "under Touch up, or try another model.")  # fmt: skip
-        return [photo | {"before": None if placed else before}, mind, value, _times(made, seconds)]
+        photo = photo | {"before": photo["before"] if placed else before}
+        mind = words.NOTHING_FOUND if made.empty else ""
+        return [photo, mind, value, words.times(made, seconds)]
 
     def _download(
         self, request: gr.Request, photo: Any, look: Any, kind: str, *form: Any
@@ -323,41 +314,33 @@ class Page:
             picture = self.shelf.take(visitor, photo).read_bytes()
             made = self.work(picture, options, read_strokes(look["strokes"]))
         except AlphacutError as error:
-            return [gr.skip(), self._problem(error, photo["name"])]
+            return [gr.skip(), words.problem(error, photo["name"])]
         name = f"{Path(photo['name']).stem}-cutout.{made.kind}"
         return [{"name": name, "address": self.shelf.put(visitor, name, made.data)}, gr.skip()]
 
-    def _options(self, visitor: str, values: Sequence[Any], *, plain: bool = False) -> Options:
+    def _options(self, visitor: str, given: Sequence[Any], *, plain: bool = False) -> Options:
         """Make options of the form's values; without what lies behind or around if plain.
 
         Raises:
             AlphacutError: if a value cannot be, or the background is missing.
         """
-        form = dict(zip(self.form, values, strict=True))
+        form = dict(zip(self.form, given, strict=True))
         changes = {name: form[name] for name in ("model", "runtime", "device", "quality")}
         if changes["model"] not in [spec.name for spec in self.work.models]:
-            raise ImageError("this model is not here: choose another")
+            raise OptionError("model", changes["model"], "is not here: choose another")
         if not plain:
             changes |= {name: form[name] for name in ("preset", "crop", "shadow")}
             changes["margin"] = f"{form['margin']}%" if form["crop"] else self.options.margin
             kind = form["background"]
             if kind == "Colour":
-                changes["background"] = form["colour"]
+                if not values.find_colour(str(form["colour"])):  # it might be a path here
+                    raise OptionError("background", form["colour"], "is no colour")
+                changes["background"] = str(form["colour"])
             elif kind == "Blur":
-                changes["background"] = f"blur:{form['blur']}%"
+                changes["background"] = f"blur:{float(form['blur'])}%"
             elif kind == "Picture" and form["picture"]:
                 changes["background"] = self.shelf.take(visitor, form["picture"]).read_bytes()
         return self.options.replace(**changes)
-
-    def _problem(self, error: AlphacutError, name: str) -> str:
-        """Say to a person what went wrong with which picture."""
-        text = str(error)
-        reason = getattr(error, "reason", "") if "background" not in text else ""
-        if reason == "too_large":
-            text = f"{name}: {text.rpartition('pixels are ')[2].partition(': raise')[0]}"
-        elif text.startswith("bytes") and reason in _BAD:
-            text = f"{name} {_BAD[reason]}"
-        return _note("bad", html.escape(text.removeprefix("bytes: ")))
 
     # --- many pictures ----------------------------------------------------------------------------
 
@@ -368,7 +351,7 @@ class Page:
         visitor = _visitor(request)
         go, wait = gr.update(interactive=True), gr.update(interactive=False)
         if not uploads:
-            yield [_note("mind", "Choose some pictures first."), go, gr.update(visible=False)]
+            yield [words.note("mind", "Choose some pictures first."), go, gr.update(visible=False)]
             return
         stop = self.shelf.stop(visitor)
         stop.clear()
@@ -376,7 +359,7 @@ class Page:
             options = self._options(visitor, form).replace(format=_known(kind))
             names = {str(self.shelf.take(visitor, one)): file_name(one) for one in uploads}
         except AlphacutError as error:
-            yield [self._problem(error, ""), go, gr.update(visible=False)]
+            yield [words.problem(error, ""), go, gr.update(visible=False)]
             return
         folder = self.shelf.place(visitor)
         jobs = batch.plan(list(names), f"{folder}/", options)
@@ -393,9 +376,13 @@ class Page:
                     return job, None, ""
                 return job, self.work(Path(job.source).read_bytes(), options), ""
             except AlphacutError as error:
-                return job, None, self._problem(error, names.get(job.source, job.source))
+                return job, None, words.problem(error, names.get(job.source, job.source))
 
-        yield [_progress(0, len(jobs), begun, thumbnails, failures), wait, gr.update(visible=True)]
+        yield [
+            words.progress(0, len(jobs), begun, thumbnails, failures),
+            wait,
+            gr.update(visible=True),
+        ]
         outcomes = in_order(attempt, jobs, self.work.at_once)
         with zipfile.ZipFile(archive, "w") as file:  # results are compressed as they are
             for done, (job, made, problem) in enumerate(outcomes, 1):
@@ -404,13 +391,19 @@ class Page:
                 if made:
                     name = Path(job.target).name
                     file.writestr(name, made.data)
-                    thumbnails.append((name, self.shelf.put(visitor, "thumbnail.webp", _small(made))))
+                    thumbnails.append(
+                        (name, self.shelf.put(visitor, "thumbnail.webp", words.thumbnail(made)))
+                    )
                 if stop.is_set():
                     outcomes.close()
                     break
-                yield [_progress(done, len(jobs), begun, thumbnails, failures), wait, gr.skip()]
+                yield [
+                    words.progress(done, len(jobs), begun, thumbnails, failures),
+                    wait,
+                    gr.skip(),
+                ]
         address = self.shelf.address(archive) if thumbnails else ""
-        end = _finished(len(jobs), address, thumbnails, failures, cancelled=stop.is_set())
+        end = words.finished(len(jobs), address, thumbnails, failures, cancelled=stop.is_set())
         yield [end, go, gr.update(visible=False)]
 
     def _cancel(self, request: gr.Request) -> None:
@@ -435,59 +428,3 @@ def _choices(name: str) -> list[tuple[str, str]]:
 def _known(kind: str) -> str:
     """Return a format that is offered: what comes from the network is not trusted."""
     return kind if kind in dict(FORMATS).values() else "png"
-
-
-def _note(kind: str, text: str) -> str:
-    return f'<p class="note {kind}" role="alert">{text}</p>'
-
-
-def _times(made: Made, seconds: float) -> str:
-    """Tell how long each stage took, folded."""
-    H, W = made.size
-    rows = "".join(
-        f"<tr><td>{_STAGES.get(stage, stage)}</td><td>{ms:.0f} ms</td></tr>"
-        for stage, ms in made.milliseconds.items()
-    )
-    return (f"<details><summary>{W} × {H} pixels, done in {seconds:.2f} s</summary>"
-            f"<table>{rows}</table></details>")  # fmt: skip
-
-
-def _small(made: Made) -> bytes:
-    """Make a thumbnail of a result."""
-    picture = shrink(next(iter(load_frames(made.data))), _THUMBNAIL_MP)
-    return b"".join(encode([picture], "webp", 80))
-
-
-def _grid(thumbnails: Sequence[tuple[str, str]], failures: Sequence[str]) -> str:
-    items = "".join(
-        f'<li><img src="{address}" alt="Result" />{html.escape(name)}</li>'
-        for name, address in thumbnails
-    )
-    return "".join(failures) + (f'<ul class="grid">{items}</ul>' if items else "")
-
-
-def _progress(
-    done: int, count: int, begun: float, thumbnails: Sequence[tuple[str, str]],
-    failures: Sequence[str],
-) -> str:  # fmt: skip
-    """Tell how far it is and how long it will take."""
-    left = ""
-    if done:
-        left_s = (time.perf_counter() - begun) / done * (count - done)
-        left = f", about {left_s:.0f} s left" if left_s < 90 else f", about {left_s / 60:.0f} min left"
-    bar = f'<progress max="{count}" value="{done}" aria-label="Progress"></progress>'
-    return f'<div role="status">{done} of {count} done{left}</div>{bar}' + _grid(thumbnails, failures)
-
-
-def _finished(
-    count: int, address: str, thumbnails: Sequence[tuple[str, str]], failures: Sequence[str], *,
-    cancelled: bool,
-) -> str:  # fmt: skip
-    """Tell what came of it, and offer the results."""
-    words = f"Cancelled: {len(thumbnails)} of {count} done." if cancelled else (
-        f"{len(thumbnails)} of {count} done." + (f" {len(failures)} failed:" if failures else ""))  # fmt: skip
-    link = ""
-    if address:
-        link = (f'<p><a class="button" href="{address}" download="cutouts.zip">'
-                "Download all as zip</a></p>")  # fmt: skip
-    return f'<div role="status">{words}</div>{link}' + _grid(thumbnails, failures)

@@ -16,6 +16,7 @@ from alphacut.errors import ImageError
 
 OLDEST_S = 3000.0
 LOOK_S = 300.0
+_PASSING = 8
 
 
 class Shelf:
@@ -28,12 +29,22 @@ class Shelf:
         self.folder = Path(tempfile.mkdtemp(prefix="alphacut-demo-")).resolve()
         os.environ["GRADIO_TEMP_DIR"] = str(self.folder)
         self._visitors: dict[str, list[Path]] = {}
+        self._passing: dict[str, list[Path]] = {}
         self._stops: dict[str, threading.Event] = {}
 
-    def put(self, visitor: str, name: str, data: bytes) -> str:
-        """Keep a result, and return its address on the page."""
+    def put(self, visitor: str, name: str, data: bytes, *, passing: bool = False) -> str:
+        """Keep a result, and return its address on the page.
+
+        Of results that are only passing, such as what is seen between two strokes, a visitor's
+        last few are kept.
+        """
         path = self.place(visitor) / name
         path.write_bytes(data)
+        if passing:
+            earlier = self._passing.setdefault(visitor, [])
+            earlier.append(path)
+            if len(earlier) > _PASSING:
+                earlier.pop(0).unlink(missing_ok=True)
         return self.address(path)
 
     def place(self, visitor: str) -> Path:
@@ -55,7 +66,7 @@ class Shelf:
         """
         path = Path(str(upload.get("path"))).resolve()
         if not path.is_relative_to(self.folder) or not path.is_file():
-            raise ImageError("this picture is not here any more: choose it again")
+            raise ImageError("this picture is not here any more: choose it again", "gone")
         owned = self._visitors.setdefault(visitor, [])
         if path.parent not in owned and path.parent != self.folder:
             owned.append(path.parent)
@@ -69,6 +80,7 @@ class Shelf:
         """Delete what belongs to a visitor."""
         self.stop(visitor).set()
         self._stops.pop(visitor, None)
+        self._passing.pop(visitor, None)
         for folder in self._visitors.pop(visitor, ()):
             shutil.rmtree(folder, ignore_errors=True)
 

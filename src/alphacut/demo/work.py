@@ -68,8 +68,10 @@ class Here:
     """Work that is done in this process, with every model that is on this machine."""
 
     def __init__(self) -> None:
-        self.models = [spec for spec in weights.models() if _is_here(spec)]
-        self.runtimes = [name for name in RUNTIMES if importlib.util.find_spec(_PACKAGES[name])]
+        self.models: Sequence[ModelSpec] = [spec for spec in weights.models() if _is_here(spec)]
+        self.runtimes: Sequence[str] = [
+            name for name in RUNTIMES if importlib.util.find_spec(_PACKAGES[name])
+        ]
         self.at_once = processors()
         self._networks: dict[tuple[str, str, str, str], Runtime] = {}
         self._loading = threading.Lock()

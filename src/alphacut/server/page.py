@@ -17,6 +17,7 @@ from alphacut.server.refusal import Refusal
 from alphacut.server.service import Service
 from alphacut.server.worker import Task
 from alphacut.strokes import Stroke
+from alphacut.zoo import ModelSpec
 
 _MARGIN_S = 5.0  # that a wait here is longer than the pool's own
 
@@ -29,8 +30,8 @@ class PoolWork:
     """
 
     def __init__(self, service: Service) -> None:
-        self.models = list(service.models.values())
-        self.runtimes = [service.settings.runtime]
+        self.models: Sequence[ModelSpec] = list(service.models.values())
+        self.runtimes: Sequence[str] = [service.settings.runtime]
         self.at_once = service.settings.worker_count
         self.loop: asyncio.AbstractEventLoop | None = None
         self._service = service
