@@ -31,7 +31,7 @@ def main() -> None:
         photo = Path(folder) / "photo.jpg"
         PIL.Image.open(EXAMPLE).convert("RGB").resize((1414, 1414)).save(photo, quality=92)
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        for _ in range(rounds):
+        for turn in range(rounds):
             start = time.perf_counter()
             command = [sys.executable, "-m", "alphacut", "demo", "--no-browser", "--port", "0"]
             server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -45,8 +45,8 @@ def main() -> None:
             for attempt in ("first", "later"):
                 if attempt == "later":
                     page.get_by_role("button", name="New picture").click()
-                    other = np.asarray(PIL.Image.open(photo))[:, ::-1]  # not remembered
-                    PIL.Image.fromarray(other).save(photo, quality=92)
+                    moved = np.roll(np.asarray(PIL.Image.open(photo)), 5 * turn + 5, axis=1)
+                    PIL.Image.fromarray(moved).save(photo, quality=92)  # not remembered
                 before = page.evaluate("document.querySelector('.viewer')?.dataset.shown ?? null")
                 begun = time.perf_counter()
                 page.set_input_files("#photo input[type=file]", str(photo))

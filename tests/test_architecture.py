@@ -82,7 +82,7 @@ OWN_FILES = {
     "onnx": {"graph.py", "quantize.py"},
     "torch": {"pytorch.py", "graph.py"},
     "safetensors": {"pytorch.py"},
-    "gradio": {"door.py", "page.py"},
+    "gradio": {"quick.py"},
 }
 
 

@@ -94,7 +94,10 @@ class Visitor:
         self.outside: list[str] = []
         self.complaints: list[str] = []
         page.set_default_timeout(WAIT_MS)
-        page.context.route("**/*", self._fence)
+        elsewhere = re.compile(rf"^(?!{re.escape(address)}|data:|blob:)")
+        page.context.route(elsewhere, lambda route: route.abort())
+        page.on("request", lambda request: elsewhere.match(request.url)
+                and self.outside.append(request.url))  # fmt: skip
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("console", self._console)
         self.open()
@@ -102,14 +105,6 @@ class Visitor:
     def open(self) -> None:
         self.page.goto(self.address)
         self.page.wait_for_selector("#photo input[type=file]", state="attached")
-
-    def _fence(self, route: Any) -> None:
-        url = route.request.url
-        if url.startswith((self.address, "data:", "blob:")):
-            route.continue_()
-        else:
-            self.outside.append(url)
-            route.abort()
 
     def _console(self, message: Any) -> None:
         if message.type == "error":

@@ -7,7 +7,7 @@ what cuts pictures out, a `Work`, and knows nothing of networks and processes.
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
-from alphacut.errors import NoForegroundWarning
+from alphacut.errors import NoForegroundWarning, UnknownName
 from alphacut.options import Options
 
 
@@ -29,16 +29,23 @@ def serve(
         browser: Whether to open it in a browser.
 
     Raises:
-        MissingExtra: if Gradio is not installed.
-        AlphacutError: if the model cannot be loaded.
+        ModuleNotFoundError: if Gradio is not installed.
+        UnknownName: if the model is not on this machine, or does not find subjects.
+        AlphacutError: if it cannot be loaded.
         OutputError: if the address cannot be listened on.
     """
+    from alphacut import weights
     from alphacut.demo.work import Here
 
     warnings.simplefilter("ignore", NoForegroundWarning)  # the page says it
     work = Here()
+    name = weights.find_model(options.model).name
+    if name not in [spec.name for spec in work.models]:
+        raise UnknownName("model on this machine", name, [spec.name for spec in work.models])
+    options = options.replace(model=name)
     with ThreadPoolExecutor(1) as pool:  # the network is loaded while Gradio is
         loading = pool.submit(work.load, options)
+        pool.submit(work.warm_up, options)
         from alphacut.demo import door
 
         door.serve(work, options, max_body_bytes, host, port, browser, loading.result)

@@ -10,17 +10,14 @@ import webbrowser
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio looks
-os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-
 import click
-import gradio as gr
 import uvicorn
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alphacut.demo.page import HERE, Page
+from alphacut.demo.quick import gr
 from alphacut.demo.shelf import LOOK_S, Shelf
 from alphacut.demo.work import Work
 from alphacut.errors import OutputError
@@ -221,9 +218,9 @@ def serve(
         raise OutputError(
             f"{host}:{port} cannot be listened on: {error.strerror}: choose another --port"
         ) from error
+    loaded()  # a network that cannot be loaded is told here, not on the page
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     release = mount(app, work, options, max_body_bytes)
-    loaded()  # a network that cannot be loaded is told here, not on the page
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False,
                             timeout_graceful_shutdown=3, ws="none")  # fmt: skip
     _Server(config, release, browser).run([listening])

@@ -9,10 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
-
 from alphacut import batch, values
 from alphacut.demo import words
+from alphacut.demo.quick import gr
 from alphacut.demo.shelf import Shelf, file_name
 from alphacut.demo.work import Made, Work
 from alphacut.errors import AlphacutError, OptionError
@@ -293,7 +292,10 @@ class Page:
         before = None if placed else photo["before"]
         if before is None:
             # The foreground before its colours are cleaned is the photo, framed like the result
-            same = options.replace(result="foreground", decontaminate=False, format="jpg")
+            same = options.replace(
+                result="foreground", decontaminate=False, format="jpg",
+                matting=options.matting if placed else "none",
+            )  # fmt: skip
             before = self.shelf.put(visitor, "before.jpg", self.work(picture, same, painted).data)
         value = {
             "photo": photo["id"], "version": look["version"], "before": before,

@@ -103,6 +103,10 @@ class Here:
                 self._networks[key] = Remembering(network)
             return self._networks[key]
 
+    def warm_up(self, options: Options) -> None:
+        """Cut out a picture for nobody, so that the first visitor's takes no longer than others."""
+        self((weights.ASSETS / "example.jpg").read_bytes(), options.replace(format="png"))
+
     def __call__(self, picture: bytes, options: Options, painted: tuple[Stroke, ...] = ()) -> Made:
         """Cut out one picture."""
         remover = Remover(options=options, runtime=self.load(options))
