@@ -22,6 +22,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "nets": ("", "torch"),
     "shrink": ("", "numpy cv2"),
     "transforms": ("image shrink zoo", "numpy cv2"),
+    "strokes": ("errors", "numpy cv2"),
     "trimap": ("errors", "numpy cv2"),
     "matting": ("errors runtimes zoo", "numpy cv2 pymatting"),
     "refine": ("errors options", "numpy cv2"),
@@ -44,19 +45,23 @@ TABLE: dict[str, tuple[str, str]] = {
     "benchmark": ("errors options runtimes transforms weights zoo", "numpy"),
     "remover": (
         "background compose errors foreground geometry image matting options refine runtimes "
-        "transforms trimap weights zoo",
+        "strokes transforms trimap weights zoo",
         "numpy cv2",
     ),
     "batch": ("compose errors image options remover trimap", ""),
     "doctor": ("__init__ errors runtimes weights zoo", "numpy"),
-    "server": (
-        "__init__ doctor errors image options remover runtimes values zoo",
+    "demo": (
+        "batch errors image options remover runtimes strokes values weights zoo",
+        "click fastapi gradio starlette uvicorn",
+    ),
+    "server": (  # it shows the page, whose work is the pool's
+        "__init__ demo doctor errors image options remover runtimes strokes values zoo",
         "numpy cv2 fastapi starlette uvicorn python_multipart httpx prometheus_client limits",
     ),
     "cli_models": ("benchmark errors options runtimes weights zoo", "click rich"),
     "cli": (
-        "__init__ batch cli_models doctor errors evaluate image options quantize remover runtimes "
-        "server transforms weights",
+        "__init__ batch cli_models demo doctor errors evaluate image options quantize remover "
+        "runtimes server transforms weights",
         "click rich",
     ),
     "__init__": ("compose errors image options remover runtimes zoo", ""),
@@ -78,6 +83,7 @@ OWN_FILES = {
     "onnx": {"graph.py", "quantize.py"},
     "torch": {"pytorch.py", "graph.py"},
     "safetensors": {"pytorch.py"},
+    "gradio": {"quick.py"},
 }
 
 
@@ -170,6 +176,7 @@ def test_import_is_light() -> None:
         "rich",
         "pymatting",
         "onnxruntime",
+        "gradio",
     }
     assert not loaded_by("import alphacut") & heavy
     assert not loaded_by("import alphacut.cli") & heavy

@@ -1,6 +1,7 @@
 """The command line: `alphacut PHOTO` and its sub-commands."""
 
 import dataclasses
+import functools
 import json
 import os
 import shlex
@@ -8,7 +9,7 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -357,9 +358,11 @@ def preview(
     )  # fmt: skip
 
 
-def from_settings(command: _Command) -> _Command:
-    """Give a command a flag and an environment variable for each field of `Settings`."""
+def from_settings(command: _Command, names: Collection[str] | None = None) -> _Command:
+    """Give a command a flag and an environment variable for fields of `Settings`, or for all."""
     for setting in reversed(dataclasses.fields(Settings)):
+        if names is not None and setting.name not in names:
+            continue
         facts = setting.metadata
         command = click.option(
             "--" + setting.name.replace("_", "-"),
@@ -389,6 +392,27 @@ def serve(**settings: Any) -> None:
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), "serve") from error
     run.serve(chosen, run.load(chosen))
+
+
+@cli.command()
+@functools.partial(from_settings, names=("host", "port", "max_megapixels", "max_body"))
+@click.option("--model", default=Options.model, show_default=True, metavar="NAME",
+              help="Network that the page begins with.")  # fmt: skip
+@click.option("--browser/--no-browser", default=True, help="Open the page.")
+def demo(model: str, browser: bool, **settings: Any) -> None:
+    """Show a web page that removes backgrounds: drop a picture, touch it up, download it.
+
+    It is served on this machine and needs no other.
+    """
+    chosen = Settings(**settings)
+    from alphacut.demo import serve as show
+
+    options = Options(model=model, max_megapixels=chosen.max_megapixels)
+    try:
+        show(host=chosen.host, port=chosen.port, options=options,
+             max_body_bytes=chosen.max_body_bytes, browser=browser)  # fmt: skip
+    except ModuleNotFoundError as error:
+        raise MissingExtra(str(error.name), "demo") from error
 
 
 @cli.command()

@@ -7,7 +7,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +24,7 @@ from alphacut import (
     matting,
     refine,
     runtimes,
+    strokes,
     transforms,
     weights,
     zoo,
@@ -35,6 +36,7 @@ from alphacut.foreground import estimate_foreground
 from alphacut.image import Image, Picture, Source
 from alphacut.options import Options
 from alphacut.runtimes import Runtime
+from alphacut.strokes import Stroke
 from alphacut.trimap import make_trimap, read_trimap
 from alphacut.weights import Progress
 
@@ -116,12 +118,13 @@ class Remover:
         if self._matting == "indexnet":
             self._indexnet = load(weights.find_model("indexnet"))
 
-    def __call__(self, source: Source) -> Cutout:
+    def __call__(self, source: Source, *, painted: Sequence[Stroke] = ()) -> Cutout:
         """Remove the background of a picture.
 
         Args:
             source: Path, bytes, file object, Pillow image, or array (H, W), (H, W, 3) or
                 (H, W, 4) of uint8 or uint16. It is not modified.
+            painted: What a person painted on the picture to correct the network, in every frame.
 
         Returns:
             The cut-out; of an animation the first frame, with the others in `frames`. Where no
@@ -135,9 +138,9 @@ class Remover:
         pictures = images.load_frames(source, self.options)
         with clock("load"):
             first = next(pictures)
-        cutout = self._cut(first, clock)
+        cutout = self._cut(first, clock, painted)
         del first  # a large picture's pixels, of which the cut-out has its own
-        frames = tuple(self._cut(picture, _Clock()) for picture in pictures)
+        frames = tuple(self._cut(picture, _Clock(), painted) for picture in pictures)
         if all(frame.empty for frame in (cutout, *frames)):
             warnings.warn(
                 f"{images.describe(source)}: no foreground found", NoForegroundWarning, stacklevel=2
@@ -160,7 +163,7 @@ class Remover:
         with side_by_side(threads):
             yield from in_order(self, sources, threads)
 
-    def _cut(self, picture: Picture, clock: "_Clock") -> Cutout:
+    def _cut(self, picture: Picture, clock: "_Clock", painted: Sequence[Stroke]) -> Cutout:
         """Take one picture through the stages."""
         full_size = picture.image.shape[:2]
         picture = images.shrink(picture, self.options.output_megapixels)
@@ -168,7 +171,7 @@ class Remover:
         given = self._read_trimap(image) if options.trimap else None
         saliency = self._find_subject(image, clock) if given is None else given
         with clock("alpha"):
-            alpha, trimap = self._estimate_alpha(image, saliency, given)
+            alpha, trimap = self._estimate_alpha(image, saliency, given, painted)
         with clock("refine"):
             alpha = refine.refine(alpha, options)
             if options.roi:
@@ -213,16 +216,23 @@ class Remover:
             )
 
     def _estimate_alpha(
-        self, image: Image, saliency: Array, given: Array | None
+        self, image: Image, saliency: Array, given: Array | None, painted: Sequence[Stroke]
     ) -> tuple[Array, Array | None]:
         """Make alpha (H, W) of a saliency, or of a trimap that was given, and tell the trimap."""
+        size = image.shape[:2]
+        if painted:
+            saliency = strokes.correct_saliency(saliency, size, painted)
         if self._matting == "none":
-            rough = matting.enlarge(saliency, image.shape[:2])
+            rough = matting.enlarge(saliency, size)
         else:
             rough = matting.estimate_alpha_fast(image, saliency)
+        if painted:
+            rough = strokes.keep_strokes(rough, painted)
         if given is None and self._matting not in SOLVERS and not self.options.save_trimap:
             return rough, None
         trimap = make_trimap(rough) if given is None else given
+        if painted:
+            trimap = strokes.correct_trimap(trimap, painted)
         if self._matting == "closed-form":
             prior = rough if given is None else None
             return matting.estimate_alpha_closed_form(image, trimap, prior), trimap

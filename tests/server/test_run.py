@@ -190,3 +190,8 @@ def test_no_stray_rate_store() -> None:
 
     with pytest.raises(OutputError, match="nonsense"):
         Allowance(5, "nonsense://")
+
+
+def test_the_page_asks_for_no_key() -> None:
+    with pytest.raises(OutputError, match="not both"):
+        Settings(demo=True, api_keys=Path("keys"))

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from alphacut import __version__, doctor
-from alphacut.errors import AlphacutError
+from alphacut.errors import AlphacutError, MissingExtra
 from alphacut.image import load_image
 from alphacut.options import Options
 from alphacut.remover import Remover
@@ -43,6 +43,7 @@ def create_app(settings: Settings, removers: Mapping[str, Remover]) -> FastAPI:
 
     Raises:
         OutputError: if the file of keys or the store of rates cannot be used.
+        MissingExtra: if the page is wanted and Gradio is not installed.
     """
     service = Service(settings, removers)
 
@@ -65,6 +66,13 @@ def create_app(settings: Settings, removers: Mapping[str, Remover]) -> FastAPI:
     app.include_router(rembg.router(service))
     _add_running(app, service)
     _add_errors(app, service)
+    app.state.release = lambda: None
+    if settings.demo:
+        try:
+            from alphacut.server import page
+        except ModuleNotFoundError as error:
+            raise MissingExtra(str(error.name), "demo") from error
+        page.add(app, service)  # last: what is above comes first
     if settings.cors:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(settings.cors), allow_methods=["GET", "POST"],

@@ -24,6 +24,7 @@ _HEADERS = {
     b"cache-control": b"no-store",
 }
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PAGE = ("/assets/", "/static/", "/gradio_api/")  # many, and some name what visitors uploaded
 CLIENT_GONE = 499
 HEAD_BYTES = 16_384
 _TITLE = "Request head too long"
@@ -79,7 +80,8 @@ class Guard:
                 "status": status, "ms": round(seconds * 1000), "in_bytes": held,
                 "out_bytes": sent_bytes, **scope.get("alphacut.notes", {}),
             }  # fmt: skip
-            level = logging.DEBUG if path in ("/health", "/ready", "/metrics") else logging.INFO
+            quiet = path in ("/health", "/ready", "/metrics") or scope["path"].startswith(_PAGE)
+            level = logging.DEBUG if quiet else logging.INFO
             log.log(level, "request", extra={"facts": facts})
 
 

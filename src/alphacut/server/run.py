@@ -5,7 +5,7 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import uvicorn
@@ -15,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from alphacut import __version__
 from alphacut.options import Options
 from alphacut.remover import Remover
+from alphacut.runtimes.memory import Remembering
 from alphacut.server.app import create_app
 from alphacut.server.guard import HEAD_BYTES, LogFormatter
 from alphacut.server.service import Service
@@ -34,7 +35,10 @@ def load(settings: Settings) -> dict[str, Remover]:
         AlphacutError: if one cannot be loaded.
     """
     where = Options(runtime=settings.runtime, device=settings.device)
-    removers = (Remover(name, options=where, hint="throughput") for name in settings.model)
+    removers = [Remover(name, options=where, hint="throughput") for name in settings.model]
+    if settings.demo:  # people try settings and strokes on one picture
+        for remover in removers:
+            remover.runtime = Remembering(remover.runtime)
     return {remover.spec.name: remover for remover in removers}
 
 
@@ -134,6 +138,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
         self._service: Service = app.state.service
+        self._release: Callable[[], None] = app.state.release
         self._draining: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: Any = None) -> None:
@@ -173,6 +178,7 @@ class _Server(uvicorn.Server):
         """Answer 503 to what is new, until what was begun is done."""
         log.info("draining", extra={"facts": {"inside": self._service.pool.inside}})
         await self._service.pool.drain(self._service.settings.timeout)
+        self._release()
         self.should_exit = True
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alphacut.errors import UnknownName
+from alphacut.errors import OutputError, UnknownName
 from alphacut.options import DEFAULT_MODEL, DEVICES, RUNTIMES
 
 _UNITS = {"": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
@@ -77,6 +77,7 @@ class Settings:
     cors: tuple[str, ...] = _setting(
         (), "Let pages of this origin ask from a browser; * for any.", "ORIGIN"
     )
+    demo: bool = _setting(False, "Show the web page at /, for anyone who reaches the address.")
     log: str = _setting("text", "How requests are logged.", choices=("text", "json"))
 
     def __post_init__(self) -> None:
@@ -95,6 +96,8 @@ class Settings:
         for name in ("timeout", "max_megapixels"):
             if not getattr(self, name) > 0:
                 raise UnknownName(name, getattr(self, name), ["a number above 0"])
+        if self.demo and self.api_keys:
+            raise OutputError("the page asks for no key: choose --demo or --api-keys, not both")
         if not self.model:
             raise UnknownName("model", "", ["at least one"])
         parse_bytes(self.worker_memory)

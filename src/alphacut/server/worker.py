@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alphacut import values
 from alphacut.errors import AlphacutError, NoForegroundWarning
 from alphacut.options import Options
 from alphacut.remover import Remover
+from alphacut.strokes import Stroke
 from alphacut.zoo import ModelSpec
 
 # What is left to do once a cut-out has been arranged
@@ -40,10 +42,12 @@ class Task:
     Attributes:
         picture: The file's bytes.
         options: How; its `model` is a loaded one.
+        painted: What a person painted on it, on the page.
     """
 
     picture: bytes
     options: Options
+    painted: tuple[Stroke, ...] = ()
 
 
 class Abandoned(Exception):
@@ -130,10 +134,13 @@ def _do(task: Task, specs: dict[str, ModelSpec], pipe: Connection) -> tuple[dict
     spec = specs[task.options.model]
     runtime = _Borrowed(pipe, task.options.model)
     options = task.options
-    cutout = Remover(spec, runtime=runtime, options=options)(task.picture)
+    cutout = Remover(spec, runtime=runtime, options=options)(task.picture, painted=task.painted)
     start = time.perf_counter()
     placed = cutout.arrange(options)
-    kind, data = placed.encode(options.replace(**_ARRANGED))
+    if _needs_photo(options):  # or its trimap; an arranged cut-out knows neither
+        kind, data = cutout.encode(options)
+    else:
+        kind, data = placed.encode(options.replace(**_ARRANGED))
     encode_ms = (time.perf_counter() - start) * 1000
     facts = {
         "format": kind,
@@ -145,6 +152,14 @@ def _do(task: Task, specs: dict[str, ModelSpec], pipe: Connection) -> tuple[dict
         "milliseconds": {**cutout.milliseconds, "encode": encode_ms},
     }
     return facts, data
+
+
+def _needs_photo(options: Options) -> bool:
+    """Tell whether a result is made of more than foreground and alpha."""
+    text = options.background
+    return options.result == "trimap" or (
+        isinstance(text, str) and values.parse_background(text).own
+    )
 
 
 def _describe(error: Exception) -> dict[str, Any]:

@@ -1,0 +1,51 @@
+"""The web page: a picture in, a cut-out that can be corrected, and many pictures at once.
+
+`alphacut demo` runs it by itself, `alphacut serve --demo` beside the service. The page is given
+what cuts pictures out, a `Work`, and knows nothing of networks and processes.
+"""
+
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+from alphacut.errors import NoForegroundWarning, UnknownName
+from alphacut.options import Options
+
+
+def serve(
+    *,
+    host: str,
+    port: int,
+    options: Options,
+    max_body_bytes: int,
+    browser: bool,
+) -> None:
+    """Show the page until a signal ends it, and do its work in this process.
+
+    Args:
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        options: What the page begins with; its `max_megapixels` is the limit.
+        max_body_bytes: Largest file that may be uploaded.
+        browser: Whether to open it in a browser.
+
+    Raises:
+        ModuleNotFoundError: if Gradio is not installed.
+        UnknownName: if the model is not on this machine, or does not find subjects.
+        AlphacutError: if it cannot be loaded.
+        OutputError: if the address cannot be listened on.
+    """
+    from alphacut import weights
+    from alphacut.demo.work import Here
+
+    warnings.simplefilter("ignore", NoForegroundWarning)  # the page says it
+    work = Here()
+    name = weights.find_model(options.model).name
+    if name not in [spec.name for spec in work.models]:
+        raise UnknownName("model on this machine", name, [spec.name for spec in work.models])
+    options = options.replace(model=name)
+    with ThreadPoolExecutor(1) as pool:  # the network is loaded while Gradio is
+        loading = pool.submit(work.load, options)
+        pool.submit(work.warm_up, options)
+        from alphacut.demo import door
+
+        door.serve(work, options, max_body_bytes, host, port, browser, loading.result)

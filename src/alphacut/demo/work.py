@@ -1,0 +1,126 @@
+"""What the page asks for: a picture, options and strokes in, an encoded result out."""
+
+import importlib.util
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from alphacut import runtimes, weights
+from alphacut.errors import WeightsError
+from alphacut.options import DEVICES, RUNTIMES, Options
+from alphacut.remover import Remover, processors
+from alphacut.runtimes import Runtime
+from alphacut.runtimes.memory import Remembering
+from alphacut.strokes import Stroke
+from alphacut.zoo import ModelSpec
+
+_PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime", "torch": "torch"}
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of a picture.
+
+    Attributes:
+        kind: Kind of file, such as "png".
+        data: The file.
+        empty: Whether no subject was found.
+        size: (H, W) of the input.
+        milliseconds: What each stage took.
+    """
+
+    kind: str
+    data: bytes
+    empty: bool
+    size: tuple[int, int]
+    milliseconds: Mapping[str, float]
+
+
+class Work(Protocol):
+    """Whoever cuts pictures out for the page, and what there is to choose from.
+
+    Attributes:
+        models: Rows of the models that are ready or can be loaded without fetching anything.
+        runtimes: What can run them; a single one where that is settled.
+        at_once: How many pictures it works on at a time.
+    """
+
+    models: Sequence[ModelSpec]
+    runtimes: Sequence[str]
+    at_once: int
+
+    def devices(self, runtime: str) -> Sequence[str]:
+        """Return where a runtime can run."""
+        ...
+
+    def __call__(self, picture: bytes, options: Options, painted: tuple[Stroke, ...] = ()) -> Made:
+        """Cut out one picture; several threads may call at once.
+
+        Raises:
+            AlphacutError: if it cannot be done; the message is for people.
+        """
+        ...
+
+
+class Here:
+    """Work that is done in this process, with every model that is on this machine."""
+
+    def __init__(self) -> None:
+        self.models: Sequence[ModelSpec] = [spec for spec in weights.models() if _is_here(spec)]
+        self.runtimes: Sequence[str] = [
+            name for name in RUNTIMES if importlib.util.find_spec(_PACKAGES[name])
+        ]
+        self.at_once = processors()
+        self._networks: dict[tuple[str, str, str, str], Runtime] = {}
+        self._loading = threading.Lock()
+
+    def devices(self, runtime: str) -> Sequence[str]:
+        """Return where a runtime can run."""
+        return [DEVICES[0], *runtimes.devices(runtime)]
+
+    def load(self, options: Options) -> Runtime:
+        """Load the network that options name, once, and never fetch any.
+
+        Raises:
+            AlphacutError: if it cannot be loaded.
+        """
+        precision = options.chosen_precision
+        key = (options.model, options.runtime, options.device, precision)
+        with self._loading:
+            if key not in self._networks:
+                spec = weights.find_model(options.model)
+                form = runtimes.needed(spec, options.runtime, precision, options.device)
+                if weights.locate(spec.weights[form]) is None:
+                    raise WeightsError(
+                        f"{spec.name}: its {form} weights are not here: alphacut models pull "
+                        f"{spec.name}, or choose another runtime"
+                    )
+                network = runtimes.load(
+                    spec, runtime=options.runtime, device=options.device, precision=precision
+                )
+                self._networks[key] = Remembering(network)
+            return self._networks[key]
+
+    def warm_up(self, options: Options) -> None:
+        """Cut out a picture for nobody, so that the first visitor's takes no longer than others."""
+        self((weights.ASSETS / "example.jpg").read_bytes(), options.replace(format="png"))
+
+    def __call__(self, picture: bytes, options: Options, painted: tuple[Stroke, ...] = ()) -> Made:
+        """Cut out one picture."""
+        remover = Remover(options=options, runtime=self.load(options))
+        cutout = remover(picture, painted=painted)
+        start = time.perf_counter()
+        kind, pieces = cutout.encode(options)
+        data = b"".join(pieces)
+        encode_ms = (time.perf_counter() - start) * 1000
+        times = {**cutout.milliseconds, "encode": encode_ms}
+        return Made(kind, data, cutout.empty, cutout.input_size or cutout.size, times)
+
+
+def _is_here(spec: ModelSpec) -> bool:
+    """Tell whether a model finds subjects and its weights are on this machine."""
+    return spec.output != "alpha" and any(
+        weights.locate(file) is not None for file in spec.weights.values()
+    )

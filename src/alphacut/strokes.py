@@ -1,0 +1,152 @@
+"""Strokes: what a person paints on a picture to say what is subject and what is not.
+
+A stroke is certain where the brush went and casts doubt on its surroundings, so that the edge
+between what was painted and what the network found is found anew. Strokes are kept in shares of the
+picture, so they fit any size of it and any network's answer.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from alphacut.errors import OptionError
+
+Array = npt.NDArray[np.float32]
+
+LABELS = {"remove": 0.0, "unsure": 0.5, "keep": 1.0}
+_GRID_PX = 400  # long side on which a coarser saliency is painted: the one that matting looks at
+# How the brush's certainty fades outside of it: radii, and what is left there. Colour decides where
+# the edge comes to lie in between.
+_FADING = ((2.0, 0.2), (1.7, 0.4), (1.4, 0.6), (1.2, 0.8))
+_DOUBT = _FADING[0][0]
+_LARGEST = 0.25  # radius
+_MOST_POINTS = 20_000
+_SHIFT = 4  # bits of a pixel's fraction in OpenCV's coordinates
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """One stroke of a brush.
+
+    Attributes:
+        label: "keep", "remove" or "unsure".
+        radius: Of the brush, as a share of the picture's long side.
+        points: (x, y) of its way, from the left and the top, as shares of width and height.
+    """
+
+    label: str
+    radius: float
+    points: tuple[tuple[float, float], ...]
+
+
+def read_strokes(records: Iterable[Mapping[str, Any]]) -> tuple[Stroke, ...]:
+    """Read strokes that come from elsewhere, as JSON gives them.
+
+    Args:
+        records: Mappings with a stroke's attributes.
+
+    Returns:
+        The strokes, in their order.
+
+    Raises:
+        OptionError: if one is malformed or beyond the limits.
+    """
+    strokes = []
+    points_left = _MOST_POINTS
+    try:
+        for record in records:
+            points = tuple((float(x), float(y)) for x, y in record["points"])
+            stroke = Stroke(str(record["label"]), float(record["radius"]), points)
+            points_left -= len(points)
+            inside = all(-1 <= share <= 2 for point in points for share in point)
+            if stroke.label not in LABELS or not points or not inside or points_left < 0:
+                raise ValueError
+            if not 0 < stroke.radius <= _LARGEST:
+                raise ValueError
+            strokes.append(stroke)
+    except (TypeError, ValueError, KeyError) as error:
+        advice = f"each needs a label of {', '.join(LABELS)}, a radius up to {_LARGEST}, and points"
+        raise OptionError("strokes", "...", f"{advice}, {_MOST_POINTS} together") from error
+    return tuple(strokes)
+
+
+def paint(size: tuple[int, int], strokes: Sequence[Stroke], wider: float = 1.0) -> Array:
+    """Paint strokes on an empty sheet, later ones over earlier ones.
+
+    Args:
+        size: (H, W) of the sheet.
+        strokes: What to paint.
+        wider: Factor of every brush's radius.
+
+    Returns:
+        (H, W) float32: 0 removed, 0.5 unsure, 1 kept, NaN where nothing was painted.
+    """
+    H, W = size
+    sheet = np.full(size, np.nan, np.float32)
+    for stroke in strokes:
+        value = LABELS[stroke.label]
+        radius_px = stroke.radius * wider * max(H, W)
+        way = np.array(stroke.points, np.float64) * (W, H) - 0.5
+        fixed = np.rint(way * (1 << _SHIFT)).astype(np.int32)
+        thickness = max(1, round(2 * radius_px))
+        cv2.polylines(sheet, [fixed], False, value, thickness, cv2.LINE_8, _SHIFT)
+        for x, y in fixed.tolist()[:: max(1, len(fixed) - 1)]:  # ends that are round at any width
+            reach = round(max(radius_px, 0.5) * (1 << _SHIFT))
+            cv2.circle(sheet, (x, y), reach, value, cv2.FILLED, cv2.LINE_8, _SHIFT)
+    return sheet
+
+
+def correct_saliency(saliency: Array, size: tuple[int, int], strokes: Sequence[Stroke]) -> Array:
+    """Correct a network's answer: certain on the strokes, open around them.
+
+    Args:
+        saliency: (h, w) float32 in [0, 1], at any size.
+        size: (H, W) of the picture.
+        strokes: What was painted on it.
+
+    Returns:
+        A new saliency, enlarged where the given one is too coarse for strokes.
+    """
+    scale = max(_GRID_PX, *saliency.shape) / max(size)
+    h, w = (max(1, math.ceil(side * scale)) for side in size)
+    corrected = np.asarray(cv2.resize(saliency, (w, h), interpolation=cv2.INTER_LINEAR), np.float32)
+    for wider, certainty in _FADING:
+        near = paint((h, w), strokes, wider)
+        corrected = np.where(near == 1, np.maximum(corrected, certainty), corrected)
+        corrected = np.where(near == 0, np.minimum(corrected, 1 - certainty), corrected)
+    on = paint((h, w), strokes)
+    return np.asarray(np.where(np.isnan(on), corrected, on), np.float32)
+
+
+def correct_trimap(trimap: Array, strokes: Sequence[Stroke]) -> Array:
+    """Correct a trimap: certain on the strokes, unknown around them.
+
+    Args:
+        trimap: (H, W) float32 in {0, 0.5, 1}.
+        strokes: What was painted.
+
+    Returns:
+        A new trimap.
+    """
+    around, on = paint(trimap.shape[:2], strokes, _DOUBT), paint(trimap.shape[:2], strokes)
+    corrected = np.where(np.isnan(around) | (around == trimap), trimap, np.float32(0.5))
+    return np.asarray(np.where(np.isnan(on), corrected, on), np.float32)
+
+
+def keep_strokes(alpha: Array, strokes: Sequence[Stroke]) -> Array:
+    """Give alpha what was painted as certain, whatever matting made of it.
+
+    Args:
+        alpha: (H, W) float32 in [0, 1].
+        strokes: What was painted.
+
+    Returns:
+        A new alpha: 0 where it was removed, 1 where it was kept.
+    """
+    on = paint(alpha.shape[:2], strokes)
+    return np.asarray(np.where((on == 0) | (on == 1), on, alpha), np.float32)

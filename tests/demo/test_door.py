@@ -1,0 +1,72 @@
+"""What may be asked of the page's host, and what may not."""
+
+import json
+from typing import Any
+
+import pytest
+
+pytest.importorskip("gradio")
+
+from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
+
+from alphacut.demo.door import Fence
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the request's body."""
+    body = (await receive()).get("body", b"") if scope["method"] == "POST" else b"here"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.fixture
+def client() -> TestClient:
+    return TestClient(Fence(echo), raise_server_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/assets/index.js", "/theme.css", "/gradio_api/upload", "/gradio_api/heartbeat/a1b2",
+     "/gradio_api/queue/data", "/gradio_api/file=/tmp/x/photo.png"],
+)  # fmt: skip
+def test_what_the_page_needs_is_there(client: TestClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.text == "here"
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/gradio_api/file=http://127.0.0.1/x", "/gradio_api/file=https:/a.example/x",
+     "/gradio_api/proxy=http://a.example/x", "/gradio_api/call/predict", "/monitoring", "/login",
+     "/gradio_api/mcp/sse", "/gradio_api/info", "/svelte/x.js", "/gradio_api/component_server"],
+)  # fmt: skip
+def test_everything_else_is_not(client: TestClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/queue/join", "/gradio_api/run/predict"])
+def test_no_address_is_fetched(client: TestClient, path: str) -> None:
+    def ask(*data: Any) -> int:
+        return client.post(path, content=json.dumps({"data": data})).status_code
+
+    assert ask({"path": "/tmp/x.png", "url": "http://127.0.0.1/gradio_api/file=/tmp/x.png"}) == 200
+    for outside in ("http://a.example/x.png", "HTTPS://a.example", " ftp://a.example", "file:///x"):
+        assert ask({"path": outside, "meta": {"_type": "gradio.FileData"}}) == 400
+        assert ask([{"deep": [{"path": outside}]}]) == 400
+    escaped = '{"data": [{"p\\u0061th": "\\u0068ttp://a.example"}]}'
+    assert client.post(path, content=escaped).status_code == 400
+
+
+def test_bodies_are_limited_and_must_be_json(client: TestClient) -> None:
+    path = "/gradio_api/queue/join"
+    whole = json.dumps({"data": ["x" * 10_000]})
+    assert client.post(path, content=whole).text == whole
+    assert client.post(path, content=b"x" * 2_000_001).status_code == 413
+    assert client.post(path, content=b"no").status_code == 400
+    assert client.post(path, content=b"[" * 200_000).status_code == 400

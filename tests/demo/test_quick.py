@@ -1,0 +1,23 @@
+"""Gradio's import leaves its own folder alone."""
+
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("gradio")
+
+
+def test_no_stub_is_written_and_nothing_is_reported() -> None:
+    code = (
+        "import os, sys\n"
+        "before = list(sys.meta_path)\n"
+        "opened = []\n"
+        "sys.addaudithook(lambda event, args: event == 'open' and opened.append(args[:2]))\n"
+        "from alphacut.demo.quick import gr\n"
+        "assert sys.meta_path[: len(before)] == before\n"
+        "assert os.environ['GRADIO_ANALYTICS_ENABLED'] == 'False'\n"
+        "assert gr.Blocks\n"
+        "assert not [name for name, _ in opened if str(name).endswith('.pyi')]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=240)
