@@ -51,8 +51,8 @@ def test_a_resumed_run_is_exact(recipe: Recipe, data: Path, tmp_path: Path) -> N
     for a, b in zip(states(tmp_path / "whole"), states(tmp_path / "parts"), strict=True):
         assert torch.equal(a, b)
     rows, expected = (
-        [[float(x) for x in row if x] for row in list(csv.reader(path.open()))[1:]]
-        for path in (log, tmp_path / "whole" / LOG)
+        [[float(x) for x in row if x] for row in list(csv.reader(text.splitlines()))[1:]]
+        for text in (log.read_text(), (tmp_path / "whole" / LOG).read_text())
     )
     assert [row[0] for row in rows] == [1, 2, 3, 4]
     assert [len(row) for row in rows] == [4, 8, 4, 8]
@@ -246,6 +246,21 @@ def test_recipe_5_runs_on_folders_like_its_own(tmp_path: Path) -> None:
     assert (tmp_path / "run" / BEST).exists()
 
 
+def test_indexnet_learns_where_its_trimap_is_unknown(data: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(RECIPES / "indexnet-composites.toml")
+    tiny = dataclasses.replace(
+        recipe, size=(32,), crop=(32, 48), batch=2, steps=2, valid_pictures=1, valid_every=2
+    )
+    records = go(tiny, data, tmp_path / "whole")
+    assert set(records[0].values) == {"loss", "rate", "norm", "l1", "composition"}
+    assert records[-1].values["MAD"] > 0
+    # its dropout draws alike after a resume
+    go(tiny, data, tmp_path / "parts", steps=1)
+    go(tiny, data, tmp_path / "parts", resume=True)
+    for a, b in zip(states(tmp_path / "whole"), states(tmp_path / "parts"), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_eight_composites_are_learnt_by_heart(
     recipe: Recipe, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,11 +276,12 @@ def test_eight_composites_are_learnt_by_heart(
     source = (Source(kind="composites", coverage=(0.8, 1.1)),)
     fast = dataclasses.replace(
         recipe, start="model", source=source, valid=source, valid_pictures=8, batch=8, steps=60,
-        size=(48,), rate=Rate(shape="one-cycle", peak=5e-4), valid_every=20, clip=1.0,
+        size=(48,), rate=Rate(shape="one-cycle", peak=5e-4), valid_every=10, clip=1.0,
         loss=Loss(l1=1.0, bce=0.5, outputs=(1, 0, 0, 0, 0, 0, 0)),
     )  # fmt: skip
-    errors = [r.values["MAD"] for r in go(fast, data, tmp_path) if "MAD" in r.values]
-    assert min(errors) < 5, errors
+    run = train(fast, data, tmp_path, device="cpu")
+    errors = (record.values["MAD"] for record in run if "MAD" in record.values)
+    assert any(error < 5 for error in errors)  # the rest need not run
 
 
 def test_released_weights_give_what_they_gave(recipe: Recipe) -> None:
