@@ -119,8 +119,12 @@ def find_lr(
 @click.argument("weights", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--to", type=click.Choice(["onnx", "openvino"]), required=True, help="Format.")
 @click.option("-o", "--output", type=_FILE, required=True, help="The file, .onnx or .xml.")
+@click.option("--share", type=click.FloatRange(0, 1), default=1.0, show_default=True,
+              help="How far to go from the recipe's first weights to WEIGHTS.")  # fmt: skip
 @click.option("--name", help="Add the ONNX file as a model of this name, too.")
-def export(recipe: Path, weights: Path, to: Any, output: Path, name: str | None) -> None:
+def export(
+    recipe: Path, weights: Path, to: Any, output: Path, share: float, name: str | None
+) -> None:
     """Write WEIGHTS of a run by RECIPE, such as best.safetensors, for other runtimes."""
     suffix = {"onnx": ".onnx", "openvino": ".xml"}[to]
     if output.suffix != suffix:
@@ -129,7 +133,7 @@ def export(recipe: Path, weights: Path, to: Any, output: Path, name: str | None)
         raise click.UsageError("--name needs --to onnx, which all runtimes read")
     making = _training("export")
     settings = _read(recipe)
-    difference = making.export(settings, weights, output, to)
+    difference = making.export(settings, weights, output, to, share=share)
     click.echo(f"{output}: differs from PyTorch by {difference:.1e} of the largest value", err=True)
     if name:
         row = making.add_model(settings, output, name)
