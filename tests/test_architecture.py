@@ -58,9 +58,15 @@ TABLE: dict[str, tuple[str, str]] = {
         "__init__ demo doctor errors image options remover runtimes strokes values zoo",
         "numpy cv2 fastapi starlette uvicorn python_multipart httpx prometheus_client limits",
     ),
+    "training": (
+        "errors foreground image metrics nets runtimes transforms weights zoo",
+        "numpy cv2 PIL torch safetensors matplotlib tomli",
+    ),
+    "cli_train": ("errors image training", "click"),
     "cli_models": ("benchmark errors options runtimes weights zoo", "click rich"),
     "cli": (
-        "__init__ batch cli_models demo doctor errors evaluate image options quantize remover "
+        "__init__ batch cli_models cli_train demo doctor errors evaluate image options quantize "
+        "remover "
         "runtimes server transforms weights",
         "click rich",
     ),
@@ -76,7 +82,8 @@ def unit_of(path: Path) -> str:
     return parts[0]
 
 
-# Each library of a runtime is imported in one file; the writer of graphs joins them.
+# Each library of a runtime is imported in one file; the writer of graphs joins them. Networks and
+# training are PyTorch's.
 OWN_FILES = {
     "openvino": {"openvino.py", "quantize.py"},
     "onnxruntime": {"onnx.py"},
@@ -129,7 +136,7 @@ def test_each_library_has_its_own_file(library: str) -> None:
     users = {
         path.name
         for path in FILES
-        if unit_of(path) != "nets"
+        if unit_of(path) not in ("nets", "training")
         and any(name.split(".")[0] == library for name in imports(path.read_text()))
     }
     assert users == OWN_FILES[library]

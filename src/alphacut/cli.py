@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from alphacut import __version__, cli_models
+from alphacut import __version__, cli_models, cli_train
 from alphacut.errors import (
     AlphacutError,
     AlphacutWarning,
@@ -449,6 +449,7 @@ def doctor() -> None:
 
 cli.add_command(cli_models.models)
 cli.add_command(cli_models.export)
+cli.add_command(cli_train.train)
 
 
 def main() -> None:

@@ -7,7 +7,8 @@ AlphacutError               base, never raised itself
 ├── OptionError             an option's value is malformed, beyond a limit, or at odds with another
 ├── WeightsError            weights are missing, damaged or not accepted
 ├── MissingExtra            an optional dependency is not installed
-└── RuntimeFailure          the library that runs the network failed, or lacks the device
+├── RuntimeFailure          the library that runs the network failed, or lacks the device
+└── TrainingError           a recipe, its data or its numbers do not allow to go on
 
 AlphacutWarning             something worth a line that does not stop the work
 └── NoForegroundWarning     the picture has no subject, so alpha is zero
@@ -69,6 +70,10 @@ class MissingExtra(AlphacutError):
 
 class RuntimeFailure(AlphacutError):
     """The library that runs the network reported an error, or the device is not there."""
+
+
+class TrainingError(AlphacutError):
+    """A training recipe, its data or its numbers do not allow to go on."""
 
 
 class AlphacutWarning(UserWarning):

@@ -54,7 +54,8 @@ def load_state(arch: str, checkpoint: Mapping[str, Any]) -> nn.Module:
             read from a tensor's shape.
         checkpoint: State dict, or a dictionary that holds one as `state_dict`. A prefix `module.`
             of the keys and the auxiliary head of DeepLabV3 are dropped; the counters of batch norm
-            (`num_batches_tracked`) may be missing.
+            (`num_batches_tracked`) may be missing. A U-2-Net or IS-Net without any batch norm is
+            one that was folded.
 
     Raises:
         ValueError: There is no such architecture; a tensor is missing, unexpected or of another
@@ -66,7 +67,13 @@ def load_state(arch: str, checkpoint: Mapping[str, Any]) -> nn.Module:
         state = {key: t for key, t in state.items() if not key.startswith("aux_classifier.")}
     if arch == "indexnet" and (branch := state.get("index0.indexnet1.0.weight")) is not None:
         options["expansion"] = 2 if branch.shape[:1] == (64,) else 1
-    return _fill(arch, build(arch, **options), state)
+    network = build(arch, **options)
+    if not any(".bn_s1." in key for key in state):
+        from alphacut.nets.u2net import NestedUNet, fold_batch_norm
+
+        if isinstance(network, NestedUNet):
+            network = fold_batch_norm(network)
+    return _fill(arch, network, state)
 
 
 def load_onnx_weights(arch: str, initializers: Mapping[str, Tensor]) -> nn.Module:

@@ -26,7 +26,8 @@ def pool(x: Tensor) -> Tensor:
 
 def resize_like(x: Tensor, like: Tensor) -> Tensor:
     """Resizes (N, C, h, w) bilinearly to the height and width of `like`."""
-    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+    y = F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+    return y if y.dtype == x.dtype else y.to(x.dtype)  # mixed precision on CPUs makes it float32
 
 
 def cat(deep: Tensor, skip: Tensor) -> Tensor:

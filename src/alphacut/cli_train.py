@@ -1,0 +1,156 @@
+"""The sub-command that makes weights: `alphacut train ...`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alphacut.errors import MissingExtra, OutputError
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_DATA = click.option(
+    "--data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
+    help="Folder that the paths of the recipe are below.",
+)  # fmt: skip
+_DEVICE = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+    help="Where to calculate.",
+)  # fmt: skip
+_RECIPE = click.argument("recipe", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+
+
+class _RunsByDefault(click.Group):
+    """A group whose `run` is meant when the first word is not a sub-command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in {*self.commands, "--help"}:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_RunsByDefault)
+def train() -> None:
+    """Train a network by a recipe: `alphacut train RECIPE` is short for `alphacut train run`."""
+
+
+@train.command()
+@_RECIPE
+@_DATA
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True,
+              help="Folder of the run.")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint of the run.")
+@click.option("--steps", type=click.IntRange(1), help="Stop after this step; --resume goes on.")
+@click.option("--workers", type=click.IntRange(0), default=0, show_default=True,
+              help="Processes that make pictures.")  # fmt: skip
+@click.option("--threads", type=click.IntRange(1), help="Cores that the network may use.")
+@click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard, too.")
+@_DEVICE
+def run(
+    recipe: Path,
+    data: Path,
+    output: Path,
+    resume: bool,
+    steps: int | None,
+    workers: int,
+    threads: int | None,
+    tensorboard: bool,
+    device: str,
+) -> None:
+    """Train by RECIPE, a TOML file. Ctrl-C saves; several GPUs by torchrun -m alphacut train."""
+    training = _training("train")
+    if threads:
+        training.torch.set_num_threads(threads)
+    try:
+        for record in training.train(
+            _read(recipe), data, output, resume=resume, device=device, workers=workers, steps=steps,
+            tensorboard=tensorboard,
+        ):  # fmt: skip
+            values = "  ".join(f"{name} {value:.4g}" for name, value in record.values.items())
+            minutes = record.seconds_left / 60
+            click.echo(f"{record.step}/{record.steps}  {values}  {minutes:.0f} min left", err=True)
+    except KeyboardInterrupt:
+        click.echo(f"alphacut: saved in {output}; go on with --resume", err=True)
+        raise
+
+
+@train.command()
+@_RECIPE
+@_DATA
+@click.option("-o", "--output", type=_FILE, required=True, help="The picture to write.")
+@click.option("--count", type=click.IntRange(1), default=24, show_default=True, help="How many.")
+@click.option("--held-out", is_flag=True, help="Those that the network is judged by.")
+def preview(recipe: Path, data: Path, output: Path, count: int, held_out: bool) -> None:
+    """Draw what the network will see: pictures above their alpha."""
+    from alphacut.image import save_image
+    from alphacut.training.data import Pictures
+    from alphacut.training.preview import draw_sheet
+
+    settings = _read(recipe)
+    pictures = Pictures(settings, settings.valid if held_out else settings.source, data)
+    save_image(output, draw_sheet(settings, pictures, count))
+
+
+@train.command("find-lr")
+@_RECIPE
+@_DATA
+@click.option("-o", "--output", type=_FILE, required=True, help="The picture of the curve.")
+@click.option("--least", default=1e-7, show_default=True, help="The first rate.")
+@click.option("--largest", default=1.0, show_default=True, help="The last.")
+@click.option("--steps", type=click.IntRange(2), default=100, show_default=True, help="How many.")
+@_DEVICE
+def find_lr(
+    recipe: Path, data: Path, output: Path, least: float, largest: float, steps: int, device: str
+) -> None:
+    """Raise the learning rate with every step, and draw where the loss falls and grows."""
+    test = _training("range_test")
+    curve = test.find_rates(
+        _read(recipe), data, least=least, largest=largest, steps=steps, device=device
+    )
+    try:
+        test.draw_rates(curve).savefig(output)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{output}: cannot be written: {error}") from error
+    click.echo(f"written: {output}; the loss falls fastest at {test.suggest_rate(curve):.1e}",
+               err=True)  # fmt: skip
+
+
+@train.command()
+@_RECIPE
+@click.argument("weights", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--to", type=click.Choice(["onnx", "openvino"]), required=True, help="Format.")
+@click.option("-o", "--output", type=_FILE, required=True, help="The file, .onnx or .xml.")
+@click.option("--share", type=click.FloatRange(0, 1), default=1.0, show_default=True,
+              help="How far to go from the recipe's first weights to WEIGHTS.")  # fmt: skip
+@click.option("--name", help="Add the ONNX file as a model of this name, too.")
+def export(
+    recipe: Path, weights: Path, to: Any, output: Path, share: float, name: str | None
+) -> None:
+    """Write WEIGHTS of a run by RECIPE, such as best.safetensors, for other runtimes."""
+    suffix = {"onnx": ".onnx", "openvino": ".xml"}[to]
+    if output.suffix != suffix:
+        raise OutputError(f"{output}: an {to} file ends in {suffix}")
+    if name and to != "onnx":
+        raise click.UsageError("--name needs --to onnx, which all runtimes read")
+    making = _training("export")
+    settings = _read(recipe)
+    difference = making.export(settings, weights, output, to, share=share)
+    click.echo(f"{output}: differs from PyTorch by {difference:.1e} of the largest value", err=True)
+    if name:
+        row = making.add_model(settings, output, name)
+        click.echo(f"{row.name}: alphacut PHOTO --model {row.name}", err=True)
+
+
+def _training(module: str) -> Any:
+    """Import a module of `training`, or say which extra it needs."""
+    import importlib
+
+    try:
+        return importlib.import_module(f"alphacut.training.{module}")
+    except ModuleNotFoundError as error:
+        raise MissingExtra(str(error.name), "train") from error
+
+
+def _read(path: Path) -> Any:
+    from alphacut.training.recipe import read_recipe
+
+    return read_recipe(path)

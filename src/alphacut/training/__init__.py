@@ -1,0 +1,1 @@
+"""Training: pictures, losses and the loop that make weights (extra `train`)."""

@@ -1,0 +1,188 @@
+"""What is done to finished pictures: colour, noise, blur and JPEG, as cameras and people do."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+Array = NDArray[np.float32]
+Chance = np.random.Generator
+Step = Callable[[Pixels, Chance], Pixels]
+
+
+def portrait(image: Pixels, alpha: Array, chance: Chance) -> tuple[Pixels, Array]:
+    """Augment as rdutta1999/bg-removal-human-portrait does, in its order and with its odds.
+
+    Args:
+        image: (H, W, 3) uint8.
+        alpha: (H, W) float32 in [0, 1].
+        chance: Where randomness comes from.
+
+    Returns:
+        Picture and alpha of one size, at most (H, W).
+    """
+    if chance.random() < 0.5:
+        H, W = alpha.shape
+        top, bottom, left, right = chance.uniform(0.02, 0.2, 4)
+        rows = slice(round(top * H), H - round(bottom * H))
+        columns = slice(round(left * W), W - round(right * W))
+        image, alpha = image[rows, columns], alpha[rows, columns]
+    if chance.random() < 0.5:
+        image, alpha = image[:, ::-1], alpha[:, ::-1]
+    image = np.ascontiguousarray(image)
+    for odds, steps in _PORTRAIT:
+        if chance.random() < odds:
+            image = _one_of(steps, chance)(image, chance)
+    return image, np.ascontiguousarray(alpha)
+
+
+def photo(image: Pixels, chance: Chance) -> Pixels:
+    """Vary light, colour, sharpness, noise and compression of a picture (H, W, 3) uint8."""
+    if chance.random() < 0.7:
+        image = _gamma(_brightness_contrast(image, chance), chance)
+    if chance.random() < 0.5:
+        image = _hue_saturation_value(image, chance)
+    if chance.random() < 0.03:
+        image = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., np.newaxis], 3, axis=2)
+    if chance.random() < 0.2:
+        image = _one_of(((0.7, _gaussian_blur), (0.3, _motion_blur)), chance)(image, chance)
+    if chance.random() < 0.3:
+        image = _gauss_noise(image, chance)
+    if chance.random() < 0.7:
+        image = _jpeg(image, chance)
+    return image
+
+
+def _one_of(steps: Sequence[tuple[float, Step]], chance: Chance) -> Step:
+    odds = np.array([weight for weight, _ in steps])
+    return steps[int(chance.choice(len(steps), p=odds / odds.sum()))][1]
+
+
+def _rounded(colours: NDArray[Any]) -> Pixels:
+    return np.asarray(np.clip(np.rint(colours), 0, 255), np.uint8)
+
+
+def _table(image: Any, curve: NDArray[Any]) -> Pixels:
+    return np.asarray(cv2.LUT(image, _rounded(curve)), np.uint8)
+
+
+# --- colour ---
+
+_LEVELS = np.arange(256, dtype=np.float64)
+
+
+def _channel_shuffle(image: Pixels, chance: Chance) -> Pixels:
+    return np.ascontiguousarray(image[..., chance.permutation(3)])
+
+
+def _rgb_shift(image: Pixels, chance: Chance) -> Pixels:
+    return _rounded(image + chance.uniform(-20, 20, 3))
+
+
+def _hue_saturation_value(image: Pixels, chance: Chance) -> Pixels:
+    hue, saturation, value = chance.uniform(-1, 1, 3) * (20, 30, 20)
+    h, s, v = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2HSV))
+    h = ((h.astype(np.int16) + round(hue / 2)) % 180).astype(np.uint8)  # OpenCV's hue is halved
+    s, v = _table(s, _LEVELS + saturation), _table(v, _LEVELS + value)
+    return np.asarray(cv2.cvtColor(cv2.merge([h, s, v]), cv2.COLOR_HSV2RGB), np.uint8)
+
+
+def _color_jitter(image: Pixels, chance: Chance) -> Pixels:
+    brightness, contrast, saturation = chance.uniform(0.8, 1.2, 3)
+    colours = image * brightness
+    colours = (colours - colours.mean()) * contrast + colours.mean()
+    grey = colours.mean(axis=2, keepdims=True)
+    return _rounded(grey + (colours - grey) * saturation)
+
+
+def _clahe(image: Pixels, chance: Chance) -> Pixels:
+    light, a, b = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2LAB))
+    light = cv2.createCLAHE(chance.uniform(1, 4), (8, 8)).apply(light)
+    return np.asarray(cv2.cvtColor(cv2.merge([light, a, b]), cv2.COLOR_LAB2RGB), np.uint8)
+
+
+def _brightness_contrast(image: Pixels, chance: Chance) -> Pixels:
+    contrast, brightness = chance.uniform(-0.2, 0.2, 2)
+    return _table(image, _LEVELS * (1 + contrast) + brightness * 255)
+
+
+def _gamma(image: Pixels, chance: Chance) -> Pixels:
+    return _table(image, (_LEVELS / 255) ** chance.uniform(0.8, 1.2) * 255)
+
+
+# --- noise ---
+
+
+def _gauss_noise(image: Pixels, chance: Chance) -> Pixels:
+    deviation = np.sqrt(chance.uniform(10, 50))
+    return _rounded(image + deviation * chance.standard_normal(image.shape, np.float32))
+
+
+def _iso_noise(image: Pixels, chance: Chance) -> Pixels:
+    """More noise where it is bright, and a little of it in the colours."""
+    hue, strength = chance.uniform(0.01, 0.05), chance.uniform(0.1, 0.5)
+    hls: Array = np.asarray(cv2.cvtColor(image / np.float32(255), cv2.COLOR_RGB2HLS))
+    deviation = float(hls[..., 1].std()) * strength
+    hls[..., 0] += chance.normal(0, hue * 360 * strength, hls.shape[:2])
+    hls[..., 1] += (1 - hls[..., 1]) * chance.poisson(deviation * 255, hls.shape[:2]) / 255
+    hls[..., 0] = np.mod(hls[..., 0], 360)
+    return _rounded(np.asarray(cv2.cvtColor(hls, cv2.COLOR_HLS2RGB)) * 255)
+
+
+# --- sharpness ---
+
+
+def _odd(chance: Chance) -> int:
+    return int(chance.choice((3, 5, 7)))
+
+
+def _blur(image: Pixels, chance: Chance) -> Pixels:
+    k = _odd(chance)
+    return np.asarray(cv2.blur(image, (k, k)), np.uint8)
+
+
+def _gaussian_blur(image: Pixels, chance: Chance) -> Pixels:
+    k = _odd(chance)
+    return np.asarray(cv2.GaussianBlur(image, (k, k), 0), np.uint8)
+
+
+def _median_blur(image: Pixels, chance: Chance) -> Pixels:
+    return np.asarray(cv2.medianBlur(image, _odd(chance)), np.uint8)
+
+
+def _motion_blur(image: Pixels, chance: Chance) -> Pixels:
+    k = _odd(chance)
+    kernel = np.zeros((k, k), np.uint8)
+    ends = [tuple(int(x) for x in chance.integers(0, k, 2)) for _ in range(2)]
+    cv2.line(kernel, ends[0], ends[1], 1)
+    return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), np.uint8)
+
+
+def _glass_blur(image: Pixels, chance: Chance) -> Pixels:
+    """Pixels seen through uneven glass: each comes from up to 4 pixels away."""
+    H, W = image.shape[:2]
+    y, x = np.mgrid[:H, :W].astype(np.float32)
+    dy, dx = chance.integers(-4, 5, (2, H, W)).astype(np.float32)
+    moved = cv2.remap(image, x + dx, y + dy, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT)
+    return np.asarray(cv2.GaussianBlur(moved, (0, 0), 0.7), np.uint8)
+
+
+def _jpeg(image: Pixels, chance: Chance) -> Pixels:
+    quality = int(chance.integers(50, 96))
+    data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.ascontiguousarray(
+        np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1]
+    )
+
+
+# Groups of the portrait recipe: the odds of a group, and of each step within it
+_PORTRAIT: tuple[tuple[float, tuple[tuple[float, Step], ...]], ...] = (
+    (0.3, ((0.2, _channel_shuffle), (0.4, _rgb_shift), (0.4, _hue_saturation_value))),
+    (0.3, ((0.2, _color_jitter), (0.3, _clahe), (0.3, _brightness_contrast), (0.2, _gamma))),
+    (0.2, ((0.5, _gauss_noise), (0.5, _iso_noise))),
+    (0.2, ((0.1, _blur), (0.3, _gaussian_blur), (0.1, _glass_blur), (0.3, _median_blur),
+           (0.2, _motion_blur))),
+)  # fmt: skip

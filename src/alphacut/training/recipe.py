@@ -1,0 +1,228 @@
+"""A training recipe: every setting of a run, read from one TOML file."""
+
+import dataclasses
+import sys
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from alphacut.errors import MissingExtra, TrainingError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where pictures come from. Paths are below the folder of data.
+
+    Attributes:
+        kind: "pairs" are photographs with their alpha; "composites" are made of subjects and
+            backgrounds; "empty" are pictures without a subject, so alpha is 0; "unlabelled"
+            backgrounds have no truth: what the network answered before training is kept.
+        part: Which part of a data set; of cut-outs and backgrounds every fifth is held out.
+        share: How often this source is drawn, relative to the others.
+        layout: How the folders of pairs are named; see `data.LAYOUTS`. Composites with a layout
+            take their subjects from such pairs.
+        folder: Where the pairs are.
+        cutouts: Folder of RGBA pictures in straight colours.
+        backgrounds: Folder of photographs.
+        only: Patterns of the names of backgrounds that are taken; all if there are none.
+        subjects: How likely 1, 2, 3 ... subjects stand in a composite.
+        coverage: Least and largest share of the canvas's longer side that a subject fills.
+        canvas: Least and largest side of a made picture, as a multiple of the batch's.
+        augment: What is done to finished pictures; see `augment.py`.
+        ignore_px: Pixels of a binary truth's edge, to both sides, that the loss does not look at.
+    """
+
+    kind: Literal["pairs", "composites", "empty", "unlabelled"]
+    part: Literal["train", "valid", "test"] = "train"
+    share: float = 1.0
+    layout: str = ""
+    folder: str = "."
+    cutouts: str = "cutouts"
+    backgrounds: str = "backgrounds"
+    only: tuple[str, ...] = ()
+    subjects: tuple[float, ...] = (1.0,)
+    coverage: tuple[float, float] = (0.35, 1.0)
+    canvas: tuple[float, float] = (1.1, 1.7)
+    augment: Literal["none", "portrait", "photo"] = "none"
+    ignore_px: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """Weights of the terms of `losses.py`, summed for each output of the network.
+
+    Attributes:
+        outputs: Weight of each output, the best one first; they are divided by their sum.
+    """
+
+    edge_rmse: float = 0.0
+    l1: float = 0.0
+    laplacian: float = 0.0
+    gradient: float = 0.0
+    band: float = 0.0
+    composition: float = 0.0
+    bce: float = 0.0
+    outputs: tuple[float, ...] = (1.0,)
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """The terms that count, with their weights."""
+        named = dataclasses.asdict(self)
+        del named["outputs"]
+        return {name: weight for name, weight in named.items() if weight}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """Learning rate over the steps; the shapes are PyTorch's OneCycleLR and CyclicLR.
+
+    Attributes:
+        shape: "one-cycle" rises and falls once by cosines; "triangular" goes up and down between
+            `least` and `peak`, "triangular2" halves the height with each cycle, "exp-range" by
+            `gamma` with each step (Smith 2017, arXiv 1506.01186); "steps" multiplies by 0.1 at the
+            fractions `drops` of the run; "constant" stays at `peak`.
+        peak: Largest rate.
+        rise: Share of a one-cycle run that rises.
+        least: Smallest rate of the triangles.
+        half_cycle: Steps from the smallest to the largest rate of the triangles.
+        gamma: Of "exp-range".
+        drops: Of "steps".
+    """
+
+    shape: Literal["one-cycle", "triangular", "triangular2", "exp-range", "steps", "constant"]
+    peak: float
+    rise: float = 0.3
+    least: float = 1e-5
+    half_cycle: int = 2000
+    gamma: float = 0.9999
+    drops: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What a run of a recipe needs and gives, for people."""
+
+    hardware: str
+    time: str
+    reaches: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All settings of a run.
+
+    Attributes:
+        model: Row of `zoo.py` that says network, normalisation and trimap; the row of the trained
+            weights is made from it.
+        start: "model" for the row's weights, "random", or the path of a file of weights.
+        source: Where the pictures come from.
+        valid: Where those come from that the network is judged by.
+        valid_pictures: How many of them.
+        size: Sides of the square batches; with several, one is drawn for each step.
+        crop: Sides of the window around an unknown pixel that is cut out of the picture and resized
+            to the batch, for networks that need a trimap; none for the whole picture.
+        unknown_px: Least and largest distance to a soft pixel that makes a pixel unknown.
+        resize: How a picture comes to the batch's size.
+        batch: Pictures in a step, over all processes.
+        steps: Steps in all.
+        loss: What is minimised.
+        rate: Learning rate.
+        optimizer: "adam", or "adamw" with `weight_decay`.
+        weight_decay: Of AdamW.
+        clip: Largest norm of the gradient; 0 for any.
+        ema: Decay of the moving average of the weights; 0 for none.
+        freeze: Patterns of the names of parameters that stay as they are.
+        freeze_batch_norm: From this fraction of the steps on, batch norm keeps its statistics.
+        amp: "auto" is mixed precision on CUDA and float32 elsewhere; "bf16" is bfloat16 anywhere;
+            "off" is float32.
+        full_precision: Names of modules that calculate in float32 even so.
+        best_by: Measure of the pictures in `valid` that decides which weights are the best.
+        valid_every: Steps between two looks at them.
+        save_every: Steps between two checkpoints.
+        seed: Of all that is drawn.
+        about: What to expect.
+    """
+
+    model: str
+    start: str = "model"
+    source: tuple[Source, ...]
+    valid: tuple[Source, ...]
+    valid_pictures: int = 40
+    size: tuple[int, ...] = (320,)
+    crop: tuple[int, ...] = ()
+    unknown_px: tuple[int, int] = (1, 19)
+    resize: Literal["area", "lanczos"] = "area"
+    batch: int
+    steps: int
+    loss: Loss
+    rate: Rate
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    weight_decay: float = 0.0
+    clip: float = 0.0
+    ema: float = 0.0
+    freeze: tuple[str, ...] = ()
+    freeze_batch_norm: float = 1.0
+    amp: Literal["auto", "off", "bf16"] = "auto"
+    full_precision: tuple[str, ...] = ()
+    best_by: Literal["MAD", "Grad", "RMSE"] = "MAD"
+    valid_every: int = 500
+    save_every: int = 500
+    seed: int = 0
+    about: About
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Raises:
+        TrainingError: if it cannot be read, or a setting is unknown, missing or of a wrong kind.
+        MissingExtra: on Python 3.10 without tomli.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        try:
+            import tomli as tomllib
+        except ImportError as error:
+            raise MissingExtra("tomli", "train") from error
+    try:
+        return _build(Recipe, tomllib.loads(path.read_text(encoding="utf-8")), "")
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise TrainingError(f"{path}: is no recipe: {error}") from error
+    except TrainingError as error:
+        raise TrainingError(f"{path}: {error}") from None
+
+
+def _build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Make a dataclass of a table, its fields checked by their annotations."""
+    kinds = typing.get_type_hints(kind)
+    if unknown := sorted(values.keys() - kinds.keys()):
+        raise TrainingError(f"unknown setting {where}{unknown[0]}: choose of {', '.join(kinds)}")
+    made = {name: _convert(kinds[name], value, where + name) for name, value in values.items()}
+    try:
+        return kind(**made)
+    except TypeError as error:  # a setting without a default is missing
+        raise TrainingError(f"{where or 'the recipe'}: {error}") from error
+
+
+def _convert(kind: Any, value: Any, where: str) -> Any:
+    """Check a value of TOML against an annotation; arrays become tuples."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        return _build(typing.cast(type, kind), value, where + ".")
+    if origin is Literal and value in arguments:
+        return value
+    if origin is tuple and isinstance(value, list):
+        kinds = [arguments[0]] * len(value) if arguments[-1] is ... else arguments
+        if len(kinds) == len(value):
+            return tuple(_convert(k, v, where) for k, v in zip(kinds, value, strict=True))
+    if kind is float and type(value) in (int, float):
+        return float(value)
+    if kind in (int, str) and type(value) is kind:
+        return value
+    wanted = "one of " + ", ".join(map(str, arguments)) if origin is Literal else f"{kind}"
+    raise TrainingError(f"{where} = {value!r}: has to be {wanted}")

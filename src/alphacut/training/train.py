@@ -1,0 +1,475 @@
+"""The training loop: one plain function, and what it keeps and measures."""
+
+import contextlib
+import copy
+import csv
+import dataclasses
+import functools
+import math
+import os
+import pickle
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alphacut import metrics, weights, zoo
+from alphacut.errors import MissingExtra, RuntimeFailure, TrainingError
+from alphacut.training.data import Batches, Pictures
+from alphacut.training.recipe import Recipe, Source
+
+try:
+    import torch
+    from safetensors.torch import save_file
+    from torch import Tensor, nn
+    from torch.utils.data import DataLoader
+except ImportError as error:
+    raise MissingExtra(str(error.name), "train") from error
+
+from alphacut import nets
+from alphacut.nets.u2net import NestedUNet
+from alphacut.runtimes.pytorch import devices, load_network
+from alphacut.training import losses
+from alphacut.training.schedules import make_schedule
+
+LAST, BEST, LOG, BAD_BATCH = "last.pt", "best.safetensors", "log.csv", "bad-batch.pt"
+COLUMNS = ("step", "loss", "rate", "norm", "MAD", "Grad", "RMSE", "IoU")
+LOG_EVERY = 10
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run tells of itself every few steps.
+
+    Attributes:
+        step: Steps done.
+        steps: Steps in all.
+        values: Figures by `COLUMNS`; those of the pictures in `valid` only where they were looked
+            at: MAD x 1000, Grad and IoU of the first output of the averaged weights at the batch's
+            size, RMSE the mean over all outputs and pictures.
+        seconds_left: About how long the rest takes.
+    """
+
+    step: int
+    steps: int
+    values: Mapping[str, float]
+    seconds_left: float
+
+
+class AllOutputs(nn.Module):
+    """A network that answers with every output, as alpha and as logits where it has some."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Alphas and logits, each (N, 1, H, W) float32, of a batch; no logits from matting."""
+        if not isinstance(self.network, NestedUNet):
+            return [self.network(x).float()], []
+        logits = [output.float() for output in self.network.logits(x)]
+        return [torch.sigmoid(output) for output in logits], logits
+
+
+def train(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    workers: int = 0,
+    steps: int | None = None,
+    tensorboard: bool = False,
+) -> Iterator[Record]:
+    """Train a network by a recipe, and yield a record every few steps.
+
+    Under `torchrun` each process takes its share of every batch, on a GPU of its own if there are.
+    Ctrl-C ends the run after the step, and saves.
+
+    Args:
+        recipe: Every setting.
+        data: The folder that the recipe's paths are below.
+        out: Folder of the run: `last.pt` to go on from, `best.safetensors`, `log.csv`, `events`
+            for TensorBoard.
+        resume: Whether to go on from `last.pt`. The numbers are those of an unbroken run.
+        device: "auto", "cpu" or "cuda".
+        workers: Processes that make pictures; 0 for this one.
+        steps: Stop after this step, though the recipe goes on.
+        tensorboard: Whether to write for TensorBoard, too.
+
+    Raises:
+        TrainingError: if data, checkpoint or recipe do not fit, or the loss is not a number.
+        KeyboardInterrupt: after Ctrl-C, once everything is saved.
+    """
+    rank, processes = _join(device)
+    chosen = choose_device(device)
+    if recipe.batch % processes:
+        raise TrainingError(f"batch = {recipe.batch}: has to divide among {processes} processes")
+    torch.manual_seed(recipe.seed)
+    network = start_network(recipe)
+    teacher = copy.deepcopy(network).eval().requires_grad_(False).to(chosen)
+    unlabelled = any(source.kind == "unlabelled" for source in recipe.source)
+    model, optimizer = prepare(network, recipe, chosen)
+    schedule = make_schedule(optimizer, recipe.rate, recipe.steps)
+    average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    amp, scaler = precision(recipe, chosen)
+    step, best = 0, math.inf
+    if resume:
+        state = _read_checkpoint(out / LAST, recipe, chosen)
+        step, best, average = state["step"], state["best"], state["average"]
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        scaler.load_state_dict(state["scaler"])
+    elif (out / LAST).exists():
+        raise TrainingError(
+            f"{out / LAST}: is already there: --resume goes on, or choose another -o"
+        )
+    if processes > 1:
+        model = nn.parallel.DistributedDataParallel(
+            model, device_ids=[chosen.index] if chosen.type == "cuda" else None
+        )
+    last = min(recipe.steps, steps or recipe.steps)
+    pictures = Pictures(recipe, recipe.source, data)
+    batches = Batches(step, last, recipe.batch, rank, processes)
+    judge = Judge(recipe, recipe.valid, data, chosen) if rank == 0 else None
+    log = _Log(out, step, tensorboard) if rank == 0 else None
+
+    def save() -> None:
+        state = {
+            "network": network.state_dict(), "average": average, "step": step, "best": best,
+            "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(),
+            "scaler": scaler.state_dict(), "seed": recipe.seed, "steps": recipe.steps,
+        }  # fmt: skip
+        if rank == 0:
+            with weights.whole_file(out / LAST) as part:
+                torch.save(state, part)
+
+    began, first = time.monotonic(), step
+    with _stop_request() as stopped, log or contextlib.nullcontext():
+        for batch in load_batches(pictures, batches, workers, chosen):
+            torch.manual_seed(recipe.seed + step)  # of dropout, so that a resumed run is exact
+            model.train()
+            if step >= recipe.freeze_batch_norm * recipe.steps:
+                _keep_statistics(network)
+            batch = to_device(batch, chosen)
+            if unlabelled:
+                batch = _teach(teacher, batch)
+            with amp:
+                alphas, logits = model(batch["image"])
+            loss, terms = losses.total(alphas, logits, batch, recipe.loss)
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(scaler.scale(loss))
+            scaler.unscale_(optimizer)
+            norm = float(nn.utils.clip_grad_norm_(network.parameters(), recipe.clip or math.inf))
+            # a scaled gradient of float16 may overflow; its step is then left out
+            finite = bool(torch.isfinite(loss)) and (scaler.is_enabled() or math.isfinite(norm))
+            if not _agreed(finite, all, processes, chosen):
+                with weights.whole_file(out / BAD_BATCH) as part:
+                    torch.save(batch, part)
+                raise TrainingError(
+                    f"step {step}: loss {loss.item()}, norm of the gradient {norm:.3g}: the "
+                    f"batch is in {out / BAD_BATCH}; lower the rate, or look at the pictures"
+                )
+            scaler.step(optimizer)
+            scaler.update()
+            rate = optimizer.param_groups[0]["lr"]
+            schedule.step()
+            step += 1
+            update_average(average, network, recipe.ema, step)
+
+            values = {"loss": loss.item(), "rate": rate, "norm": norm, **terms}
+            looked = step % recipe.valid_every == 0 or step == last
+            if looked and judge:
+                found = judge(average)
+                values |= found
+                if found[recipe.best_by] < best:
+                    best = found[recipe.best_by]
+                    save_weights(out / BEST, average)
+            stopping = _agreed(stopped.is_set(), any, processes, chosen)
+            if step % recipe.save_every == 0 or step == last or stopping:
+                save()
+            if log and (looked or step % LOG_EVERY == 0):
+                log.write(step, values)
+                left = (time.monotonic() - began) / (step - first) * (last - step)
+                yield Record(step, recipe.steps, values, left)
+            if stopping:
+                raise KeyboardInterrupt
+
+
+class Judge:
+    """Measures weights on the pictures that are held out.
+
+    Args:
+        recipe: The recipe.
+        sources: Where the pictures come from.
+        data: Folder of the data.
+        device: Where the network runs, in float32.
+    """
+
+    def __init__(
+        self, recipe: Recipe, sources: tuple[Source, ...], data: Path, device: torch.device
+    ) -> None:
+        self._device = device
+        self._network = AllOutputs(start_network(recipe)).to(device).eval()
+        fixed = dataclasses.replace(recipe, seed=recipe.seed + 1, size=recipe.size[:1])
+        pictures = Pictures(fixed, sources, data)
+        self._batches = [pictures[n] for n in range(recipe.valid_pictures)]
+
+    def __call__(self, state: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return MAD x 1000, Grad, RMSE and IoU of the weights; see `Record`."""
+        self._network.network.load_state_dict(state)
+        found: dict[str, list[float]] = {name: [] for name in ("MAD", "Grad", "RMSE", "IoU")}
+        for picture in self._batches:
+            with torch.inference_mode():
+                image = torch.from_numpy(picture["image"])[None].to(self._device)
+                alphas = [alpha.cpu() for alpha in self._network(image)[0]]
+            true = torch.from_numpy(picture["alpha"])[None]
+            pred, truth = alphas[0][0, 0].clamp(0, 1).numpy(), true[0, 0].numpy()
+            counted = picture["counted"][0] > 0
+            found["MAD"].append(1000 * metrics.mad(pred, truth, counted if counted.any() else None))
+            found["Grad"].append(metrics.grad(pred, truth, counted))
+            found["IoU"].append(metrics.iou(pred, truth))
+            found["RMSE"].append(
+                float(np.mean([float(losses.rmse(alpha, true)) for alpha in alphas]))
+            )
+        return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+# --- network and optimiser ---
+
+
+def start_network(recipe: Recipe) -> nn.Module:
+    """Return the network a recipe starts from, on the CPU, in training mode.
+
+    Raises:
+        WeightsError: if its weights are not here or do not fit.
+    """
+    spec = weights.find_model(recipe.model)
+    arch = str(spec.arch)
+    if recipe.start == "random":
+        return nets.build(arch)
+    if recipe.start != "model":
+        return load_network(arch, Path(recipe.start)).train()
+    form: zoo.Format = "torch" if "torch" in spec.weights else "onnx"
+    return load_network(arch, weights.fetch(spec, form)).train()
+
+
+def prepare(
+    network: nn.Module, recipe: Recipe, device: torch.device
+) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """Make a network ready for training: frozen, protected and moved as the recipe says.
+
+    Returns:
+        The network within `AllOutputs`, and its optimiser.
+
+    Raises:
+        TrainingError: if `freeze` fits no parameter, or leaves none.
+    """
+    for pattern in recipe.freeze:
+        found = [p for name, p in network.named_parameters() if fnmatch(name, pattern)]
+        if not found:
+            raise TrainingError(f"freeze: no parameter is like {pattern!r}")
+        for parameter in found:
+            parameter.requires_grad_(False)
+    for name in recipe.full_precision:
+        _calculate_in_float32(network.get_submodule(name))
+    model = AllOutputs(network).to(device)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trained = [p for p in network.parameters() if p.requires_grad]
+    if not trained:
+        raise TrainingError("freeze: leaves nothing to train")
+    if recipe.optimizer == "adam":
+        return model, torch.optim.Adam(trained, lr=recipe.rate.peak)
+    decay = recipe.weight_decay
+    return model, torch.optim.AdamW(trained, lr=recipe.rate.peak, weight_decay=decay)
+
+
+def update_average(average: dict[str, Tensor], network: nn.Module, decay: float, step: int) -> None:
+    """Move the averaged weights towards the network's; sooner in the first steps."""
+    keep = min(decay, step / (step + 10))
+    with torch.no_grad():
+        for name, tensor in network.state_dict().items():
+            if tensor.is_floating_point():
+                average[name].lerp_(tensor, 1 - keep)
+            else:
+                average[name].copy_(tensor)
+
+
+def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write a state dict as safetensors, whole or not at all."""
+    with weights.whole_file(path) as part:
+        save_file({name: t.detach().cpu().contiguous() for name, t in state.items()}, part)
+
+
+def _keep_statistics(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+
+
+def _calculate_in_float32(module: nn.Module) -> None:
+    """Take a module out of mixed precision: some convolutions cancel large numbers."""
+
+    def forward(plain: Any, *inputs: Tensor) -> Any:
+        with torch.autocast(inputs[0].device.type, enabled=False):
+            return plain(*(x.float() for x in inputs))
+
+    module.forward = functools.partial(forward, module.forward)
+
+
+def precision(recipe: Recipe, device: torch.device) -> tuple[Any, torch.amp.GradScaler]:
+    """Return where to calculate in mixed precision, and the scaler of float16's gradients."""
+    cuda = device.type == "cuda"
+    on = recipe.amp == "bf16" or (recipe.amp == "auto" and cuda)
+    half = recipe.amp == "auto" and cuda and not torch.cuda.is_bf16_supported()
+    kind = torch.float16 if half else torch.bfloat16
+    scaler = torch.amp.GradScaler(device.type, enabled=on and half)
+    return torch.autocast(device.type, kind, enabled=on), scaler
+
+
+def _teach(teacher: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Fill in alpha where it is not known: the mean answer to a picture and its mirror image."""
+    unknown = ~batch["known"]
+    if unknown.any():
+        with torch.inference_mode():
+            images = batch["image"][unknown]
+            answer = (teacher(images) + teacher(images.flip(-1)).flip(-1)) / 2
+        batch["alpha"] = batch["alpha"].clone()
+        batch["alpha"][unknown] = answer.float().clamp(0, 1)
+    return batch
+
+
+# --- machine ---
+
+
+def _join(device: str) -> tuple[int, int]:
+    """Join the other processes that torchrun has started; return rank and count."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1 and not torch.distributed.is_initialized():
+        cuda = device != "cpu" and torch.cuda.is_available()
+        torch.distributed.init_process_group("nccl" if cuda else "gloo")
+    return int(os.environ.get("RANK", "0")), processes
+
+
+def choose_device(device: str) -> torch.device:
+    """Return a device of PyTorch; under torchrun each process has a GPU of its own.
+
+    Raises:
+        RuntimeFailure: if it is not there.
+    """
+    present = devices()
+    if device == "auto":
+        device = "cuda" if "cuda" in present else "cpu"
+    if device not in ("cpu", "cuda") or device not in present:
+        raise RuntimeFailure(f"training finds no {device} here: choose --device cpu or cuda")
+    if device == "cpu":
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def _agreed(mine: bool, how: Any, processes: int, device: torch.device) -> bool:
+    """Return whether all or any of the processes say yes."""
+    if processes == 1:
+        return mine
+    votes = torch.tensor([int(mine)], device=device)
+    torch.distributed.all_reduce(votes)
+    return bool(votes.item() == processes if how is all else votes.item())
+
+
+@contextlib.contextmanager
+def _stop_request() -> Iterator[threading.Event]:
+    """Give an event that Ctrl-C or a polite kill sets; the second one ends at once, as usual."""
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def request(number: int, _: Any) -> None:
+        stopped.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, request)
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def load_batches(
+    pictures: Pictures, batches: Batches, workers: int, device: torch.device
+) -> "DataLoader[dict[str, Tensor]]":
+    """Return a loader that makes pictures in so many processes of its own, or in this one."""
+    return DataLoader(
+        pictures,  # type: ignore[arg-type]  # it needs numbers and a length, which it has
+        batch_sampler=batches,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        multiprocessing_context="spawn" if workers else None,
+    )
+
+
+def to_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Move a batch of the loader."""
+    batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+    batch["image"] = batch["image"].contiguous(memory_format=torch.channels_last)
+    return batch
+
+
+# --- files of a run ---
+
+
+def _read_checkpoint(path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise TrainingError(f"{path}: cannot be gone on from: {error}") from error
+    if (state["seed"], state["steps"]) != (recipe.seed, recipe.steps):
+        raise TrainingError(f"{path}: is of another recipe: its seed or steps differ")
+    return state
+
+
+class _Log:
+    """The CSV of a run, and its events for TensorBoard."""
+
+    def __init__(self, out: Path, step: int, tensorboard: bool) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        self._path, self._events = out / LOG, None
+        rows = []
+        if step and self._path.exists():  # what came after the checkpoint is done again
+            with self._path.open(newline="", encoding="utf-8") as file:
+                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+        with self._path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+        if tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise MissingExtra("tensorboard", "train") from error
+            self._events = SummaryWriter(out / "events", purge_step=step)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        with self._path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, COLUMNS, extrasaction="ignore").writerow({"step": step, **values})
+        if self._events:
+            for name, value in values.items():
+                self._events.add_scalar(name, value, step)
+
+    def __enter__(self) -> "_Log":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._events:
+            self._events.close()

@@ -1,0 +1,104 @@
+"""`alphacut train` from a folder of pictures to a model that cuts out."""
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from alphacut import weights
+from alphacut.errors import MissingExtra, OutputError, TrainingError
+from test_cli_models import run
+
+sys.path.insert(0, str(Path(__file__).parent / "training"))
+from small import RECIPE, photograph, write
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ALPHACUT_HOME", str(tmp_path / "home"))
+    text = RECIPE.replace("one-cycle", "constant").replace("1e-3", "1e-5")
+    (tmp_path / "recipe.toml").write_text(text.replace('"random"', '"model"'))
+    for n in range(5):
+        cutout = np.zeros((40, 40, 4), np.uint8)
+        cv2.circle(cutout, (20, 20), 15, (200, 50, 50, 255), -1)
+        write(tmp_path / "data/cutouts" / f"{n}.png", cutout)
+        write(tmp_path / "data/backgrounds" / f"{n}.png", photograph(n))
+    return tmp_path
+
+
+def test_train_resume_export_and_cut_out(places: Path) -> None:
+    recipe, out = places / "recipe.toml", places / "run"
+    words = ("train", recipe, "--data", places / "data", "-o", out, "--device", "cpu")
+    first = run(*words, "--steps", 2, "--threads", 1)
+    assert "2/4  loss " in first.stderr
+    assert "4/4  loss " in run(*words, "--resume").stderr
+    with pytest.raises(TrainingError, match="--resume"):
+        run(*words)
+    best, target = out / "best.safetensors", places / "mine.onnx"
+    made = run("train", "export", recipe, best, "--to", "onnx", "-o", target, "--name", "mine")
+    assert "differs from PyTorch by" in made.stderr
+    row = weights.find_model("mine")
+    assert (row.arch, row.scale, row.stretch) == ("u2netp", "white", False)
+    assert row.commercial == "unclear"
+    photo = weights.ASSETS / "example.jpg"
+    done = run(photo, "--model", "mine", "--json", "-o", places / "cut.png")
+    assert json.loads(done.stdout)["foreground"]
+    run("train", "export", recipe, best, "--to", "openvino", "-o", places / "mine.xml")
+    assert (places / "mine.bin").exists()
+
+
+def test_preview_and_find_lr(places: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the extra `train` is not installed")
+    recipe, data = places / "recipe.toml", places / "data"
+    run("train", "preview", recipe, "--data", data, "-o", places / "sheet.png", "--count", 2)
+    assert cv2.imread(str(places / "sheet.png")).shape == (400, 400, 3)
+    run(
+        "train",
+        "preview",
+        recipe,
+        "--data",
+        data,
+        "-o",
+        places / "v.png",
+        "--count",
+        1,
+        "--held-out",
+    )
+    words = ("train", "find-lr", recipe, "--data", data, "--device", "cpu", "--steps", 3)
+    with contextlib.suppress(TrainingError):  # the loss of three steps need not fall
+        assert (
+            "falls fastest at" in run(*words, "--largest", 1e-4, "-o", places / "curve.png").stderr
+        )
+    assert (places / "curve.png").exists()
+    with pytest.raises(OutputError, match="cannot be written"):
+        run(*words, "-o", places / "curve.xyz")
+
+
+def test_mistakes(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = places / "recipe.toml"
+    with pytest.raises(OutputError, match=r"ends in \.xml"):
+        run("train", "export", recipe, recipe, "--to", "openvino", "-o", "x.onnx")
+    assert "--name needs" in run(
+        "train", "export", recipe, recipe, "--to", "openvino", "-o", "x.xml", "--name", "a"
+    ).stderr  # fmt: skip
+    assert "RECIPE" in run("train", "--help").stdout + run("train", "run", "--help").stdout
+    monkeypatch.delitem(sys.modules, "alphacut.training.train", raising=False)
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    with pytest.raises(MissingExtra, match=r"alphacut\[train\]"):
+        run("train", recipe, "--data", places / "data", "-o", places / "run")
+
+
+def test_ctrl_c_says_how_to_go_on(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from alphacut.training import train
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "train", stopped)
+    result = run("train", places / "recipe.toml", "--data", places / "data", "-o", places / "run")
+    assert "go on with --resume" in result.stderr
+    assert result.exit_code == 1

@@ -1,0 +1,55 @@
+"""Recipes: read strictly, and those that are shipped are whole."""
+
+from pathlib import Path
+
+import pytest
+from small import RECIPE
+
+from alphacut import zoo
+from alphacut.errors import TrainingError
+from alphacut.training.recipe import Recipe, read_recipe
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_shipped_recipes(path: Path) -> None:
+    recipe = read_recipe(path)
+    assert recipe.model in {spec.name for spec in zoo.MODELS}
+    assert recipe.loss.terms
+    assert all(vars(recipe.about).values())
+
+
+def test_there_are_three() -> None:
+    assert [path.stem for path in RECIPES] == [
+        "easyportrait-cyclical",
+        "indexnet-composites",
+        "u2net-lite-composites",
+    ]
+
+
+def test_kinds(recipe: Recipe) -> None:
+    assert recipe.size == (32,)
+    assert recipe.loss.terms == {"l1": 1.0}
+    assert recipe.loss.outputs == (1.0,) * 7
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("batch = 2", "batch = 2\nbach = 3", "unknown setting bach"),
+        ("l1 = 1.0", "l3 = 1.0", "unknown setting loss.l3"),
+        ("batch = 2", "", "batch"),
+        ("batch = 2", 'batch = "two"', "batch = 'two'"),
+        ("steps = 4", "steps = 4.5", "steps = 4.5"),
+        ("size = [32]", "size = 32", "size = 32"),
+        ('shape = "one-cycle"', 'shape = "round"', "one of one-cycle"),
+        ("[rate]", "[rate", "is no recipe"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in RECIPE
+    path = tmp_path / "wrong.toml"
+    path.write_text(RECIPE.replace(old, new, 1))
+    with pytest.raises(TrainingError, match=message):
+        read_recipe(path)

@@ -1,0 +1,292 @@
+"""The loop: what it keeps, how it goes on, when it stops, and that it learns."""
+
+import csv
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from small import photograph, write
+
+from alphacut import weights
+from alphacut.errors import RuntimeFailure, TrainingError
+from alphacut.nets import load_state
+from alphacut.training import train as training
+from alphacut.training.recipe import Loss, Rate, Recipe, Source, read_recipe
+from alphacut.training.train import BAD_BATCH, BEST, LAST, LOG, train
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+def go(recipe: Recipe, data: Path, out: Path, **how: object) -> list[training.Record]:
+    return list(train(recipe, data, out, device="cpu", **how))
+
+
+def states(out: Path) -> list[torch.Tensor]:
+    state = torch.load(out / LAST, weights_only=True)
+    moments = [t for s in state["optimizer"]["state"].values() for t in s.values()]
+    return [*state["network"].values(), *state["average"].values(), *moments]
+
+
+@pytest.fixture(autouse=True)
+def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "LOG_EVERY", 1)
+
+
+def test_a_resumed_run_is_exact(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(recipe, ema=0.9)
+    whole = go(recipe, data, tmp_path / "whole")
+    first = go(recipe, data, tmp_path / "parts", steps=2)
+    # what came after the checkpoint is done again, and the log tells it once
+    log = tmp_path / "parts" / LOG
+    with log.open("a") as file:
+        file.write("3,9,9,9,9,9,9,9\n")
+    second = go(recipe, data, tmp_path / "parts", resume=True)
+    assert [r.values["loss"] for r in first + second] == [r.values["loss"] for r in whole]
+    for a, b in zip(states(tmp_path / "whole"), states(tmp_path / "parts"), strict=True):
+        assert torch.equal(a, b)
+    rows, expected = (
+        [[float(x) for x in row if x] for row in list(csv.reader(text.splitlines()))[1:]]
+        for text in (log.read_text(), (tmp_path / "whole" / LOG).read_text())
+    )
+    assert [row[0] for row in rows] == [1, 2, 3, 4]
+    assert [len(row) for row in rows] == [4, 8, 4, 8]
+    for row, other in zip(rows, expected, strict=True):
+        assert row == pytest.approx(other)
+
+
+def test_best_weights_are_those_of_the_least_error(
+    recipe: Recipe, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter([{"MAD": 3.0}, {"MAD": 5.0}])
+    seen = []
+
+    def judge(self: training.Judge, state: dict[str, torch.Tensor]) -> dict[str, float]:
+        seen.append({name: tensor.clone() for name, tensor in state.items()})
+        return next(found)
+
+    monkeypatch.setattr(training.Judge, "__call__", judge)
+    go(recipe, data, tmp_path / "run")
+    best = load_file(tmp_path / "run" / BEST)
+    assert all(torch.equal(best[name], tensor) for name, tensor in seen[0].items())
+    assert not all(torch.equal(best[name], tensor) for name, tensor in seen[1].items())
+    load_state("u2netp", best)
+
+
+def test_a_run_is_not_replaced(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+    go(recipe, data, tmp_path, steps=1)
+    with pytest.raises(TrainingError, match="--resume"):
+        go(recipe, data, tmp_path)
+    with pytest.raises(TrainingError, match="another recipe"):
+        go(dataclasses.replace(recipe, seed=5), data, tmp_path, resume=True)
+    (tmp_path / LAST).write_bytes(b"damaged")
+    with pytest.raises(TrainingError, match="cannot be gone on from"):
+        go(recipe, data, tmp_path, resume=True)
+
+
+def test_nan_stops_and_keeps_the_batch(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+    wild = dataclasses.replace(recipe, rate=Rate(shape="constant", peak=1e30), steps=10)
+    with pytest.raises(TrainingError, match="lower the rate"):
+        go(wild, data, tmp_path / "run")
+    batch = torch.load(tmp_path / "run" / BAD_BATCH, weights_only=True)
+    assert batch["image"].shape == (2, 3, 32, 32)
+
+
+def test_ctrl_c_saves(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    run = iter(train(recipe, data, tmp_path, device="cpu"))
+    assert next(run).step == 1
+    os.kill(os.getpid(), signal.SIGINT)
+    assert next(run).step == 2  # the step that was begun is finished
+    with pytest.raises(KeyboardInterrupt):
+        next(run)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert torch.load(tmp_path / LAST, weights_only=True)["step"] == 2
+    assert go(recipe, data, tmp_path, resume=True)[-1].step == recipe.steps
+
+
+def test_average_of_the_weights() -> None:
+    network = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.constant_(network.weight, 1.0)
+    average = {"weight": torch.zeros(1, 1)}
+    training.update_average(average, network, 0.9, step=1)
+    assert average["weight"].item() == pytest.approx(10 / 11)  # early steps count for more
+    training.update_average(average, network, 0.0, step=500)
+    assert average["weight"].item() == 1
+    average = {"weight": torch.zeros(1, 1)}
+    training.update_average(average, network, 0.9, step=500)
+    assert average["weight"].item() == pytest.approx(0.1)
+
+
+def test_what_is_frozen_stays(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+    frozen = dataclasses.replace(recipe, freeze=("stage1.*", "side*"), freeze_batch_norm=0.0)
+    torch.manual_seed(frozen.seed)
+    start = training.start_network(frozen).state_dict()
+    go(frozen, data, tmp_path, steps=2)
+    after = torch.load(tmp_path / LAST, weights_only=True)["network"]
+    moved = {name for name in start if not torch.equal(start[name], after[name])}
+    assert moved
+    assert not [name for name in moved if name.startswith(("stage1.", "side"))]
+    assert not [name for name in moved if "running" in name or "num_batches" in name]
+    with pytest.raises(TrainingError, match="no parameter is like"):
+        go(dataclasses.replace(recipe, freeze=("nothing*",)), data, tmp_path / "a")
+    with pytest.raises(TrainingError, match="nothing to train"):
+        go(dataclasses.replace(recipe, freeze=("*",)), data, tmp_path / "b")
+
+
+def test_mixed_precision_spares_what_it_should(recipe: Recipe) -> None:
+    network = training.start_network(recipe)
+    settings = dataclasses.replace(recipe, amp="bf16", full_precision=("stage2d.rebnconv1d",))
+    model, _ = training.prepare(network, settings, torch.device("cpu"))
+    kinds = {}
+    for name in ("stage2d.rebnconv1d", "stage1d.rebnconv1d"):
+        network.get_submodule(name).conv_s1.register_forward_hook(
+            lambda m, i, o, name=name: kinds.update({name: o.dtype})
+        )
+    amp, _ = training.precision(settings, torch.device("cpu"))
+    with amp:
+        alphas, _ = model(torch.rand(2, 3, 32, 32))
+    assert kinds == {"stage2d.rebnconv1d": torch.float32, "stage1d.rebnconv1d": torch.bfloat16}
+    assert alphas[0].dtype == torch.float32
+
+
+def test_unlabelled_pictures_keep_the_first_answer(recipe: Recipe) -> None:
+    teacher = torch.nn.Conv2d(3, 1, 1)
+    image = torch.rand(2, 3, 8, 8)
+    batch = {"image": image, "alpha": torch.zeros(2, 1, 8, 8), "known": torch.tensor([True, False])}
+    taught = training._teach(teacher, batch)
+    with torch.no_grad():
+        expected = teacher(image)[1].clamp(0, 1)
+    assert taught["alpha"][0].max() == 0
+    assert torch.allclose(taught["alpha"][1], expected, atol=1e-6)
+
+
+def test_absent_devices_and_uneven_batches_are_refused(
+    recipe: Recipe, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "devices", lambda: ["cpu"])
+    with pytest.raises(RuntimeFailure, match="no cuda"):
+        next(iter(train(recipe, data, tmp_path, device="cuda")))
+    monkeypatch.setattr(training, "_join", lambda device: (0, 3))
+    with pytest.raises(TrainingError, match="divide among 3"):
+        next(iter(train(recipe, data, tmp_path)))
+
+
+def test_tensorboard(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="the extra `train` is not installed")
+    go(recipe, data, tmp_path, steps=1, tensorboard=True)
+    assert list((tmp_path / "events").glob("events*"))
+
+
+def test_two_processes_agree_with_one(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+    """Gloo on the CPU; without batch norm, whose statistics are each process's own."""
+    lite = dataclasses.replace(
+        recipe, start="model", freeze=("stage[1-6].*",), rate=Rate(shape="constant", peak=1e-4)
+    )
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import pickle, sys, torch\n"
+        "from pathlib import Path\n"
+        "from alphacut.training.train import train\n"
+        "torch.set_num_threads(1)\n"
+        "recipe = pickle.loads(Path(sys.argv[1]).read_bytes())\n"
+        "data, out = map(Path, sys.argv[2:])\n"
+        "for _ in train(recipe, data, out, device='cpu', steps=2): pass\n"
+        "torch.distributed.destroy_process_group()\n"
+    )
+    import pickle
+
+    (tmp_path / "recipe").write_bytes(pickle.dumps(lite))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+               str(script), str(tmp_path / "recipe"), str(data), str(tmp_path / "two")]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, capture_output=True, env=environment, timeout=200)
+    go(lite, data, tmp_path / "one", steps=2)
+    one, two = (
+        torch.load(tmp_path / name / LAST, weights_only=True)["network"] for name in ("one", "two")
+    )
+    start = training.start_network(lite).state_dict()
+    # Adam moves even weights without a gradient to speak of, where rounding decides: hence means
+    moved, apart = (
+        torch.cat([(one[name] - other[name]).abs().flatten() for name in one]).mean()
+        for other in (start, two)
+    )
+    assert moved > 1e-5
+    assert apart < 0.05 * moved
+
+
+def test_recipe_5_runs_on_folders_like_its_own(tmp_path: Path) -> None:
+    import numpy as np
+
+    recipe = read_recipe(RECIPES / "easyportrait-cyclical.toml")
+    assert recipe.rate.shape == "one-cycle"
+    assert (recipe.batch, recipe.steps, recipe.size) == (8, 26250, (320,))
+    root = tmp_path / recipe.source[0].folder
+    for part in ("train", "val"):
+        for n in range(3):
+            write(root / "images" / part / f"{n}.jpg", photograph(n, 90, 120))
+            classes = np.zeros((90, 120), np.uint8)
+            classes[20:70, 30:80] = 2
+            write(root / "annotations" / part / f"{n}.png", classes)
+    tiny = dataclasses.replace(
+        recipe, model="u2net-lite", start="random", size=(32,), batch=2, steps=4, valid_pictures=2,
+        valid_every=4,
+    )  # fmt: skip
+    records = go(tiny, tmp_path, tmp_path / "run")
+    assert [record.step for record in records] == [1, 2, 3, 4]
+    assert max(record.values["rate"] for record in records) == pytest.approx(
+        1e-3, rel=0.2
+    )  # few steps meet the peak roughly
+    assert 0 < records[-1].values["RMSE"] < 1
+    assert (tmp_path / "run" / BEST).exists()
+
+
+def test_indexnet_learns_where_its_trimap_is_unknown(data: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(RECIPES / "indexnet-composites.toml")
+    tiny = dataclasses.replace(
+        recipe, size=(32,), crop=(32, 48), batch=2, steps=2, valid_pictures=1, valid_every=2
+    )
+    records = go(tiny, data, tmp_path / "whole")
+    assert set(records[0].values) == {"loss", "rate", "norm", "l1", "composition"}
+    assert records[-1].values["MAD"] > 0
+    # its dropout draws alike after a resume
+    go(tiny, data, tmp_path / "parts", steps=1)
+    go(tiny, data, tmp_path / "parts", resume=True)
+    for a, b in zip(states(tmp_path / "whole"), states(tmp_path / "parts"), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_eight_composites_are_learnt_by_heart(
+    recipe: Recipe, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the same eight pictures in every step
+    whole = training.Pictures.__getitem__
+    kept: dict[int, dict] = {}
+
+    def again(self: training.Pictures, index: int) -> dict:
+        return kept.setdefault(index % 8, whole(self, index % 8))
+
+    monkeypatch.setattr(training.Pictures, "__getitem__", again)
+    monkeypatch.setattr(training, "LOG_EVERY", 50)
+    source = (Source(kind="composites", coverage=(0.8, 1.1)),)
+    fast = dataclasses.replace(
+        recipe, start="model", source=source, valid=source, valid_pictures=8, batch=8, steps=60,
+        size=(48,), rate=Rate(shape="one-cycle", peak=5e-4), valid_every=10, clip=1.0,
+        loss=Loss(l1=1.0, bce=0.5, outputs=(1, 0, 0, 0, 0, 0, 0)),
+    )  # fmt: skip
+    run = train(fast, data, tmp_path, device="cpu")
+    errors = (record.values["MAD"] for record in run if "MAD" in record.values)
+    assert any(error < 5 for error in errors)  # the rest need not run
+
+
+def test_released_weights_give_what_they_gave(recipe: Recipe) -> None:
+    network = training.start_network(dataclasses.replace(recipe, start="model"))
+    spec = weights.find_model("u2net-lite")
+    assert network.training
+    assert spec.arch == "u2netp"
+    assert not [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
