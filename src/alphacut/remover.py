@@ -49,6 +49,7 @@ class Remover:
         model: Name of a model, or a row of your own; instead of `options.model`.
         runtime: A loaded network of your own, instead of the one that the options name.
         options: All that can be chosen.
+        threads: How many processors the network may use; all by default.
         accept_license: Whether the terms of weights that do not allow every use are accepted, if
             they must be fetched first.
         progress: Told of every piece of such a download.
@@ -69,6 +70,7 @@ class Remover:
         *,
         runtime: Runtime | None = None,
         options: Options | None = None,
+        threads: int | None = None,
         accept_license: bool = False,
         progress: Progress | None = None,
         **changes: Any,
@@ -97,6 +99,7 @@ class Remover:
             device=self.options.device,
             precision=self.options.chosen_precision,
             half=self.options.half,
+            threads=threads,
             accept_license=accept_license,
             progress=progress,
         )
