@@ -52,10 +52,19 @@ TABLE: dict[str, tuple[str, str]] = {
         "__init__ doctor errors image options remover runtimes values zoo",
         "numpy cv2 fastapi starlette uvicorn python_multipart httpx prometheus_client limits",
     ),
+    "cluster": (
+        "__init__ batch compose errors image options remover runtimes trimap values weights zoo",
+        "numpy cv2 fsspec pyarrow ray tenacity",
+    ),
+    "cli_options": ("options", "click"),
+    "cli_batch": (
+        "cli_models cli_options cluster errors options runtimes weights",
+        "click rich pyarrow prometheus_client",
+    ),
     "cli_models": ("benchmark errors runtimes weights zoo", "click rich"),
     "cli": (
-        "__init__ batch cli_models doctor errors evaluate image options quantize remover runtimes "
-        "server transforms weights",
+        "__init__ batch cli_batch cli_models cli_options doctor errors evaluate image options "
+        "quantize remover runtimes server transforms weights",
         "click rich",
     ),
     "__init__": ("compose errors image options remover runtimes zoo", ""),
@@ -77,6 +86,7 @@ OWN_FILES = {
     "onnx": {"graph.py", "quantize.py"},
     "torch": {"pytorch.py", "graph.py"},
     "safetensors": {"pytorch.py"},
+    "ray": {"on_ray.py"},
 }
 
 
@@ -169,6 +179,9 @@ def test_import_is_light() -> None:
         "rich",
         "pymatting",
         "onnxruntime",
+        "ray",
+        "pyarrow",
+        "fsspec",
     }
     assert not loaded_by("import alphacut") & heavy
     assert not loaded_by("import alphacut.cli") & heavy

@@ -33,7 +33,8 @@ def test_its_command_line_exists() -> None:
 
     from alphacut.cli import cli
 
-    text = CliRunner().invoke(cli, ["remove", "--help"]).output
+    commands = (["remove", "--help"], ["batch", "run", "--help"])
+    text = "".join(CliRunner().invoke(cli, command).output for command in commands)
     for flag in set(re.findall(r"--[a-z][a-z-]*", README)) - {"--help"}:
         assert flag in text, flag
 

@@ -128,7 +128,9 @@ def status(dest: str, as_json: bool) -> None:
     from alphacut.cluster import manifest
     from alphacut.cluster.store import Store
 
-    table = manifest.load(Store(dest))
+    columns = ("id", "status", "error", "again", "empty", "input_bytes", "output_bytes",
+               "milliseconds", "time")  # fmt: skip
+    table = manifest.load(Store(dest), columns)
     if not len(table):
         raise OptionError("DEST", dest, "has no manifest: nothing was done there")
     failed = table.filter(pc.not_equal(table["status"].cast("string"), "done"))

@@ -108,7 +108,7 @@ def plan(job: Job) -> Plan:
     work = _work(job)
     ending = "." + output_format(None, work.options)
     fingerprint = _fingerprint(work)
-    known = manifest.load(store)
+    known = manifest.load(store, ("key", "status", "again", "attempts", "output_bytes"))
     done = known.filter(pc.equal(known["status"].cast(pa.string()), "done"))
     sizes = dict(zip(done["key"].to_pylist(), done["output_bytes"].to_pylist(), strict=True))
     failures = {

@@ -13,7 +13,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
@@ -46,6 +46,9 @@ SCHEMA = pa.schema([
     ("input_sha256", _text), ("output_sha256", _text), ("attempts", pa.int32()),
     ("key", pa.binary(16)), ("run", _text), ("time", pa.timestamp("us", "UTC")),
 ])  # fmt: skip
+
+
+_DECISIVE = ("id", "occurrence", "status", "key", "time")  # columns that say which row counts
 
 
 class Row(NamedTuple):
@@ -142,8 +145,12 @@ class Writer:
 def _write(store: Store, name: str, table: pa.Table) -> None:
     file = io.BytesIO()
     parquet.write_table(table, file, compression="zstd")
+    _put(store, name, file.getvalue())
+
+
+def _put(store: Store, name: str, content: bytes) -> None:
     try:
-        retrying(_RETRIES)(store.put, name, file.getvalue())
+        retrying(_RETRIES)(store.put, name, content)
     except Exception as error:  # fsspec's stores share no base of their errors
         raise StoreError(
             f"{store.address(name)}: the manifest cannot be written ({error}): what is not in it "
@@ -151,30 +158,68 @@ def _write(store: Store, name: str, table: pa.Table) -> None:
         ) from error
 
 
-def load(store: Store) -> pa.Table:
-    """Return what became of each input, in no order: one row an input, the last word on it.
+def load(store: Store, columns: Sequence[str] = tuple(SCHEMA.names)) -> pa.Table:
+    """Return what became of each input, sorted by id: one row an input, the last word on it.
 
     The newest row says what was asked for last; where that was done by any run, it is done, also
     if another run failed at it later.
 
+    Args:
+        store: Where the manifest lies.
+        columns: Which columns to return; all take much memory where there are millions of rows.
+
     Raises:
         StoreError: if a part cannot be read.
     """
+    needed = [name for name in SCHEMA.names if name in columns or name in _DECISIVE]
+    table = _join(_parts(store, _names(store), needed), needed)
+    return table.take(_last_words(table)).select(list(columns)) if len(table) else table
+
+
+def merge(store: Store) -> None:
+    """Write one row an input, the last word on it, as one file for other programs.
+
+    Raises:
+        StoreError: if a part cannot be read, or the file not written.
+    """
+    names = _names(store)
+    table = _join(_parts(store, names, _DECISIVE), _DECISIVE)
+    chosen = np.sort(_last_words(table)) if len(table) else np.empty(0, np.int64)
+    del table
+    file, first = io.BytesIO(), 0
+    with parquet.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+        for part in _parts(store, names, SCHEMA.names):  # one after another, to save memory
+            low, high = np.searchsorted(chosen, (first, first + len(part)))
+            writer.write_table(part.take(chosen[low:high] - first))
+            first += len(part)
+    _put(store, MERGED, file.getvalue())
+
+
+def _names(store: Store) -> list[str]:
+    return [name for name in store.names(PARTS) if name.endswith(".parquet")]
+
+
+def _join(parts: Iterable[pa.Table], columns: Sequence[str]) -> pa.Table:
+    empty = SCHEMA.empty_table().select(columns)
+    return pa.concat_tables([empty, *parts]).unify_dictionaries().combine_chunks()
+
+
+def _parts(store: Store, names: Iterable[str], columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Read parts, several at a time."""
+    schema = pa.schema([SCHEMA.field(name) for name in columns])
 
     def one(name: str) -> pa.Table:
         try:
             content = retrying(_RETRIES)(store.get, name)
-            return parquet.read_table(io.BytesIO(content or b""), schema=SCHEMA)
+            file = io.BytesIO(content or b"")
+            return parquet.read_table(file, columns=list(columns)).cast(schema)
         except Exception as error:  # fsspec's stores share no base of their errors
             raise StoreError(
                 f"{store.address(name)}: this part of the manifest cannot be read ({error}): if it "
                 "is damaged, remove it, and its pictures are done again"
             ) from error
 
-    names = [name for name in store.names(PARTS) if name.endswith(".parquet")]
-    tables = list(in_order(one, names, _READERS))
-    table = pa.concat_tables([SCHEMA.empty_table(), *tables]).unify_dictionaries().combine_chunks()
-    return table.take(_last_words(table)) if len(table) else table
+    return in_order(one, names, _READERS)
 
 
 def _last_words(table: pa.Table) -> np.ndarray[Any, Any]:
@@ -196,17 +241,6 @@ def _last_words(table: pa.Table) -> np.ndarray[Any, Any]:
     good = done & (keys == keys[lasts][group])
     best = np.maximum.reduceat(np.where(good, np.arange(len(order)), -1), starts)
     return np.asarray(order[np.where(best >= 0, best, lasts)])
-
-
-def merge(store: Store) -> pa.Table:
-    """Write one row an input, sorted by id, as one file for other programs; return it.
-
-    Raises:
-        StoreError: if a part cannot be read, or the file not written.
-    """
-    table = load(store).sort_by([("id", "ascending"), ("occurrence", "ascending")])
-    _write(store, MERGED, table)
-    return table
 
 
 class Claim:

@@ -12,7 +12,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from alphacut.batch import RESULT_MARKS
 from alphacut.cluster.store import Store, open_store
-from alphacut.errors import StoreError
+from alphacut.errors import AlphacutError, OutputError, StoreError
 from alphacut.image import INPUT_SUFFIXES
 
 # What stores tell of a file's content without reading it, the surest first
@@ -55,13 +55,22 @@ def find(source: str, dest: Store) -> Iterator[Found]:
 
     Raises:
         StoreError: if the source cannot be read, or has no pictures.
+        OutputError: if results would lie among the pictures.
     """
+    if "::" not in source:
+        fs, path = open_store(source)
+        inside = path.rstrip("/") + "/"
+        if type(fs) is type(dest.fs) and inside.startswith(dest.root + "/"):
+            raise OutputError(
+                f"{source}: the results would lie among the pictures: choose a DEST beside it or "
+                "a folder in it"
+            )
     empty = True
     try:
         for found in _find(source, dest):
             empty = False
             yield found
-    except StoreError:
+    except AlphacutError:
         raise
     except Exception as error:  # fsspec's stores share no base of their errors
         raise StoreError(f"{source}: cannot be listed: {error or type(error).__name__}") from error
