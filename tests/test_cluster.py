@@ -115,7 +115,9 @@ def read(dest: object) -> Rows:
 def alike(rows: Rows) -> list[dict[str, Any]]:
     """What two runs of the same pictures must agree on."""
     own = ("milliseconds", "run", "time", "output", "attempts", "key")
-    return [{name: row[name] for name in row if name not in own} for row in rows.values()]
+    return [
+        {name: rows[key][name] for name in rows[key] if name not in own} for key in sorted(rows)
+    ]
 
 
 def results(dest: Path) -> dict[str, bytes]:
