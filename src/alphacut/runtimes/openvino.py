@@ -17,6 +17,9 @@ import openvino as openvino  # noqa: E402
 if _hidden:
     del sys.modules["openvino_telemetry"]
 
+# The first call fills a table; two threads that make it at once wait for each other for ever
+openvino.Type.f32.to_dtype()
+
 DEVICES = {"auto": "CPU", "cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
 
 
