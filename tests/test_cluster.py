@@ -121,11 +121,11 @@ def alike(rows: Rows) -> list[dict[str, Any]]:
 
 
 def results(dest: Path) -> dict[str, bytes]:
-    """Contents by name of all files in a destination, without the manifest's."""
+    """Contents by name of all results; what a killed process had not renamed yet is none."""
     return {
         str(path.relative_to(dest)): path.read_bytes()
         for path in dest.rglob("*")
-        if path.is_file() and manifest.FOLDER not in path.parts
+        if path.is_file() and manifest.FOLDER not in path.parts and path.suffix != ".part"
     }
 
 
