@@ -62,12 +62,20 @@ TABLE: dict[str, tuple[str, str]] = {
         "errors foreground image metrics nets runtimes transforms weights zoo",
         "numpy cv2 PIL torch safetensors matplotlib tomli",
     ),
+    "cluster": (
+        "__init__ batch compose errors image options remover runtimes trimap values weights zoo",
+        "numpy cv2 fsspec pyarrow ray tenacity",
+    ),
+    "cli_options": ("options", "click"),
+    "cli_batch": (
+        "cli_models cli_options cluster errors options runtimes weights",
+        "click rich pyarrow prometheus_client",
+    ),
     "cli_train": ("errors image training", "click"),
     "cli_models": ("benchmark errors options runtimes weights zoo", "click rich"),
     "cli": (
-        "__init__ batch cli_models cli_train demo doctor errors evaluate image options quantize "
-        "remover "
-        "runtimes server transforms weights",
+        "__init__ batch cli_batch cli_models cli_options cli_train demo doctor errors evaluate "
+        "image options quantize remover runtimes server transforms weights",
         "click rich",
     ),
     "__init__": ("compose errors image options remover runtimes zoo", ""),
@@ -91,6 +99,7 @@ OWN_FILES = {
     "torch": {"pytorch.py", "graph.py"},
     "safetensors": {"pytorch.py"},
     "gradio": {"quick.py"},
+    "ray": {"on_ray.py"},
 }
 
 
@@ -184,6 +193,9 @@ def test_import_is_light() -> None:
         "pymatting",
         "onnxruntime",
         "gradio",
+        "ray",
+        "pyarrow",
+        "fsspec",
     }
     assert not loaded_by("import alphacut") & heavy
     assert not loaded_by("import alphacut.cli") & heavy

@@ -33,8 +33,8 @@ def test_its_command_line_exists() -> None:
 
     from alphacut.cli import cli
 
-    helps = (CliRunner().invoke(cli, [name, "--help"]).output for name in cli.commands)
-    text = "".join(helps)
+    commands = [["batch", "run", "--help"], *([name, "--help"] for name in cli.commands)]
+    text = "".join(CliRunner().invoke(cli, command).output for command in commands)
     for flag in set(re.findall(r"--[a-z][a-z-]*", README)) - {"--help"}:
         assert flag in text, flag
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from alphacut import __version__, cli_models, cli_train
+from alphacut import __version__, cli_batch, cli_models, cli_train
+from alphacut.cli_options import DefaultGroup, from_options
 from alphacut.errors import (
     AlphacutError,
     AlphacutWarning,
@@ -37,36 +38,7 @@ if TYPE_CHECKING:
     from alphacut.remover import Remover
 
 
-class _DefaultGroup(click.Group):
-    """A group whose `remove` is meant when the first word is not a sub-command."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in {*self.commands, "--help", "--version"}:
-            args = ["remove", *args]
-        return super().parse_args(ctx, args)
-
-
-def from_options(command: _Command) -> _Command:
-    """Give a command a flag for each field of `Options`."""
-    for option in reversed(dataclasses.fields(Options)):
-        facts, flag = option.metadata, "--" + option.name.replace("_", "-")
-        kind: Any = click.Choice(facts["choices"]) if facts["choices"] else facts["kind"]
-        if isinstance(option.default, bool):
-            flag += f"/--no-{option.name.replace('_', '-')}" if option.default else ""
-        command = click.option(
-            flag,
-            option.name,
-            type=kind,
-            is_flag=isinstance(option.default, bool),
-            default=option.default,
-            show_default=option.default not in (None, False, 0, "0", "none", "original"),
-            metavar=facts["unit"] or None,
-            help=facts["help"],
-        )(command)
-    return command
-
-
-@click.group(cls=_DefaultGroup, context_settings={"max_content_width": 100})
+@click.group(cls=DefaultGroup, default="remove", context_settings={"max_content_width": 100})
 @click.version_option(__version__, prog_name="alphacut")
 def cli() -> None:
     """Remove the background of pictures.
@@ -447,6 +419,7 @@ def doctor() -> None:
         click.echo(f"{fact:<12} {finding}")
 
 
+cli.add_command(cli_batch.batch)
 cli.add_command(cli_models.models)
 cli.add_command(cli_models.export)
 cli.add_command(cli_train.train)

@@ -6,6 +6,7 @@ AlphacutError               base, never raised itself
 ├── UnknownName             a model, runtime, device, method or option nobody knows
 ├── OptionError             an option's value is malformed, beyond a limit, or at odds with another
 ├── WeightsError            weights are missing, damaged or not accepted
+├── StoreError              a store of many pictures cannot be used, or another run uses it
 ├── MissingExtra            an optional dependency is not installed
 ├── RuntimeFailure          the library that runs the network failed, or lacks the device
 └── TrainingError           a recipe, its data or its numbers do not allow to go on
@@ -59,6 +60,10 @@ class OptionError(AlphacutError):
 
 class WeightsError(AlphacutError):
     """Weights are missing, damaged, or their terms were not accepted."""
+
+
+class StoreError(AlphacutError):
+    """A store of many pictures cannot be read or written, or another run works there."""
 
 
 class MissingExtra(AlphacutError):

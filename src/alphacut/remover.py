@@ -59,6 +59,7 @@ class Remover:
         options: All that can be chosen.
         hint: What to load the network for: the "latency" of one picture, or the "throughput" of
             several at once, as in `map`.
+        threads: How many processors the network may use; all by default.
         accept_license: Whether the terms of weights that do not allow every use are accepted, if
             they must be fetched first.
         progress: Told of every piece of such a download.
@@ -80,6 +81,7 @@ class Remover:
         runtime: Runtime | str | None = None,
         options: Options | None = None,
         hint: runtimes.Hint = "latency",
+        threads: int | None = None,
         accept_license: bool = False,
         progress: Progress | None = None,
         **changes: Any,
@@ -111,6 +113,7 @@ class Remover:
             precision=self.options.chosen_precision,
             half=self.options.half,
             hint=hint,
+            threads=threads,
             accept_license=accept_license,
             progress=progress,
         )

@@ -43,6 +43,7 @@ def load(
     half: bool = False,
     hint: Hint = "latency",
     cache: Path | None = None,
+    threads: int | None = None,
     path: Path | None = None,
     accept_license: bool = False,
     progress: Progress | None = None,
@@ -60,6 +61,7 @@ def load(
         hint: What OpenVINO compiles for: the "latency" of one call, or the "throughput" of many
             at once.
         cache: Folder where OpenVINO keeps compiled networks; one in the user's by default.
+        threads: How many processors it may use; all by default.
         path: Weights to use instead of the row's own, not verified.
         accept_license: Whether the user accepts terms that do not allow every use.
         progress: Told of every piece of a download.
@@ -86,7 +88,8 @@ def load(
         if path is None:
             form = needed(spec, runtime)
             path = weights.fetch(spec, form, accept_license=accept_license, progress=progress)
-        return TorchRuntime(load_network(spec.arch, path), device=device, half=half)
+        network = load_network(spec.arch, path)
+        return TorchRuntime(network, device=device, half=half, threads=threads)
 
     embedded = path is None and any(file.embedded for file in spec.weights.values())
     if path is None:
@@ -97,11 +100,11 @@ def load(
     if runtime == "onnx":
         from alphacut.runtimes.onnx import ONNXRuntime
 
-        return ONNXRuntime(path, device=device)
+        return ONNXRuntime(path, device=device, threads=threads)
     from alphacut.runtimes.openvino import OpenVINORuntime
 
     return OpenVINORuntime(path, device=device, hint=hint, cache=cache or _compiled(),
-                           side_outputs=not embedded)  # fmt: skip
+                           side_outputs=not embedded, threads=threads)  # fmt: skip
 
 
 def _compiled() -> Path | None:

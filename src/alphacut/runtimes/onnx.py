@@ -36,13 +36,14 @@ class ONNXRuntime:
         path: An ONNX file.
         device: "auto", "cpu", "gpu", "cuda", "mps" or "npu"; auto takes CUDA where ONNX Runtime
             offers it, else the CPU.
+        threads: How many processors it may use; all by default.
 
     Raises:
         UnknownName: if there is no device of that name.
         RuntimeFailure: if the device is not there, or ONNX Runtime cannot use the file.
     """
 
-    def __init__(self, path: Path, *, device: str = "auto") -> None:
+    def __init__(self, path: Path, *, device: str = "auto", threads: int | None = None) -> None:
         if device != "auto" and device not in PROVIDERS:
             raise UnknownName("device of ONNX Runtime", device, ["auto", *PROVIDERS])
         present = onnxruntime.get_available_providers()
@@ -58,6 +59,7 @@ class ONNXRuntime:
         self.device = provider.removesuffix("ExecutionProvider")
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 3  # errors; they are raised, not printed
+        settings.intra_op_num_threads = threads or 0
         try:
             self._session = onnxruntime.InferenceSession(
                 path, settings, providers=[provider, *PROVIDERS["cpu"]][: 1 + (device != "cpu")]

@@ -28,6 +28,9 @@ if _hidden:
 
     openvino.convert_model = _convert_model
 
+# The first call fills a table; two threads that make it at once wait for each other for ever
+openvino.Type.f32.to_dtype()
+
 DEVICES = {"auto": "CPU", "cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
 
 
@@ -41,6 +44,8 @@ class OpenVINORuntime:
             calls at once.
         cache: Folder where compiled networks are kept, for a quicker start; none by default.
         side_outputs: Whether the graph may have outputs besides the first, to be cut away.
+        threads: How many processors it may use; all by default. Several processes on one machine
+            share its processors by this.
 
     Raises:
         UnknownName: if there is no device of that name.
@@ -55,6 +60,7 @@ class OpenVINORuntime:
         hint: Literal["latency", "throughput"] = "latency",
         cache: Path | None = None,
         side_outputs: bool = True,
+        threads: int | None = None,
     ) -> None:
         if device not in DEVICES:
             raise UnknownName("device of OpenVINO", device, DEVICES)
@@ -72,6 +78,8 @@ class OpenVINORuntime:
             # float32 arithmetic, so that a mask does not depend on what the processor could do
             "INFERENCE_PRECISION_HINT": "f32",
         }
+        if threads is not None:  # not pinned: every process would take the first processors
+            settings |= {"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
         if cache is not None:
             settings["CACHE_DIR"] = str(cache)
         try:

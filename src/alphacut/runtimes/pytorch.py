@@ -30,6 +30,8 @@ class TorchRuntime:
             that is there.
         half: Whether to calculate in float16, on CUDA only. It is quicker, and pixels on edges
             differ from float32.
+        threads: How many processors it may use, all PyTorch networks of the process together;
+            as PyTorch has it by default.
 
     Raises:
         UnknownName: if there is no device of that name.
@@ -37,7 +39,12 @@ class TorchRuntime:
     """
 
     def __init__(
-        self, network: torch.nn.Module, *, device: str = "auto", half: bool = False
+        self,
+        network: torch.nn.Module,
+        *,
+        device: str = "auto",
+        half: bool = False,
+        threads: int | None = None,
     ) -> None:
         if device not in DEVICES:
             raise UnknownName("device of PyTorch", device, DEVICES)
@@ -55,6 +62,8 @@ class TorchRuntime:
                 "out, or choose --device cuda"
             )
         self.device = found
+        if threads is not None:
+            torch.set_num_threads(threads)
         self._dtype = torch.float16 if half else torch.float32
         # convolutions on CUDA are quicker with the channels last; elsewhere it gains nothing
         self._layout = torch.channels_last if found == "cuda" else torch.contiguous_format

@@ -1,0 +1,101 @@
+"""The engines of `alphacut batch` side by side: do they agree, and what does Ray cost?
+
+    python benchmarks/cluster.py --pictures 200 --long-side 640 local ray:1 ray:2
+    python benchmarks/cluster.py --pictures 2000 --long-side 96 local ray:2     # do they agree?
+
+It makes pictures of the examples and of noise, one in twenty broken, does them with each engine
+in turn, and compares the manifests and results. The rate is that between the first answer and the
+last, since starting costs the same for a hundred pictures and for ten million; it is told, too.
+Reach: all agree; ray:2 does at least 85 % of what local does.
+"""
+
+import argparse
+import io
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def make_pictures(folder: Path, count: int, long_side_px: int) -> None:
+    """Write pictures; each is a piece of an example under its own noise."""
+    photos = [PIL.Image.open(path).convert("RGB") for path in sorted(EXAMPLES.glob("*.png"))
+              if "-cutout" not in path.name]  # fmt: skip
+    dice = np.random.default_rng(1)
+    for index in range(count):
+        photo = photos[index % len(photos)]
+        photo.thumbnail((long_side_px, long_side_px))
+        image = np.asarray(photo).astype(int) + dice.integers(-8, 9, (photo.height, photo.width, 1))
+        file = io.BytesIO()
+        picture = PIL.Image.fromarray(np.clip(image, 0, 255).astype(np.uint8))
+        picture.save(file, "JPEG" if index % 4 else "PNG", quality=90)
+        content = file.getvalue()
+        path = folder / f"{index % 7}" / f"{index:06d}.{'jpg' if index % 4 else 'png'}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content[:200] if index % 20 == 10 else content)
+
+
+def measure(source: Path, dest: Path, engine: str) -> tuple[dict[str, Any], list[Any]]:
+    """Do all pictures with an engine; return figures, and what other engines must agree on."""
+    from alphacut.cluster import job as jobs
+    from alphacut.cluster import manifest
+    from alphacut.cluster.store import Store
+
+    name, _, actors = engine.partition(":")
+    job = jobs.Job(
+        source=str(source), dest=str(dest), engine=name, actors=int(actors) if actors else None
+    )
+    start = time.perf_counter()
+    times = []
+    with manifest.claimed(Store(job.dest)) as claim:
+        for _ in jobs.process(job, jobs.plan(job), claim):
+            times.append(time.perf_counter() - start)
+        table = manifest.load(Store(job.dest))
+    rows = [
+        (row["id"], row["status"], row["error"], row["input_sha256"], row["output_sha256"])
+        for row in table.to_pylist()
+    ]
+    for id, status, *_ in rows:
+        assert (dest / f"{id}.png").exists() == (status == "done")
+    # answers of Ray come a block at a time: the first block is where counting begins
+    first = sum(moment <= times[0] + 0.2 for moment in times)
+    rate = (len(times) - first) / (times[-1] - times[first - 1])
+    failed = sum(status != "done" for _, status, *_ in rows)
+    mean_bytes = float(np.mean([row["output_bytes"] for row in table.to_pylist()]))
+    figures = {"engine": engine, "pictures": len(rows), "failed": failed, "rate": rate,
+               "start_s": times[0], "all_s": times[-1], "output_bytes": mean_bytes}  # fmt: skip
+    return figures, rows
+
+
+def main() -> None:
+    """Compare engines and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("engines", nargs="+", help="local, ray, or ray:ACTORS; the first is 100 %%")
+    parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--long-side", type=int, default=640, metavar="PX")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "in"
+        make_pictures(source, chosen.pictures, chosen.long_side)
+        reference = None
+        for index, engine in enumerate(chosen.engines):
+            figures, rows = measure(source, Path(folder) / f"out{index}", engine)
+            reference = reference or (figures, rows)
+            print(
+                f"{engine:<8} {figures['rate']:6.2f} pictures/s "
+                f"({figures['rate'] / reference[0]['rate']:.0%}), first answer after "
+                f"{figures['start_s']:.1f} s, all after {figures['all_s']:.1f} s, "
+                f"{figures['failed']} of {figures['pictures']} failed, "
+                f"{figures['output_bytes'] / 1e3:.0f} kB each, "
+                + ("agrees" if rows == reference[1] else "DIFFERS: ids, errors or bytes"),
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
