@@ -1,5 +1,10 @@
 import asyncio
+import contextlib
 import hashlib
+import shutil
+import socket
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -60,3 +65,45 @@ def test_allowance() -> None:
         assert await Allowance(0, "memory://").charge("alice", 5) == {}
 
     asyncio.run(use())
+
+
+# connections to the killed server are never closed
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_allowance_in_redis_is_shared_and_fails_closed(tmp_path: Path) -> None:
+    pytest.importorskip("redis", reason="the client of Redis is not installed")
+    command = shutil.which("redis-server")
+    if command is None:
+        pytest.skip("there is no redis-server")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    store = f"redis://127.0.0.1:{port}"
+    with pytest.raises(OutputError, match="nothing answers"):
+        Allowance(3, store)
+    server = subprocess.Popen(
+        [command, "--port", str(port), "--save", "", "--dir", tmp_path], stdout=subprocess.DEVNULL
+    )
+
+    async def use() -> None:
+        one, other = Allowance(3, store), Allowance(3, store)
+        assert (await one.charge("alice", 2))["X-RateLimit-Remaining"] == "1"
+        assert (await other.charge("alice", 2))["X-RateLimit-Remaining"] == "0"
+        with pytest.raises(Refusal, match="Rate limit"):
+            await one.check("alice")
+        await other.check("bob")
+        server.kill()
+        server.wait()
+        for refused in (one.check("bob"), one.charge("bob", 1)):
+            with pytest.raises(Refusal) as error:
+                await refused
+            assert error.value.status == 503
+
+    try:
+        for _ in range(100):
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            time.sleep(0.1)
+        asyncio.run(use())
+    finally:
+        server.kill()
+        server.wait()

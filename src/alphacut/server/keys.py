@@ -2,14 +2,19 @@
 
 import hashlib
 import hmac
+import logging
 import math
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from alphacut.errors import OutputError
 from alphacut.server.refusal import Refusal
+
+log = logging.getLogger("alphacut.server")
 
 ANYONE = "anyone"
 
@@ -86,10 +91,15 @@ class Allowance:
         from limits.errors import ConfigurationError
         from limits.storage import storage_from_string
 
+        # of the clients of Redis that limits knows, the one that is known to all
+        options: Any = {"implementation": "redispy"} if store.startswith("redis") else {}
         try:
-            counts = storage_from_string(f"async+{store}")
+            reachable = storage_from_string(store).check()
+            counts: Any = storage_from_string(f"async+{store}", wrap_exceptions=True, **options)
         except ConfigurationError as error:
             raise OutputError(f"{store}: rates cannot be counted there: {error}") from error
+        if not reachable:
+            raise OutputError(f"{store}: rates cannot be counted there: nothing answers")
         self._limit = RateLimitItemPerMinute(megapixels)
         self._windows = FixedWindowRateLimiter(counts)
 
@@ -97,11 +107,12 @@ class Allowance:
         """Refuse a key that has used up its minute.
 
         Raises:
-            Refusal: 429, with the seconds until the next minute.
+            Refusal: 429, with the seconds until the next minute; 503 if the store fails.
         """
         if self._limit is None or name == ANYONE:
             return
-        window = await self._windows.get_window_stats(self._limit, name)
+        with _store_errors():
+            window = await self._windows.get_window_stats(self._limit, name)
         if window.remaining < 1:
             wait_s = max(1, math.ceil(window.reset_time - time.time()))
             raise Refusal(429, "rate_limit_exceeded", "Rate limit exceeded", retry_after_s=wait_s)
@@ -113,10 +124,24 @@ class Allowance:
         """
         if self._limit is None or name == ANYONE:
             return {}
-        await self._windows.hit(self._limit, name, cost=max(1, round(megapixels)))
-        window = await self._windows.get_window_stats(self._limit, name)
+        with _store_errors():
+            await self._windows.hit(self._limit, name, cost=max(1, round(megapixels)))
+            window = await self._windows.get_window_stats(self._limit, name)
         return {
             "X-RateLimit-Limit": str(self._limit.amount),
             "X-RateLimit-Remaining": str(max(0, window.remaining)),
             "X-RateLimit-Reset": str(math.ceil(window.reset_time)),
         }
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    """Refuse rather than serve without a limit, when the store of rates fails."""
+    from limits.errors import StorageError
+
+    try:
+        yield
+    except StorageError as error:
+        log.error("rates cannot be counted: %s", error)
+        title = "Rates cannot be counted at the moment"
+        raise Refusal(503, "service_unavailable", title, retry_after_s=5) from error
