@@ -5,7 +5,9 @@ WORKDIR /build
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY src src
 RUN python -m venv /opt/alphacut \
- && /opt/alphacut/bin/pip install --no-cache-dir ".[serve,heif,matting]"
+ && /opt/alphacut/bin/pip install --no-cache-dir ".[serve,heif,matting]" \
+ # PyMatting compiles itself when it is first imported, for a minute that no request should wait
+ && /opt/alphacut/bin/python -c "import pymatting"
 
 FROM python:3.13-slim
 COPY --from=build /opt/alphacut /opt/alphacut

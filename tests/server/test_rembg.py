@@ -83,7 +83,7 @@ def test_the_form_wins(open_live: Live) -> None:
 
 
 def test_what_has_no_effect_is_named(open_live: Live) -> None:
-    fields = {"a": "true", "af": "200", "ppm": "false", "vm": "1"}
+    fields = {"a": "false", "af": "200", "ppm": "false", "vm": "1"}
     answer = open_live.client.post(PATH, files={"image_file": PHOTO}, data=fields)
     assert answer.status_code == 200
     assert answer.headers["X-Alphacut-Ignored"] == "af, vm"
