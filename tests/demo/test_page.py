@@ -150,11 +150,11 @@ class Visitor:
         file = downloading.value
         return file.suggested_filename, Path(file.path()).read_bytes()
 
-    def photograph(self, name: str) -> None:
+    def photograph(self, name: str, *, whole: bool = True) -> None:
         SCREENS.mkdir(exist_ok=True)
         self.page.wait_for_function("[...document.images].every((image) => image.complete)")
         self.page.wait_for_timeout(300)  # until what moves has come to rest
-        self.page.screenshot(path=SCREENS / f"{name}.png", full_page=True)
+        self.page.screenshot(path=SCREENS / f"{name}.png", full_page=whole)
 
     def wide(self) -> int:
         return int(self.page.evaluate("document.documentElement.scrollWidth"))
@@ -272,7 +272,7 @@ def test_a_stroke_changes_alpha_there_and_can_be_undone(visit: Visit) -> None:
         visitor.page.mouse.down()
         for point in at[1:]:
             visitor.page.mouse.move(*point, steps=4)
-        visitor.photograph("touch-up-1440")
+        visitor.photograph("touch-up-1440", whole=False)  # the whole page would be laid out anew
         visitor.page.mouse.up()
 
     with visitor.waits_for_result():  # over the shuttle
