@@ -1,7 +1,6 @@
 """The tests of `cluster` and `alphacut batch`, in a process of their own.
 
-Importing Ray takes away the stack that a process's signals run on: after that, any signal with a
-handler, such as the one that PyTorch's loaders set for their children, is the end of the process.
+Ray's threads and children outlive its shutdown, and must not meet those of other tests.
 """
 
 import subprocess

@@ -102,7 +102,7 @@ def test_ctrl_c_saves(recipe: Recipe, data: Path, tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
     run = iter(train(recipe, data, tmp_path, device="cpu"))
     assert next(run).step == 1
-    _thread.interrupt_main()  # no real signal: Ray leaves a process without a stack for those
+    _thread.interrupt_main()  # as Ctrl-C does, without a signal: see docs/log.md
     assert next(run).step == 2  # the step that was begun is finished
     with pytest.raises(KeyboardInterrupt):
         next(run)
