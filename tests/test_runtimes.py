@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -116,3 +118,21 @@ def test_compiled_networks_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "file").touch()
     monkeypatch.setenv("ALPHACUT_HOME", str(tmp_path / "file"))  # no folder can be made in it
     np.testing.assert_array_equal(runtimes.load(SPEC)(batch()), expected)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no stack for signals")
+def test_signals_after_networks_that_went_in_the_order_they_came() -> None:
+    """Each Core of OpenVINO took the stack of signals, and the second gave back the first one's."""
+    program = """
+import gc, signal
+from alphacut import runtimes, zoo
+handled = []
+signal.signal(signal.SIGUSR1, lambda number, frame: handled.append(number))
+first, second = runtimes.load(zoo.MODELS[0]), runtimes.load(zoo.MODELS[0], precision="fp32")
+del first; gc.collect()
+del second; gc.collect()
+signal.raise_signal(signal.SIGUSR1)
+assert handled == [signal.SIGUSR1]
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr

@@ -139,11 +139,9 @@ def _store(graph: "onnx.GraphProto", arrays: dict[str, NDArray[Any]]) -> None:
 
 def _maxima(model: "onnx.ModelProto", batches: Sequence[Array]) -> dict[str, Array]:
     """The largest value of each channel (C,) of each ReLU and sum, over all batches."""
-    from openvino import opset13
+    from alphacut.runtimes.openvino import CORE, openvino
 
-    from alphacut.runtimes.openvino import openvino
-
-    full = openvino.Core().read_model(model.SerializeToString())
+    full = CORE.read_model(model.SerializeToString())
     wanted = [node.output[0] for node in model.graph.node if node.op_type in ("Relu", "Add")]
     outputs = {
         name: output
@@ -151,8 +149,9 @@ def _maxima(model: "onnx.ModelProto", batches: Sequence[Array]) -> dict[str, Arr
         for output in op.outputs()
         for name in output.get_names()
     }
-    axes = opset13.constant(np.array([0, 2, 3]))
-    maxima = [opset13.result(opset13.reduce_max(outputs[name], axes)) for name in wanted]
+    opset = openvino.opset13
+    axes = opset.constant(np.array([0, 2, 3]))
+    maxima = [opset.result(opset.reduce_max(outputs[name], axes)) for name in wanted]
     request = _request(openvino.Model(maxima, full.get_parameters()))
     largest = [np.zeros(1, np.float32)] * len(wanted)
     for batch in batches:
@@ -164,11 +163,11 @@ def _maxima(model: "onnx.ModelProto", batches: Sequence[Array]) -> dict[str, Arr
 
 def _moments(model: "onnx.ModelProto", batches: Sequence[Array]) -> dict[str, _Moments]:
     """How the inputs of each convolution vary together, by the name of its output."""
-    from alphacut.runtimes.openvino import openvino
+    from alphacut.runtimes.openvino import CORE
 
     convs = [node for node in model.graph.node if node.op_type == "Conv"]
     source = model.graph.input[0].name
-    full = openvino.Core().read_model(model.SerializeToString())
+    full = CORE.read_model(model.SerializeToString())
     full.add_outputs(sorted({conv.input[0] for conv in convs} - {source}))
     request = _request(full)
     draw = np.random.default_rng(0)
@@ -192,10 +191,10 @@ def _moments(model: "onnx.ModelProto", batches: Sequence[Array]) -> dict[str, _M
 
 
 def _request(model: Any) -> Any:
-    from alphacut.runtimes.openvino import openvino
+    from alphacut.runtimes.openvino import CORE
 
     settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    return openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+    return CORE.compile_model(model, "CPU", settings).create_infer_request()
 
 
 def _patches(maps: Array, conv: dict[str, Any], draw: np.random.Generator) -> Array:

@@ -1,6 +1,5 @@
 """A tiny folder of data, and recipes that need no more than it."""
 
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +9,6 @@ import torch
 from small import RECIPE, photograph, write
 
 from alphacut.training.recipe import Recipe, read_recipe
-
-
-@pytest.fixture(autouse=True)
-def no_handler_of_children() -> Any:
-    """Take back the handler that PyTorch's loaders set for their children's end.
-
-    It outlives them, and in a process that has run OpenVINO the next child's end is its own.
-    """
-    before = signal.getsignal(signal.SIGCHLD)
-    yield
-    signal.signal(signal.SIGCHLD, before)
 
 
 @pytest.fixture(autouse=True)

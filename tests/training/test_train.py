@@ -1,6 +1,5 @@
 """The loop: what it keeps, how it goes on, when it stops, and that it learns."""
 
-import _thread
 import csv
 import dataclasses
 import os
@@ -102,7 +101,7 @@ def test_ctrl_c_saves(recipe: Recipe, data: Path, tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
     run = iter(train(recipe, data, tmp_path, device="cpu"))
     assert next(run).step == 1
-    _thread.interrupt_main()  # as Ctrl-C does, without a signal: see docs/log.md
+    signal.raise_signal(signal.SIGINT)
     assert next(run).step == 2  # the step that was begun is finished
     with pytest.raises(KeyboardInterrupt):
         next(run)

@@ -31,6 +31,11 @@ if _hidden:
 # The first call fills a table; two threads that make it at once wait for each other for ever
 openvino.Type.f32.to_dtype()
 
+# One for the process. Each loads a CPU plugin that gives its thread a stack for signals, and at its
+# end puts back the one before: of two that end in the order they began, the second puts back what
+# the first has unmapped, and the next signal with a handler ends the process
+CORE = openvino.Core()
+
 DEVICES = {"auto": "CPU", "cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
 
 
@@ -65,9 +70,8 @@ class OpenVINORuntime:
         if device not in DEVICES:
             raise UnknownName("device of OpenVINO", device, DEVICES)
         self.device = DEVICES[device]
-        core = openvino.Core()
         if device != "auto":  # the CPU is always there, and asking costs a look at every driver
-            present = core.available_devices
+            present = CORE.available_devices
             if not any(name.startswith(self.device) for name in present):
                 raise RuntimeFailure(
                     f"OpenVINO finds no {self.device} here, only {', '.join(present)}: "
@@ -84,12 +88,12 @@ class OpenVINORuntime:
             settings["CACHE_DIR"] = str(cache)
         try:
             if cache is not None and not side_outputs:  # a compiled network is found by its file
-                self._model = core.compile_model(path, self.device, settings)
+                self._model = CORE.compile_model(path, self.device, settings)
             else:
-                model = core.read_model(path)
+                model = CORE.read_model(path)
                 # side outputs, where a graph has them, need not be computed
                 first = openvino.Model([model.outputs[0]], model.get_parameters(), "network")
-                self._model = core.compile_model(first, self.device, settings)
+                self._model = CORE.compile_model(first, self.device, settings)
         except RuntimeError as error:
             message = f"OpenVINO cannot load {path} on {self.device}: {error}"
             raise RuntimeFailure(message) from error
@@ -162,14 +166,14 @@ def check_graph(path: Path, channels: int) -> None:
 
 def devices() -> list[str]:
     """Return the devices of this machine, in alphacut's words."""
-    present = openvino.Core().available_devices
+    present = CORE.available_devices
     return [word for word, name in DEVICES.items()
             if word != "auto" and any(found.startswith(name) for found in present)]  # fmt: skip
 
 
 def _read(path: Path) -> openvino.Model:
     try:
-        return openvino.Core().read_model(path)
+        return CORE.read_model(path)
     except RuntimeError as error:
         raise WeightsError(f"{path}: is not a network that OpenVINO can read: {error}") from error
 
