@@ -93,7 +93,7 @@ def unit_of(path: Path) -> str:
 # Each library of a runtime is imported in one file; the writer of graphs joins them. Networks and
 # training are PyTorch's.
 OWN_FILES = {
-    "openvino": {"openvino.py", "quantize.py"},
+    "openvino": {"openvino.py"},
     "onnxruntime": {"onnx.py"},
     "onnx": {"graph.py", "quantize.py"},
     "torch": {"pytorch.py", "graph.py"},
