@@ -104,14 +104,14 @@ def remove(
     with cli_models.announced(
         spec,
         accept_license,
-        runtimes.needed(spec, chosen.runtime, chosen.chosen_precision, chosen.device),
+        runtimes.needed(spec, chosen.runtime, chosen.precision, chosen.device),
         quiet=quiet,
     ) as fetching:
         # the network is loaded while decoders are imported and the first picture is read
         pool = ThreadPoolExecutor(1)
         loading = pool.submit(
             runtimes.load, spec, runtime=chosen.runtime, device=chosen.device,
-            precision=chosen.chosen_precision, half=chosen.half,
+            precision=chosen.precision, half=chosen.half,
             hint="throughput" if threads != 1 and several else "latency",
             accept_license=accept_license, progress=fetching,
         )  # fmt: skip

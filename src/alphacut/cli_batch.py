@@ -161,7 +161,7 @@ def _fetch(job: "Job", quiet: bool) -> None:
 
     chosen = job.options
     spec = weights.find_model(chosen.model)
-    form = runtimes.needed(spec, chosen.runtime, chosen.chosen_precision, chosen.device)
+    form = runtimes.needed(spec, chosen.runtime, chosen.precision, chosen.device)
     with cli_models.announced(spec, job.accept_license, form, quiet=quiet) as progress:
         weights.fetch(spec, form, accept_license=job.accept_license, progress=progress)
 

@@ -52,7 +52,7 @@ class Options:
     runtime: str = _option("openvino", "What runs it.", RUNTIMES)
     device: str = _option("auto", "Where it runs.", DEVICES)
     precision: str = _option(
-        "auto", "int8 is quicker, fp32 exact; auto is int8 where it is as good, fp32 for best.",
+        "auto", "int8 is quicker, fp32 exact; auto is int8 where it is as good and gains.",
         PRECISIONS,
     )  # fmt: skip
     half: bool = _option(False, "Calculate in half precision: torch on CUDA only.")
@@ -221,12 +221,6 @@ class Options:
             values.parse_offset(self.shadow_offset)
         if self.shadow_blur is not None:
             values.parse_length("shadow_blur", self.shadow_blur)
-
-    @property
-    def chosen_precision(self) -> str:
-        """The precision to load: best takes its time for float32 where that is left open."""
-        best = self.quality == "best" and self.precision == "auto"
-        return "fp32" if best else self.precision
 
     @property
     def opaque(self) -> bool:

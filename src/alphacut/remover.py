@@ -111,7 +111,7 @@ class Remover:
             runtimes.load,
             runtime=self.options.runtime,
             device=self.options.device,
-            precision=self.options.chosen_precision,
+            precision=self.options.precision,
             half=self.options.half,
             hint=hint,
             threads=threads,

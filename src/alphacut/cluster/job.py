@@ -284,7 +284,7 @@ def _work(job: Job) -> Work:
     """Settle what every process must agree on: the model's row, and which of its weights."""
     options = job.options
     spec = weights.find_model(options.model)
-    form = runtimes.needed(spec, options.runtime, options.chosen_precision, options.device)
+    form = runtimes.needed(spec, options.runtime, options.precision, options.device)
     # "auto" looks at the processor, and a cluster may have several kinds
     options = options.replace(precision="int8" if form == "int8" else "fp32")
     return Work(

@@ -86,7 +86,7 @@ class Here:
         Raises:
             AlphacutError: if it cannot be loaded.
         """
-        precision = options.chosen_precision
+        precision = options.precision
         key = (options.model, options.runtime, options.device, precision)
         with self._loading:
             if key not in self._networks:
