@@ -65,7 +65,9 @@ async def load(address: str, pictures: list[bytes], clients: int, seconds: float
             asked += 1
             start = time.perf_counter()
             try:
-                answer = await client.post(address, files={"file": ("picture", picture)})
+                answer = await client.post(
+                    address, data={"model": "u2netp"}, files={"file": ("picture", picture)}
+                )
             except httpx.HTTPError as error:
                 statuses[type(error).__name__] += 1
                 continue
@@ -147,8 +149,8 @@ def main() -> None:
     pictures = [path.read_bytes() for path in paths]
 
     threads = os.cpu_count() or 1
-    baseline = in_process(pictures, chosen.seconds, threads)
-    print(json.dumps({"subject": "in process", "per_second": round(baseline, 2)}), flush=True)
+    half_s = min(60, chosen.seconds) / 2
+    before = in_process(pictures, half_s, threads)
     process, address = start_service(chosen.workers)
     try:
         work = load(f"{address}/api/remove", pictures, chosen.clients, chosen.seconds)
@@ -156,6 +158,9 @@ def main() -> None:
     finally:
         process.terminate()
         process.wait(timeout=60)
+    # half before and half after: a machine shared with others is not as quick all the time
+    baseline = (before + in_process(pictures, half_s, threads)) / 2
+    print(json.dumps({"subject": "in process", "per_second": round(baseline, 2)}), flush=True)
     early = [held for after_s, held in notes if after_s >= min(60, chosen.seconds / 2)][:1]
     growth = notes[-1][1] / early[0] - 1 if early else 0.0
     share = round(result["per_second"] / baseline, 3)
