@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 VISIBLE = 0.5 / 255
 WHITE = (255, 255, 255)
 ARCHIVES = ("zip", "ora")
+# What `arrange` looks at, as it is where nothing is to be arranged
+_ARRANGED = {name: getattr(Options, name)
+             for name in ("crop", "margin", "size", "scale", "position", "preset")}  # fmt: skip
 _ROWS = 256
 
 
@@ -257,12 +260,12 @@ class Cutout:
 
     def inverted(self) -> "Cutout":
         """Return the photo's background with a hole where the subject was."""
-        alpha = 1 - self.alpha
-        rest = backgrounds.without_subject(self.photo, self.foreground, self.alpha)
+        photo = self.photo
+        rest = backgrounds.without_subject(photo, self.foreground, self.alpha)
         return Cutout(
-            rest, alpha, 1 - self.saliency, self.metadata, self.duration_ms, self.loop,
+            rest, 1 - self.alpha, 1 - self.saliency, self.metadata, self.duration_ms, self.loop,
             tuple(frame.inverted() for frame in self.frames),
-            replaced=difference(self.photo, rest), options=self.options,
+            replaced=difference(photo, rest), options=self.options,
         )  # fmt: skip
 
     def arrange(self, options: Options | None = None, **changes: Any) -> "Cutout":
@@ -274,12 +277,14 @@ class Cutout:
             **changes: Fields of `Options` to change, such as `crop=True, margin="5%"`.
 
         Returns:
-            The cut-out of the new size. What the photo's background was is no longer known.
+            The cut-out of the new size. What the photo's background was is no longer known. Its
+            options are those of this one, without what has been done here.
 
         Raises:
             OptionError: if an option's value is malformed or beyond its limits.
         """
-        placement = self._placement((options or self.options).replace(**changes))
+        options = (options or self.options).replace(**changes)
+        placement = self._placement(options)
         frames = []
         for frame in (self, *self.frames):
             foreground, alpha = geometry.lay(frame.foreground, frame.alpha, placement)
@@ -289,7 +294,7 @@ class Cutout:
             )
         return replace(
             frames[0], frames=tuple(frames[1:]), input_size=self.input_size,
-            milliseconds=self.milliseconds,
+            milliseconds=self.milliseconds, options=self.options.replace(**_ARRANGED),
         )  # fmt: skip
 
     def on(self, background: Background, options: Options | None = None, **changes: Any) -> Image:
@@ -446,10 +451,10 @@ class Cutout:
 
     def _trimap(self, placement: Placement) -> Image:
         """Return grey levels of the trimap, the one that matting had where nothing is resized."""
-        if self.trimap is not None and placement.frame == placement.target:
-            return encode_trimap(self.trimap)
-        _, alpha = geometry.lay(self.foreground, self.alpha, placement)
-        return encode_trimap(make_trimap(alpha))
+        if placement.resizes:  # what lies between known and unknown would become unknown
+            _, alpha = geometry.lay(self.foreground, self.alpha, placement)
+            return encode_trimap(make_trimap(alpha))
+        return encode_trimap(geometry.lay(self.foreground, self._known, placement)[1])
 
     def _archive(self, kind: str, options: Options, placement: Placement) -> memoryview:
         """Encode as a file that holds several pictures."""
