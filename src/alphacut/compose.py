@@ -418,7 +418,7 @@ class Cutout:
             assert isinstance(loaded, values.Backdrop)
             rest = backgrounds.without_subject(self.photo, self.foreground, self.alpha)
             rest = backgrounds.under_effect(rest, self.alpha, loaded)
-            return backgrounds.scene_of(rest, placement.scene)
+            return backgrounds.scene_of(rest, placement.scene, placement.canvas)
 
         image, opacity = backgrounds.make_background(
             loaded, placement.canvas, self.foreground.dtype, options.fit, own
