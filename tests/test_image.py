@@ -34,6 +34,7 @@ from alphacut.image import (
     output_format,
     quantise,
     save_image,
+    shrink,
     with_alpha,
     write,
 )
@@ -453,6 +454,18 @@ def test_cmyk_by_its_profile() -> None:
         assert picture.metadata.icc_profile is None
 
 
+@pytest.mark.parametrize("options", [DEEP, Options()], ids=["deep", "8 bits"])
+def test_grey_whose_white_is_zero(options: Options) -> None:
+    """A TIFF says so; scanners of film and X-rays write it, of 8 bits and of 16."""
+    for dtype in (np.uint8, np.uint16):
+        entry = struct.pack("<HHI", 262, 4, 1)
+        data = make_tiff(np.zeros((2, 3), dtype))
+        inverted = data.replace(entry + struct.pack("<I", 1), entry + bytes(4))
+        assert inverted != data
+        image = load_image(inverted, options)
+        np.testing.assert_array_equal(image, np.iinfo(image.dtype).max)
+
+
 def test_transparent_colour_of_a_palette() -> None:
     image = PIL.Image.new("P", (2, 1))
     image.putpalette([*COLOUR, 1, 2, 3])
@@ -652,6 +665,8 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
         load_image(tmp_path / "none.png")
     with pytest.raises(ImageError, match="is a folder"):
         load_image(tmp_path)
+    with pytest.raises(ImageError, match="cannot be read: embedded null byte"):
+        load_image("photo\0.png")
 
 
 NOISE = np.random.default_rng(2).integers(0, 256, (64, 48, 3)).astype(np.uint8)
@@ -687,6 +702,15 @@ def test_truncated_files_give_what_is_there(kind: str) -> None:
     assert image.shape == whole.shape
     np.testing.assert_allclose(image[:8], whole[:8], atol=1)
     assert np.any(image[-8:] != whole[-8:])
+
+
+def test_a_damaged_pillow_image_is_damaged_too() -> None:
+    """Pillow reads pixels when they are needed, which is here."""
+    half = CUT["jpg"][: len(CUT["jpg"]) // 2]
+    with pytest.raises(ImageError, match="JpegImageFile: is damaged or cut short"):
+        load_image(PIL.Image.open(io.BytesIO(half)))
+    image = load_image(PIL.Image.open(io.BytesIO(half)), Options(allow_truncated=True))
+    np.testing.assert_allclose(image[:8], load_image(CUT["jpg"])[:8], atol=1)
 
 
 def test_bombs_are_refused_before_decoding() -> None:
@@ -794,6 +818,22 @@ def test_arrays_are_not_modified(photo: NDArray[np.uint8]) -> None:
         np.testing.assert_array_equal(array, before)
 
 
+def test_shrinking_keeps_what_is_hidden_out_of_edges() -> None:
+    hidden = np.zeros((101, 101, 4), np.uint8)
+    hidden[:, :51] = (*COLOUR, 255)
+    for array in (hidden, hidden.astype(np.uint16) * 257):
+        small = shrink(read(array, DEEP), 0.002)
+        assert small.image.shape == (44, 44, 3)
+        assert small.image.dtype == array.dtype
+        assert small.alpha is not None
+        assert len(np.unique(small.alpha)) == 3  # hidden, an edge, and whole
+        colours = small.image[small.alpha > 0] / (np.iinfo(array.dtype).max / 255)
+        np.testing.assert_allclose(colours, np.broadcast_to(COLOUR, colours.shape), atol=2)
+    opaque = read(make_photo())
+    assert shrink(opaque, 1) is shrink(opaque, 0) is opaque
+    assert shrink(opaque, 0.001).image.shape == (27, 36, 3)
+
+
 # --- writing ------------------------------------------------------------------------------------
 
 
@@ -848,6 +888,31 @@ def test_save_image_with_alpha(tmp_path: Path, photo: NDArray[np.uint8]) -> None
     deep = photo.astype(np.uint16) * 257
     save_image(tmp_path / "deep.png", deep)
     np.testing.assert_array_equal(load_image(tmp_path / "deep.png", DEEP), deep)
+
+
+@pytest.mark.parametrize(
+    ("image", "alpha", "error"),
+    [
+        (make_photo() / np.float32(255), None, "dtype float32 is not uint8 or uint16"),
+        (make_photo()[..., :2], None, r"shape \(48, 64, 2\)"),
+        (make_photo()[:0], None, "has no pixels"),
+        (make_photo(), np.ones((9, 9), np.float32), r"alpha: shape \(9, 9\)"),
+        (make_photo()[..., 0], np.ones((48, 64), np.float32), "alpha: shape"),
+    ],
+)
+def test_save_image_refuses_what_is_no_picture(
+    tmp_path: Path, image: Any, alpha: Any, error: str
+) -> None:
+    with pytest.raises(ImageError, match=error):
+        save_image(tmp_path / "a.png", image, alpha)
+    assert os.listdir(tmp_path) == []
+
+
+def test_save_image_to_what_has_no_alpha(tmp_path: Path, photo: NDArray[np.uint8]) -> None:
+    with pytest.raises(OutputError, match=r"jpg has no alpha: choose png"):
+        save_image(tmp_path / "a.jpg", photo, np.ones((48, 64), np.float32))
+    save_image(tmp_path / "a.jpg", photo[..., :1])
+    assert os.listdir(tmp_path) == ["a.jpg"]
 
 
 def test_grey_is_written_as_grey(photo: NDArray[np.uint8]) -> None:

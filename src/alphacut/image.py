@@ -160,7 +160,12 @@ def load_frames(source: Source, options: Options | None = None) -> Iterator[Pict
     with contextlib.ExitStack() as opened:
         if isinstance(source, PIL.Image.Image):
             _check_size(source.size[::-1], 1, options, name)
-            yield _decode(source.copy(), None, options, name)
+            try:
+                _load_pixels(source, options)
+                pillow = source.copy()
+            except _DAMAGE as error:
+                raise _damaged(name, error) from error
+            yield _decode(pillow, None, options, name)
             return
         file = _open_file(source, name, opened)
         pillow = opened.enter_context(_open_pillow(file, name))
@@ -188,6 +193,8 @@ def load_frames(source: Source, options: Options | None = None) -> Iterator[Pict
 def shrink(picture: Picture, megapixels: float) -> Picture:
     """Make a picture smaller, its aspect kept, until it has at most so many megapixels.
 
+    Colours count by their alpha, so that no hidden one gets into an edge.
+
     Args:
         picture: The picture; it is not modified.
         megapixels: At most how many; 0 for any.
@@ -200,11 +207,17 @@ def shrink(picture: Picture, megapixels: float) -> Picture:
         return picture
     factor = (megapixels * 1e6 / (H * W)) ** 0.5
     size = max(1, int(W * factor)), max(1, int(H * factor))
-    image = np.asarray(cv2.resize(picture.image, size, interpolation=cv2.INTER_AREA))
-    alpha = picture.alpha
-    if alpha is not None:
-        alpha = np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), alpha.dtype)
-    return replace(picture, image=image.astype(picture.image.dtype, copy=False), alpha=alpha)
+
+    def mean(plane: Image) -> Image:
+        return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), plane.dtype)
+
+    image, alpha, peak = picture.image, picture.alpha, white(picture.image)
+    if alpha is None:
+        return replace(picture, image=mean(image))
+    weighted = mean(np.asarray(cv2.multiply(image, cv2.merge([alpha] * 3), scale=1 / peak)))
+    alpha = mean(alpha)
+    image = np.asarray(cv2.divide(weighted, cv2.merge([alpha] * 3), scale=peak), image.dtype)
+    return replace(picture, image=image, alpha=alpha)
 
 
 def describe(source: Source) -> str:
@@ -233,8 +246,9 @@ def _open_file(source: Any, name: str, opened: contextlib.ExitStack) -> IO[bytes
             raise ImageError(
                 f"{name}: give a path, bytes, a file object, a Pillow image or an array"
             )
-    except OSError as error:
-        raise ImageError(f"{name}: cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{name}: cannot be read: {reason}") from error
     if not file.read(1):
         raise ImageError(f"{name}: is empty, 0 bytes")
     file.seek(0)
@@ -307,14 +321,32 @@ def _damaged(name: str, error: Exception) -> ImageError:
 
 def _from_array(array: NDArray[Any], options: Options) -> Picture:
     """Take a caller's array as a picture."""
+    _check_array(array)
+    _check_size(array.shape[:2], 1, options, "array")
+    return _split(array if array.ndim == 3 else array[..., np.newaxis], Metadata(), options)
+
+
+def _check_array(array: NDArray[Any]) -> None:
+    """Refuse an array that is no picture."""
     if array.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"array: dtype {array.dtype} is not uint8 or uint16")
-    if array.ndim == 2:
-        array = array[..., np.newaxis]
-    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+    if array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
         raise ImageError(f"array: shape {array.shape} is not (H, W), (H, W, 3) or (H, W, 4)")
-    _check_size(array.shape[:2], 1, options, "array")
-    return _split(array, Metadata(), options)
+    if not array.size:
+        raise ImageError(f"array: has no pixels, its shape is {array.shape}", "no_size")
+
+
+def _load_pixels(pillow: PIL.Image.Image, options: Options) -> bool:
+    """Decode a picture's pixels, and tell whether some of them are missing."""
+    try:
+        pillow.load()
+    except _DAMAGE:
+        # Pillow keeps the rows that it has decoded; without tiles it takes them for all
+        if not options.allow_truncated or not pillow.im:
+            raise
+        pillow.tile = []  # type: ignore[attr-defined]
+        return True
+    return False
 
 
 def _decode(
@@ -331,14 +363,7 @@ def _decode(
     import PIL.ImageOps
 
     try:
-        damaged = False
-        try:
-            pillow.load()
-        except _DAMAGE:
-            # Pillow keeps the rows that it has decoded; without tiles it takes them for all
-            if not options.allow_truncated or not pillow.im:
-                raise
-            damaged, pillow.tile = True, []  # type: ignore[attr-defined]
+        damaged = _load_pixels(pillow, options)
         deep = None if damaged or file is None else _read_16_bits(file, pillow)
         exif_of_tiff = _exif_of_tiff(pillow)
         PIL.ImageOps.exif_transpose(pillow, in_place=True)
@@ -373,6 +398,8 @@ def _read_16_bits(file: IO[bytes], pillow: PIL.Image.Image) -> NDArray[np.uint16
         array = cv2.cvtColor(array, codes[array.shape[2]])
     if pillow.format == "PNG":  # of a TIFF, OpenCV applies the orientation
         array = _UPRIGHT.get(pillow.getexif().get(_ORIENTATION, 1), _UPRIGHT[1])(array)
+    elif pillow.tag_v2.get(262) == 0:  # type: ignore[attr-defined]
+        array = 65535 - array  # grey whose white is 0
     elif array.shape[2] == 4 and pillow.tag_v2.get(338) == (1,):  # type: ignore[attr-defined]
         opaque = np.maximum(array[..., 3:], 1).astype(np.float32)  # colours multiplied by alpha
         array[..., :3] = np.minimum(np.rint(array[..., :3] * (65535 / opaque)), 65535)
@@ -499,17 +526,25 @@ def save_image(
 
     Args:
         path: The file; its kind follows from its ending.
-        image: (H, W, 3) uint8 or uint16.
-        alpha: (H, W) float32 in [0, 1].
+        image: (H, W), (H, W, 3) or (H, W, 4) uint8 or uint16.
+        alpha: (H, W) float32 in [0, 1], beside an image (H, W, 3).
 
     Raises:
+        ImageError: if an array has another shape or dtype.
         OutputError: if the ending is unknown or the file cannot be written.
     """
     options = Options()
-    samples = image if alpha is None else with_alpha(image, alpha)
+    _check_array(image)
+    if alpha is not None and image.shape != (*alpha.shape, 3):
+        raise ImageError(f"alpha: shape {alpha.shape} does not go with an image {image.shape}")
+    samples = image[..., 0] if image.shape[2:] == (1,) else image
+    if alpha is not None:
+        samples = with_alpha(image, alpha)
     kind = output_format(Path(path), options)
     if kind not in SUFFIXES.values():
         raise OutputError(f"{path}: {kind} holds a cut-out, not an image: use Cutout.save")
+    if kind in OPAQUE and samples.shape[2:] == (4,):
+        raise OutputError(f"{path}: {kind} has no alpha: choose png, or put it on a colour first")
     write(Path(path), lambda: encode([Picture(samples)], kind, options))
 
 
