@@ -119,7 +119,7 @@ def test_command_line(tmp_path: Path) -> None:
     """The example, with a network's own alpha as the truth, within rounding."""
     from click.testing import CliRunner
 
-    from alphacut.cli import cli
+    from alphacut.cli import cli, parse_changes
 
     cutout = Remover()(EXAMPLE)
     (tmp_path / "image").mkdir()
@@ -137,6 +137,9 @@ def test_command_line(tmp_path: Path) -> None:
     assert mean["matting=none keep-depth=yes"]["MAD"] > 1
     for name in mean:
         assert name in done.output
+    assert parse_changes("background='#ff0000 ' roi=0 grow-px=3 largest=no") == {
+        "background": "#ff0000 ", "roi": "0", "grow_px": 3, "largest": False,
+    }  # fmt: skip
     for wrong in ("quality", "file-quality=high"):
         done = CliRunner().invoke(cli, ["evaluate", str(tmp_path), f"--compare={wrong}"])
         assert done.exit_code == 2

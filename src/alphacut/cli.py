@@ -289,10 +289,7 @@ def parse_changes(text: str) -> dict[str, Any]:
     Raises:
         click.BadParameter: if a word has no "=", or a value is not of its field's kind.
     """
-    kinds: dict[str, Any] = {
-        option.name: option.metadata["kind"] or type(option.default)
-        for option in dataclasses.fields(Options)
-    }
+    kinds = {option.name: option.metadata["kind"] for option in dataclasses.fields(Options)}
     changes: dict[str, Any] = {}
     for word in shlex.split(text):
         name, equals, value = word.partition("=")
