@@ -79,7 +79,7 @@ TABLE: dict[str, tuple[str, str]] = {
         "click rich",
     ),
     "__init__": ("compose errors image options remover runtimes zoo", ""),
-    "quantize": ("errors runtimes", "numpy onnx openvino"),
+    "quantize": ("errors runtimes", "numpy onnx"),
     "__main__": ("cli", ""),
 }
 STANDARD = sys.stdlib_module_names
@@ -93,7 +93,7 @@ def unit_of(path: Path) -> str:
 # Each library of a runtime is imported in one file; the writer of graphs joins them. Networks and
 # training are PyTorch's.
 OWN_FILES = {
-    "openvino": {"openvino.py", "quantize.py"},
+    "openvino": {"openvino.py"},
     "onnxruntime": {"onnx.py"},
     "onnx": {"graph.py", "quantize.py"},
     "torch": {"pytorch.py", "graph.py"},
