@@ -9,7 +9,7 @@ import pytest
 
 from alphacut import Remover
 from alphacut.doctor import EXAMPLE
-from alphacut.errors import ImageError
+from alphacut.errors import ImageError, OutputError
 from alphacut.evaluate import (
     COLUMNS,
     evaluate,
@@ -91,6 +91,10 @@ def test_files(scores: list, tmp_path: Path) -> None:
     assert float(rows[1]["MAD"]) == pytest.approx(scores[1].values["MAD"])
     assert rows[2]["RECOMP"] == ""
 
+    for write in (write_csv, write_json, write_page):
+        with pytest.raises(OutputError, match=r"nowhere.x: cannot be written"):
+            write(tmp_path / "nowhere" / "x", scores)
+
     write_json(tmp_path / "scores.json", scores)
     whole = json.loads((tmp_path / "scores.json").read_text())
     assert whole["mean"]["right"]["IoU"] == summarise(scores)["right"]["IoU"]
@@ -107,6 +111,13 @@ def test_folders_without_truth(tmp_path: Path, folder: Path) -> None:
     (folder / "alpha" / "b.png").unlink()
     with pytest.raises(ImageError, match=r"no alpha for b\.png"):
         find_samples(folder)
+
+
+def test_names_are_not_patterns_and_other_files_no_pictures(folder: Path) -> None:
+    for part in ("image", "alpha"):
+        (folder / part / "a.png").rename(folder / part / "a [1].png")
+        (folder / part / ".DS_Store").touch()
+    assert [sample.name for sample in find_samples(folder)] == ["a [1]", "b"]
 
 
 def test_sizes_have_to_agree(folder: Path) -> None:
