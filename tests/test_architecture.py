@@ -79,7 +79,7 @@ TABLE: dict[str, tuple[str, str]] = {
         "click rich",
     ),
     "__init__": ("compose errors image options remover runtimes zoo", ""),
-    "quantize": ("errors runtimes", "numpy onnx"),
+    "quantize": ("errors runtimes weights", "numpy onnx"),
     "__main__": ("cli", ""),
 }
 STANDARD = sys.stdlib_module_names

@@ -194,6 +194,8 @@ def test_export_refuses_before_it_works(tmp_path: Path) -> None:
     assert run("export", "u2net-lite", "--to", "onnx", "--size", "320").exit_code == 2
     with pytest.raises(WeightsError, match="PyTorch cannot build it"):
         run("export", "silueta", "--to", "onnx", "-o", tmp_path / "silueta.onnx")
+    with pytest.raises(OutputError, match="is already there"):
+        run("quantize", "u2net-lite", "--data", tmp_path, "-o", target)
     assert target.read_text() == "mine"
 
 

@@ -97,6 +97,9 @@ def test_the_same_twice(tmp_path: Path) -> None:
 def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="pictures to calibrate"):
         quantize(save(tmp_path / "full.onnx"), [], tmp_path / "small.onnx")
+    (tmp_path / "file").touch()
+    with pytest.raises(WeightsError, match=r"cannot be written .*: choose another place"):
+        quantize(tmp_path / "full.onnx", BATCHES, tmp_path / "file" / "small.onnx")
     with pytest.raises(WeightsError, match="operation Tanh"):
         quantize(save(tmp_path / "tanh.onnx", extra="Tanh"), BATCHES, tmp_path / "small.onnx")
     assert not (tmp_path / "small.onnx").exists()
