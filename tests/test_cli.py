@@ -25,7 +25,7 @@ from alphacut.image import quantise
 from pictures import FakeRuntime, disc, make_photo
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
+posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX errors, signals and terminals")
 
 
 @dataclass

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -113,8 +114,6 @@ def test_save_refuses_what_it_cannot_do(tmp_path: Path) -> None:
 
 
 def test_frames_that_a_format_cannot_hold(tmp_path: Path) -> None:
-    import dataclasses
-
     after = dataclasses.replace(cutout(), foreground=cutout().foreground // 2)
     moving = dataclasses.replace(cutout(), frames=(after,), duration_ms=40.0)
     with pytest.warns(AlphacutWarning, match="only the first of 2 frames"):
@@ -234,8 +233,6 @@ def test_crop_by_hand() -> None:
 
 
 def test_an_arranged_cutout_keeps_its_options_but_is_not_arranged_again(tmp_path: Path) -> None:
-    import dataclasses
-
     asked = Options(file_quality=50, preset="product", margin="10%", crop=True, keep_depth=True)
     part = dataclasses.replace(subject(), options=asked).arrange()
     assert part.options == Options(file_quality=50, background="white", keep_depth=True)
@@ -292,8 +289,6 @@ def test_everything_at_once(tmp_path: Path, background: str | None, dtype: type)
 
 
 def test_frames_go_to_the_same_place(tmp_path: Path) -> None:
-    import dataclasses
-
     first = subject()
     moved = dataclasses.replace(first, alpha=np.roll(first.alpha, 12, axis=1))
     moving = dataclasses.replace(first, frames=(moved,), duration_ms=40.0)
@@ -305,7 +300,7 @@ def test_frames_go_to_the_same_place(tmp_path: Path) -> None:
     assert len(hole.frames) == 1
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the shared composites are not here")
+@pytest.mark.skipif(not SHARED.exists(), reason="no folder shared/data beside the checkout")
 def test_composites_have_the_cutouts_recomposition_error() -> None:
     """Mean |aF + (1 - a)B - truth| over known composites: the same from `on` as from RGBA."""
     folder = SHARED / "composites"

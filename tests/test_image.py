@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import PIL.Image
+import pillow_heif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -590,7 +591,6 @@ def test_the_second_picture_of_a_camera_file_is_no_frame(photo: NDArray[np.uint8
 
 
 def make_heic(photo: NDArray[np.uint8]) -> bytes:
-    pillow_heif = pytest.importorskip("pillow_heif")
     file = io.BytesIO()
     heif = pillow_heif.from_pillow(PIL.Image.fromarray(photo))
     heif.save(file, quality=95, exif=make_exif().tobytes(), format="HEIF")
