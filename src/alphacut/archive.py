@@ -5,13 +5,13 @@ import zipfile
 from collections.abc import Sequence
 from xml.sax.saxutils import quoteattr
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from alphacut import image as images
 from alphacut.image import Metadata, Picture
 from alphacut.options import Options
+from alphacut.shrink import shrink_to
 
 _THUMBNAIL_PX = 256
 
@@ -55,10 +55,7 @@ def encode_ora(
         '<?xml version="1.0" encoding="UTF-8"?>'
         f'<image version="0.0.5" w="{W}" h="{H}"><stack>{stack}</stack></image>'
     )
-    factor = min(1.0, _THUMBNAIL_PX / max(H, W))
-    size = max(1, round(W * factor)), max(1, round(H * factor))
-    thumbnail = cv2.resize(merged.image, size, interpolation=cv2.INTER_AREA)
-    small = Picture(images.to_depth(np.asarray(thumbnail, merged.image.dtype), np.uint8))
+    small = Picture(images.to_depth(shrink_to(merged.image, _THUMBNAIL_PX), np.uint8))
     pictures = [(f"data/{index}.png", picture) for index, (_, picture) in enumerate(layers)]
     pictures += [("mergedimage.png", merged), ("Thumbnails/thumbnail.png", small)]
     entries: list[tuple[str, Sequence[bytes | memoryview]]] = [

@@ -22,6 +22,7 @@ from alphacut.compose import Cutout
 from alphacut.errors import ImageError
 from alphacut.image import INPUT_SUFFIXES, Image, load_image, write
 from alphacut.remover import Remover
+from alphacut.shrink import shrink_to
 
 # name: (what a lower or higher value means, decimals); the order is the table's
 COLUMNS = {
@@ -239,10 +240,7 @@ def _thumbnails(image: Image, cutout: Cutout, true_alpha: NDArray[np.float32]) -
 
 def _jpeg(picture: NDArray[Any]) -> bytes:
     """Shrink and encode grey or RGB."""
-    H, W = picture.shape[:2]
-    scale = min(1.0, _THUMBNAIL_PX / max(H, W))
-    size = max(1, round(W * scale)), max(1, round(H * scale))
-    small = cv2.resize(np.ascontiguousarray(picture), size, interpolation=cv2.INTER_AREA)
+    small = shrink_to(np.ascontiguousarray(picture), _THUMBNAIL_PX)
     if small.ndim == 3:
-        small = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
+        small = np.ascontiguousarray(small[..., ::-1])
     return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
