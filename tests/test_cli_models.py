@@ -129,6 +129,9 @@ def test_where_and_remove_of_what_is_not_here(home: Path) -> None:
     with pytest.raises(WeightsError, match="part of the package"):
         run("models", "remove", "u2net-lite")
     assert "u2net.onnx is not here" in run("models", "verify", "u2net").stdout
+    (home / "weights").mkdir(parents=True)
+    (home / "weights" / "indexnet_matting.pth.tar").touch()
+    assert "nobody states its checksum" in run("models", "verify").stdout
 
 
 def test_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:

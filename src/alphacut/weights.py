@@ -68,7 +68,7 @@ def find_model(name: str) -> ModelSpec:
         UnknownName: if no row has that name; the message lists the names.
         WeightsError: if the user's row cannot be read.
     """
-    known = next((spec for spec in zoo.MODELS if name == spec.name or name in spec.aliases), None)
+    known = zoo.known_model(name)
     if known or _NAME.fullmatch(name):
         path = _row_path(known.name if known else name)
         if os.path.isfile(path):  # Path.is_file raises where the folder may not be read
