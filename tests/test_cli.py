@@ -8,6 +8,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ import pytest
 from numpy.typing import NDArray
 
 from alphacut import Options, __version__, cli, runtimes, weights
+from alphacut.errors import RuntimeFailure
 from alphacut.image import quantise
 from pictures import FakeRuntime, disc, make_photo
 
@@ -428,6 +430,19 @@ def test_bad_input(run: Run, name: str, reason: str) -> None:
     assert among_others.err == alone.err
     assert os.listdir("out") == ["good.png"]
     assert load("out/good.png")[0] == "PNG"
+
+
+def test_without_a_network_there_is_one_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object, **__: object) -> None:
+        time.sleep(0.3)  # the pictures are read by then
+        raise RuntimeFailure("there is no NPU here")
+
+    monkeypatch.setattr(runtimes, "load", load)
+    for name in "abc":
+        save(f"{name}.png")
+    result = run("a.png", "b.png", "c.png")
+    assert (result.status, result.out) == (1, b"")
+    assert result.err == "alphacut: there is no NPU here\n"
 
 
 @posix

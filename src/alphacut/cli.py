@@ -101,26 +101,30 @@ def remove(
 
     spec = weights.find_model(chosen.model)
     several = len(inputs) > 1 or os.path.isdir(inputs[0])
-    with (
-        cli_models.announced(
-            spec,
-            accept_license,
-            runtimes.needed(spec, chosen.runtime, chosen.chosen_precision, chosen.device),
-            quiet=quiet,
-        ) as fetching,
-        ThreadPoolExecutor(1) as pool,  # the network is loaded while the decoders are
-    ):
+    with cli_models.announced(
+        spec,
+        accept_license,
+        runtimes.needed(spec, chosen.runtime, chosen.chosen_precision, chosen.device),
+        quiet=quiet,
+    ) as fetching:
+        # the network is loaded while decoders are imported and the first picture is read
+        pool = ThreadPoolExecutor(1)
         loading = pool.submit(
             runtimes.load, spec, runtime=chosen.runtime, device=chosen.device,
             precision=chosen.chosen_precision, half=chosen.half,
             hint="throughput" if threads != 1 and several else "latency",
             accept_license=accept_license, progress=fetching,
         )  # fmt: skip
+        pool.shutdown(wait=False)
         from alphacut import batch
         from alphacut.remover import Remover
 
         jobs = batch.plan(inputs, output, chosen, recursive=recursive)
-        remover = Remover(spec, options=chosen, runtime=loading.result())
+        if fetching:  # until its bar is done
+            loading.result()
+    remover = Remover(spec, options=chosen, runtime=loading)
+    # kept to the end of the program, which does not free it
+    click.get_current_context().find_root().obj = remover
     if verbose:
         click.echo(
             f"alphacut: {spec.name} by {chosen.runtime} on {remover.runtime.device}", err=True
@@ -132,6 +136,7 @@ def remove(
         done = 0
         try:
             for outcome in outcomes:
+                loading.result()  # without a network there is one error, not one a picture
                 done += 1
                 failures += outcome.error is not None
                 if as_json:
@@ -446,9 +451,13 @@ def program() -> None:
     """Run the command line as a program, which ends at once when its work is done."""
     try:
         main()
-        status = 0
-    except SystemExit as stop:
-        status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except SystemExit as stop:  # whose frames still hold the network
+        _end(stop.code if isinstance(stop.code, int) else int(stop.code is not None))
+    _end(0)
+
+
+def _end(status: int) -> None:
+    """End the process; taking OpenVINO down in order would cost a tenth of a second for nothing."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(status)  # taking OpenVINO down in order would cost a tenth of a second for nothing
+    os._exit(status)

@@ -54,8 +54,9 @@ class Remover:
 
     Args:
         model: Name of a model, or a row of your own; instead of `options.model`.
-        runtime: A loaded network of your own, instead of the one that the options name; or the
-            name of a runtime, instead of `options.runtime`.
+        runtime: A loaded network of your own, instead of the one that the options name, or the
+            future of one, which is waited for when a picture needs it; or the name of a runtime,
+            instead of `options.runtime`.
         options: All that can be chosen.
         hint: What to load the network for: the "latency" of one picture, or the "throughput" of
             several at once, as in `map`.
@@ -78,7 +79,7 @@ class Remover:
         self,
         model: str | zoo.ModelSpec | None = None,
         *,
-        runtime: Runtime | str | None = None,
+        runtime: Runtime | Future[Runtime] | str | None = None,
         options: Options | None = None,
         hint: runtimes.Hint = "latency",
         threads: int | None = None,
@@ -117,9 +118,14 @@ class Remover:
             accept_license=accept_license,
             progress=progress,
         )
-        self.runtime = runtime or load(self.spec)
+        self._runtime = runtime or load(self.spec)
         if self._matting == "indexnet":
             self._indexnet = load(weights.find_model("indexnet"))
+
+    @property
+    def runtime(self) -> Runtime:
+        """The loaded network."""
+        return self._runtime.result() if isinstance(self._runtime, Future) else self._runtime
 
     def __call__(self, source: Source, *, painted: Sequence[Stroke] = ()) -> Cutout:
         """Remove the background of a picture.

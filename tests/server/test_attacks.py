@@ -244,8 +244,8 @@ def test_log_lines_hold_no_key_and_no_forged_line(live: Live) -> None:
 
 def test_a_worker_out_of_memory(start: Callable[..., Live]) -> None:
     """A picture that needs more memory than a worker may take does not take the service along."""
-    small = start(worker_memory="600MB", workers=1)
-    large = encode(gradient(4000, 4000), "JPEG", quality=30)
+    small = start(worker_memory="1GB", workers=1)  # an idle one maps 0.6
+    large = encode(gradient(7000, 7000), "JPEG", quality=30)
     assert small.removebg(image_file=large, size="50MP").status_code == 500
     small.wait_until(lambda: small.client.get("/ready").status_code == 200)
     assert small.removebg(image_file=PHOTO).status_code == 200

@@ -37,8 +37,10 @@ def load(settings: Settings) -> dict[str, Remover]:
     where = Options(runtime=settings.runtime, device=settings.device)
     removers = [Remover(name, options=where, hint="throughput") for name in settings.model]
     if settings.demo:  # people try settings and strokes on one picture
-        for remover in removers:
-            remover.runtime = Remembering(remover.runtime)
+        removers = [
+            Remover(one.spec, options=one.options, runtime=Remembering(one.runtime))
+            for one in removers
+        ]
     return {remover.spec.name: remover for remover in removers}
 
 
