@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alphacut import image as images
+from alphacut.encode import encode, quantise
 from alphacut.image import Metadata, Picture
 from alphacut.options import Options
 from alphacut.shrink import shrink_to
@@ -24,12 +25,12 @@ def encode_zip(colour: Picture, alpha: NDArray[np.float32], options: Options) ->
     Args:
         colour: (H, W, 3), not multiplied by alpha.
         alpha: (H, W) float32 in [0, 1].
-        options: How; see `image.encode`.
+        options: How; see `encode.encode`.
     """
-    grey = Picture(images.quantise(alpha), None, Metadata(dpi=colour.metadata.dpi))
+    grey = Picture(quantise(alpha), None, Metadata(dpi=colour.metadata.dpi))
     return _archive([
-        ("color.jpg", images.encode([colour], "jpg", options)),
-        ("alpha.png", images.encode([grey], "png", options)),
+        ("color.jpg", encode([colour], "jpg", options)),
+        ("alpha.png", encode([grey], "png", options)),
     ])  # fmt: skip
 
 
@@ -41,7 +42,7 @@ def encode_ora(
     Args:
         layers: Name and picture (H, W, 4) of each, the upper ones first.
         merged: What they look like together, for programs that know no layers.
-        options: How; see `image.encode`.
+        options: How; see `encode.encode`.
 
     Source: https://www.openraster.org/baseline/file-layout-spec.html
     """
@@ -63,7 +64,7 @@ def encode_ora(
         ("stack.xml", [xml.encode()]),
     ]
     return _archive(
-        entries + [(name, images.encode([picture], "png", options)) for name, picture in pictures]
+        entries + [(name, encode([picture], "png", options)) for name, picture in pictures]
     )
 
 

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from alphacut import metrics
 from alphacut.compose import Cutout
+from alphacut.encode import write
 from alphacut.errors import ImageError
-from alphacut.image import INPUT_SUFFIXES, Image, load_image, write
+from alphacut.image import INPUT_SUFFIXES, Image, load_image
 from alphacut.remover import Remover
 from alphacut.shrink import shrink_to
 
