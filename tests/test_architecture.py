@@ -19,6 +19,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "zoo": ("errors", ""),
     "weights": ("errors zoo", ""),
     "image": ("errors options", "numpy cv2 PIL pillow_heif"),
+    "encode": ("errors image options", "numpy cv2 PIL"),
     "nets": ("", "torch"),
     "shrink": ("", "numpy cv2"),
     "transforms": ("image shrink zoo", "numpy cv2"),
@@ -28,14 +29,14 @@ TABLE: dict[str, tuple[str, str]] = {
     "refine": ("errors options", "numpy cv2"),
     "foreground": ("errors shrink", "numpy cv2"),
     "metrics": ("errors", "numpy cv2"),
-    "evaluate": ("compose errors image metrics remover", "numpy cv2"),
+    "evaluate": ("compose encode errors image metrics remover shrink", "numpy cv2"),
     "geometry": ("errors image options values", "numpy cv2"),
     "background": ("errors geometry image options values", "numpy cv2 PIL"),
     "shadow": ("geometry values", "numpy cv2"),
-    "archive": ("image options", "numpy cv2"),
-    "plot": ("errors image", "numpy cv2 matplotlib"),
+    "archive": ("encode image options shrink", "numpy"),
+    "plot": ("errors image shrink", "numpy matplotlib"),
     "compose": (
-        "archive background errors geometry image options plot shadow trimap values",
+        "archive background encode errors geometry image options plot shadow trimap values",
         "numpy cv2 PIL matplotlib",
     ),
     "runtimes": (
@@ -48,10 +49,10 @@ TABLE: dict[str, tuple[str, str]] = {
         "strokes transforms trimap weights zoo",
         "numpy cv2",
     ),
-    "batch": ("compose errors image options remover trimap", ""),
+    "batch": ("compose encode errors image options remover trimap", ""),
     "doctor": ("__init__ errors runtimes weights zoo", "numpy"),
     "demo": (
-        "batch errors image options remover runtimes strokes values weights zoo",
+        "batch encode errors image options remover runtimes strokes values weights zoo",
         "click fastapi gradio starlette uvicorn",
     ),
     "server": (  # it shows the page, whose work is the pool's
@@ -63,7 +64,8 @@ TABLE: dict[str, tuple[str, str]] = {
         "numpy cv2 PIL torch safetensors matplotlib tomli",
     ),
     "cluster": (
-        "__init__ batch compose errors image options remover runtimes trimap values weights zoo",
+        "__init__ batch compose encode errors image options remover runtimes trimap values weights "
+        "zoo",
         "numpy cv2 fsspec pyarrow ray tenacity",
     ),
     "cli_options": ("options", "click"),
@@ -71,15 +73,15 @@ TABLE: dict[str, tuple[str, str]] = {
         "cli_models cli_options cluster errors options runtimes weights",
         "click rich pyarrow prometheus_client",
     ),
-    "cli_train": ("errors image training", "click"),
+    "cli_train": ("encode errors training", "click"),
     "cli_models": ("benchmark errors options runtimes weights zoo", "click rich"),
     "cli": (
         "__init__ batch cli_batch cli_models cli_options cli_train demo doctor errors evaluate "
         "image options quantize remover runtimes server transforms weights",
         "click rich",
     ),
-    "__init__": ("compose errors image options remover runtimes zoo", ""),
-    "quantize": ("errors runtimes", "numpy onnx openvino"),
+    "__init__": ("compose encode errors image options remover runtimes zoo", ""),
+    "quantize": ("errors runtimes weights", "numpy onnx"),
     "__main__": ("cli", ""),
 }
 STANDARD = sys.stdlib_module_names

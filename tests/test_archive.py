@@ -8,8 +8,8 @@ import PIL.Image
 import pytest
 
 from alphacut.compose import Cutout
+from alphacut.encode import save_image
 from alphacut.errors import OutputError
-from alphacut.image import save_image
 
 
 def cutout(dtype: type = np.uint8) -> Cutout:

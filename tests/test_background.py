@@ -173,5 +173,15 @@ def test_grey_and_darker() -> None:
 
 def test_a_scene_is_mirrored_beyond_the_border() -> None:
     row = np.arange(3, dtype=np.uint8)[np.newaxis, :, np.newaxis] * np.ones((1, 1, 3), np.uint8)
-    assert scene_of(row, (0, -2, 1, 8))[0, :, 0].tolist() == [1, 0, 0, 1, 2, 2, 1, 0, 0, 1]
-    assert scene_of(row, (0, 0, 1, 3)) is row
+    mirrored = scene_of(row, (0, -2, 1, 8), (1, 10))
+    assert mirrored[0, :, 0].tolist() == [1, 0, 0, 1, 2, 2, 1, 0, 0, 1]
+    assert scene_of(row, (0, 0, 1, 3), (1, 3)) is row
+
+
+def test_a_scene_many_times_the_picture_is_no_larger_than_its_canvas() -> None:
+    """A panorama on a tall canvas shows itself 20 times, one above the other."""
+    image = ramp(100, 2000)
+    shown = scene_of(image, (-950, 0, 1050, 2000), (200, 200))
+    assert shown.shape == (200, 200, 3)
+    np.testing.assert_allclose(shown[95:105], fit_image(image, (10, 200), "stretch"), atol=1)
+    np.testing.assert_array_equal(shown[85:95], shown[95:105][::-1])

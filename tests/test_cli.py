@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import warnings
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +21,13 @@ import pytest
 from numpy.typing import NDArray
 
 from alphacut import Options, __version__, cli, runtimes, weights
+from alphacut.encode import quantise
 from alphacut.errors import RuntimeFailure
-from alphacut.image import quantise
+from made import chunk
 from pictures import FakeRuntime, disc, make_photo
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
+posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX errors, signals and terminals")
 
 
 @dataclass
@@ -367,10 +367,6 @@ def test_an_input_is_never_overwritten(run: Run) -> None:
 # --- bad input ----------------------------------------------------------------------------------
 
 
-def chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
 def write_bad_inputs() -> None:
     """Put one good photo and every kind of bad one into the working folder."""
     save("good.png")
@@ -627,12 +623,12 @@ def test_full_standard_output(tmp_path: Path) -> None:
 
 SLOW_WRITE = """
 import sys, time
-from alphacut import cli, image
+from alphacut import cli, compose
 def half(*_):
     yield b"half a picture"
     print("half", flush=True)
     time.sleep(3)
-image.encode = half
+compose.encode = half
 cli.main()
 """
 

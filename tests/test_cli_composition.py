@@ -99,7 +99,6 @@ def test_archives(run: Run) -> None:
 
 
 def test_preview(run: Run) -> None:
-    pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
     assert run("preview", "photo.png") == (0, ["photo.png -> photo-cutout-preview.png"])
     picture = opened("photo-cutout-preview.png")
     assert picture.height > picture.width  # a wide photo's steps stand below each other

@@ -6,6 +6,7 @@ from pathlib import Path
 import click.testing
 import openvino
 import pytest
+import torch
 
 from alphacut import benchmark, cli, runtimes, weights, zoo
 from alphacut.errors import MissingExtra, OutputError, RuntimeFailure, UnknownName, WeightsError
@@ -85,12 +86,9 @@ class Evil:
 def test_a_malicious_pickle_is_refused_and_not_executed(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("torch")
     monkeypatch.setenv("EVIL", str(tmp_path / "was-here"))
     plain, zipped = tmp_path / "plain.pth", tmp_path / "zipped.pth"
     plain.write_bytes(pickle.dumps({"outconv.weight": Evil()}))
-    import torch
-
     torch.save({"outconv.weight": Evil()}, zipped)
     for path in (plain, zipped):
         with pytest.raises(WeightsError, match=r"\.pth: is refused"):
@@ -131,6 +129,9 @@ def test_where_and_remove_of_what_is_not_here(home: Path) -> None:
     with pytest.raises(WeightsError, match="part of the package"):
         run("models", "remove", "u2net-lite")
     assert "u2net.onnx is not here" in run("models", "verify", "u2net").stdout
+    (home / "weights").mkdir(parents=True)
+    (home / "weights" / "indexnet_matting.pth.tar").touch()
+    assert "nobody states its checksum" in run("models", "verify").stdout
 
 
 def test_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +142,9 @@ def test_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
         ("openvino", "cpu", "latency"), ("openvino", "cpu", "throughput")
     }  # fmt: skip
     for timing in timings:
-        assert timing["error"] or timing["call_ms"] > 0 < timing["per_second"]
+        if timing["device"] == "cpu":  # a driver may be there without its device
+            assert timing["error"] is None
+            assert timing["call_ms"] > 0 < timing["per_second"]
 
 
 def test_benchmark_of_batches_tells_the_share_of_the_peak(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,10 +163,8 @@ def test_benchmark_of_a_device_that_is_not_here(monkeypatch: pytest.MonkeyPatch)
         run("models", "benchmark", "u2net-lite", "--device", "cuda")
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_benchmark_on_cuda() -> None:
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        pytest.skip("there is no CUDA device")
     words = ("u2net-lite", "--device", "cuda", "--seconds", "0.1", "--json")
     timings = json.loads(run("models", "benchmark", *words).stdout)["timings"]
     assert {(t["batch"], t["half"]) for t in timings if t["runtime"] == "torch"} == {
@@ -194,11 +195,12 @@ def test_export_refuses_before_it_works(tmp_path: Path) -> None:
     assert run("export", "u2net-lite", "--to", "onnx", "--size", "320").exit_code == 2
     with pytest.raises(WeightsError, match="PyTorch cannot build it"):
         run("export", "silueta", "--to", "onnx", "-o", tmp_path / "silueta.onnx")
+    with pytest.raises(OutputError, match="is already there"):
+        run("quantize", "u2net-lite", "--data", tmp_path, "-o", target)
     assert target.read_text() == "mine"
 
 
 def test_export_of_embedded_weights(tmp_path: Path) -> None:
-    pytest.importorskip("torch")
     target = tmp_path / "net.onnx"
     result = run("export", "u2net-lite", "--to", "onnx", "--size", "64x96", "-o", target)
     assert "differs from PyTorch by" in result.stderr

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -113,8 +114,6 @@ def test_save_refuses_what_it_cannot_do(tmp_path: Path) -> None:
 
 
 def test_frames_that_a_format_cannot_hold(tmp_path: Path) -> None:
-    import dataclasses
-
     after = dataclasses.replace(cutout(), foreground=cutout().foreground // 2)
     moving = dataclasses.replace(cutout(), frames=(after,), duration_ms=40.0)
     with pytest.warns(AlphacutWarning, match="only the first of 2 frames"):
@@ -233,6 +232,31 @@ def test_crop_by_hand() -> None:
     assert part.mask.shape == part.size
 
 
+def test_an_arranged_cutout_keeps_its_options_but_is_not_arranged_again(tmp_path: Path) -> None:
+    asked = Options(file_quality=50, preset="product", margin="10%", crop=True, keep_depth=True)
+    part = dataclasses.replace(subject(), options=asked).arrange()
+    assert part.options == Options(file_quality=50, background="white", keep_depth=True)
+    with PIL.Image.open(part.save(tmp_path / "a.jpg")) as written:
+        assert written.size == part.size[::-1]
+
+
+@pytest.mark.parametrize("top", [0, 10])
+def test_a_cropped_trimap_is_the_one_that_matting_had(tmp_path: Path, top: int) -> None:
+    alpha, trimap = np.zeros((40, 60), np.float32), np.zeros((40, 60), np.float32)
+    alpha[top : top + 20, :30] = 1
+    trimap[top : top + 10, :30], trimap[top + 10 : top + 20, :30] = 1, 0.5
+    cut = Cutout(np.zeros((40, 60, 3), np.uint8), alpha, alpha, trimap=trimap)
+    path = cut.save(tmp_path / "a.png", result="trimap", crop=True)
+    with PIL.Image.open(path) as written:
+        levels = np.asarray(written)
+    assert levels.shape == (20, 30)
+    assert (levels[:10] == 255).all()
+    assert (levels[10:] == 128).all()
+    path = cut.save(tmp_path / "b.png", result="trimap", size="20x20")
+    with PIL.Image.open(path) as written:  # resized, it is made of the alpha that is seen
+        assert set(np.unique(np.asarray(written))) <= {0, 128, 255}
+
+
 def test_what_has_no_subject_stays_whole() -> None:
     alpha = np.zeros((4, 6), np.float32)
     empty = Cutout(np.ones((4, 6, 3), np.uint8), alpha, alpha)
@@ -265,8 +289,6 @@ def test_everything_at_once(tmp_path: Path, background: str | None, dtype: type)
 
 
 def test_frames_go_to_the_same_place(tmp_path: Path) -> None:
-    import dataclasses
-
     first = subject()
     moved = dataclasses.replace(first, alpha=np.roll(first.alpha, 12, axis=1))
     moving = dataclasses.replace(first, frames=(moved,), duration_ms=40.0)
@@ -278,7 +300,7 @@ def test_frames_go_to_the_same_place(tmp_path: Path) -> None:
     assert len(hole.frames) == 1
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the shared composites are not here")
+@pytest.mark.skipif(not SHARED.exists(), reason="no folder shared/data beside the checkout")
 def test_composites_have_the_cutouts_recomposition_error() -> None:
     """Mean |aF + (1 - a)B - truth| over known composites: the same from `on` as from RGBA."""
     folder = SHARED / "composites"

@@ -9,7 +9,7 @@ import pytest
 
 from alphacut import Remover
 from alphacut.doctor import EXAMPLE
-from alphacut.errors import ImageError
+from alphacut.errors import ImageError, OutputError
 from alphacut.evaluate import (
     COLUMNS,
     evaluate,
@@ -91,6 +91,10 @@ def test_files(scores: list, tmp_path: Path) -> None:
     assert float(rows[1]["MAD"]) == pytest.approx(scores[1].values["MAD"])
     assert rows[2]["RECOMP"] == ""
 
+    for write in (write_csv, write_json, write_page):
+        with pytest.raises(OutputError, match=r"nowhere.x: cannot be written"):
+            write(tmp_path / "nowhere" / "x", scores)
+
     write_json(tmp_path / "scores.json", scores)
     whole = json.loads((tmp_path / "scores.json").read_text())
     assert whole["mean"]["right"]["IoU"] == summarise(scores)["right"]["IoU"]
@@ -109,6 +113,13 @@ def test_folders_without_truth(tmp_path: Path, folder: Path) -> None:
         find_samples(folder)
 
 
+def test_names_are_not_patterns_and_other_files_no_pictures(folder: Path) -> None:
+    for part in ("image", "alpha"):
+        (folder / part / "a.png").rename(folder / part / "a [1].png")
+        (folder / part / ".DS_Store").touch()
+    assert [sample.name for sample in find_samples(folder)] == ["a [1]", "b"]
+
+
 def test_sizes_have_to_agree(folder: Path) -> None:
     PIL.Image.new("L", (9, 9)).save(folder / "alpha" / "a.png")
     with pytest.raises(ImageError, match=r"is \(9, 9\), but its picture \(40, 80\)"):
@@ -119,7 +130,7 @@ def test_command_line(tmp_path: Path) -> None:
     """The example, with a network's own alpha as the truth, within rounding."""
     from click.testing import CliRunner
 
-    from alphacut.cli import cli
+    from alphacut.cli import cli, parse_changes
 
     cutout = Remover()(EXAMPLE)
     (tmp_path / "image").mkdir()
@@ -137,6 +148,9 @@ def test_command_line(tmp_path: Path) -> None:
     assert mean["matting=none keep-depth=yes"]["MAD"] > 1
     for name in mean:
         assert name in done.output
+    assert parse_changes("background='#ff0000 ' roi=0 grow-px=3 largest=no") == {
+        "background": "#ff0000 ", "roi": "0", "grow_px": 3, "largest": False,
+    }  # fmt: skip
     for wrong in ("quality", "file-quality=high"):
         done = CliRunner().invoke(cli, ["evaluate", str(tmp_path), f"--compare={wrong}"])
         assert done.exit_code == 2

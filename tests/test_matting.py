@@ -131,7 +131,6 @@ def test_closed_form_without_pymatting_says_what_to_do(monkeypatch):
 
 
 def test_closed_form_finds_the_edge_and_keeps_what_is_known():
-    pytest.importorskip("pymatting")
     image, true, _ = scene()
     trimap = make_trimap(true, erosions=8, dilations=8)
     alpha = matting.estimate_alpha_closed_form(image, trimap)
@@ -140,7 +139,6 @@ def test_closed_form_finds_the_edge_and_keeps_what_is_known():
 
 
 def test_closed_form_carries_its_solution_to_a_large_picture():
-    pytest.importorskip("pymatting")
     image, true, _ = scene(1300)
     trimap = make_trimap(true)
     prior = cv2.GaussianBlur(true, (0, 0), 3)
@@ -160,14 +158,13 @@ def test_closed_form_with_nothing_unknown_or_nothing_known():
         matting.estimate_alpha_closed_form(image, hard[:5])
 
 
-@pytest.mark.skipif(not PAIRS.is_dir(), reason="needs ../shared/data/trimap_pairs")
+@pytest.mark.skipif(not PAIRS.is_dir(), reason="no shared/data/trimap_pairs beside the checkout")
 @pytest.mark.parametrize(
     ("name", "pymatting_mad"),
     [("crowned_crane", 0.1290), ("thyme", 0.0795), ("walnutBoat", 0.0703)],
 )
 def test_closed_form_is_no_worse_than_pymattings_own(name, pymatting_mad):
     """The figures are those of `pymatting.estimate_alpha_cf` 1.1.16 in the unknown region."""
-    pytest.importorskip("pymatting")
     image = cv2.imread(str(PAIRS / "images" / f"{name}.jpg"))[..., ::-1].copy()
     true = cv2.imread(str(PAIRS / "alphas" / f"{name}.png"), cv2.IMREAD_GRAYSCALE)
     trimap = read_trimap(cv2.imread(str(PAIRS / "trimaps" / f"{name}.png"), cv2.IMREAD_GRAYSCALE))

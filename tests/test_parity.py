@@ -10,16 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from alphacut import nets
+from alphacut.runtimes.graph import write_graph
+from alphacut.runtimes.onnx import ONNXRuntime
 from alphacut.runtimes.openvino import OpenVINORuntime
-
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
-
-from alphacut import nets  # noqa: E402
-from alphacut.runtimes.graph import write_graph  # noqa: E402
-from alphacut.runtimes.onnx import ONNXRuntime  # noqa: E402
-from alphacut.runtimes.pytorch import TorchRuntime  # noqa: E402
+from alphacut.runtimes.pytorch import TorchRuntime
 
 MADE_AT = (64, 96)
 # A second size, odd where the network takes any; its batch has two pictures
@@ -30,7 +27,7 @@ def channels(arch: str) -> int:
     return 4 if arch == "indexnet" else 3
 
 
-def seeded(arch: str) -> "torch.nn.Module":
+def seeded(arch: str) -> torch.nn.Module:
     """A network whose numbers follow from its name, none of them trivial."""
     torch.manual_seed(zlib.crc32(arch.encode()))
     network = nets.build(arch).eval()

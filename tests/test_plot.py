@@ -8,8 +8,6 @@ import pytest
 from alphacut.compose import Cutout, difference
 from alphacut.errors import MissingExtra
 
-matplotlib = pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
-
 
 def cutout(H: int, W: int) -> Cutout:
     photo = np.full((H, W, 3), 90, np.uint8)

@@ -1,28 +1,26 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
-onnx = pytest.importorskip("onnx", reason="quantize needs the extra of its name")
-
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
-
-from alphacut.errors import WeightsError  # noqa: E402
-from alphacut.quantize import _round_in_turn, quantize  # noqa: E402
-from alphacut.runtimes.openvino import openvino  # noqa: E402
+from alphacut.errors import WeightsError
+from alphacut.quantize import _round_in_turn, quantize
+from alphacut.runtimes.openvino import openvino
 
 SIZE = 16
 DRAW = np.random.default_rng(2)
 BATCHES = [DRAW.normal(size=(1, 3, SIZE, SIZE)).astype(np.float32) for _ in range(6)]
 
 
-def conv(source: str, name: str) -> "onnx.NodeProto":
+def conv(source: str, name: str) -> onnx.NodeProto:
     inputs = [source, f"{name}.weight", f"{name}.bias"]
     shape = {"kernel_shape": [3, 3], "pads": [1] * 4, "dilations": [1, 1], "strides": [1, 1]}
     return helper.make_node("Conv", inputs, [f"{name}.sum"], **shape)
 
 
-def relu(name: str) -> "onnx.NodeProto":
+def relu(name: str) -> onnx.NodeProto:
     return helper.make_node("Relu", [f"{name}.sum"], [name])
 
 
@@ -97,6 +95,9 @@ def test_the_same_twice(tmp_path: Path) -> None:
 def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="pictures to calibrate"):
         quantize(save(tmp_path / "full.onnx"), [], tmp_path / "small.onnx")
+    (tmp_path / "file").touch()
+    with pytest.raises(WeightsError, match=r"cannot be written .*: choose another place"):
+        quantize(tmp_path / "full.onnx", BATCHES, tmp_path / "file" / "small.onnx")
     with pytest.raises(WeightsError, match="operation Tanh"):
         quantize(save(tmp_path / "tanh.onnx", extra="Tanh"), BATCHES, tmp_path / "small.onnx")
     assert not (tmp_path / "small.onnx").exists()

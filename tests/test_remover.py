@@ -234,8 +234,25 @@ def test_a_trimap_decides(tmp_path: Path, matting: str) -> None:
     cutout = remover(photo())
     assert not cutout.alpha[:, :40].any()
     assert (cutout.alpha[:, 80:] == 1).all()
-    with pytest.raises(ImageError, match=r"is \(90, 120\), but the picture \(50, 50\)"):
+    with pytest.raises(
+        ImageError, match=r"trimap\.png: has 120 x 90 pixels, but the picture 50 x 50"
+    ):
         remover(np.zeros((50, 50, 3), np.uint8))
+
+
+def test_a_trimap_is_read_as_its_picture_is(tmp_path: Path) -> None:
+    levels = np.zeros((90, 120), np.uint8)
+    levels[:, 60:] = 255
+    PIL.Image.fromarray(levels).save(tmp_path / "trimap.png")
+    options = Options(trimap=str(tmp_path / "trimap.png"), output_megapixels=0.0027)
+    cutout = Remover(runtime=Disc(), options=options)(photo())
+    assert cutout.size == (45, 60)
+    assert (cutout.alpha[:, :30] == 0).all()
+    assert (cutout.alpha[:, 30:] == 1).all()
+    (tmp_path / "trimap.png").unlink()
+    PIL.Image.fromarray(levels).resize((400, 300)).save(tmp_path / "trimap.png")
+    with pytest.raises(ImageError, match="above the limit"):
+        Remover(runtime=Disc(), options=options, max_megapixels=0.1)(photo())
 
 
 def test_clean_up_is_asked_for() -> None:

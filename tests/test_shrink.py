@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alphacut.shrink import shrink
+from alphacut.shrink import shrink, shrink_to
 
 
 def test_means_of_blocks_by_hand() -> None:
@@ -33,6 +33,14 @@ def test_is_nearly_the_area_filter(
     assert small.shape[:2] == size
     np.testing.assert_allclose(small.astype(float), expected, atol=1.5)
     np.testing.assert_array_equal(plane, before)
+
+
+@pytest.mark.parametrize(
+    ("size", "small"), [((300, 100), (30, 10)), ((40, 1000), (1, 30)), ((30, 7), (30, 7))]
+)
+def test_no_side_is_longer(size: tuple[int, int], small: tuple[int, int]) -> None:
+    plane = np.full((*size, 3), 9, np.uint8)
+    assert shrink_to(plane, 30).shape == (*small, 3)
 
 
 @pytest.mark.parametrize("level", [0, 7, 255])

@@ -7,6 +7,7 @@ from alphacut.values import (
     find_colour,
     parse_background,
     parse_canvas,
+    parse_length,
     parse_margin,
     parse_offset,
     parse_position,
@@ -91,3 +92,9 @@ def test_sizes_and_places() -> None:
 def test_no_positions(text: str) -> None:
     with pytest.raises(OptionError, match="'top left'"):
         parse_position(text)
+
+
+@pytest.mark.parametrize("text", ["", "px", "-1", "1em", "1e3", "9" * 400])
+def test_no_lengths(text: str) -> None:
+    with pytest.raises(OptionError, match="such as 20px or 5%"):
+        parse_length("shadow_blur", text)

@@ -3,15 +3,16 @@
     import alphacut
     alphacut.remove("cat.jpg").save("cat.png")
 
-The stages are modules of their own: image, transforms, matting, compose.
+The stages are modules of their own: image, transforms, matting, compose, encode.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from alphacut.compose import Cutout
+    from alphacut.encode import save_image
     from alphacut.errors import AlphacutError, NoForegroundWarning
-    from alphacut.image import load_image, save_image
+    from alphacut.image import load_image
     from alphacut.options import Options
     from alphacut.remover import Remover, remove
     from alphacut.runtimes import Runtime
@@ -36,7 +37,8 @@ __all__ = [
 _HOMES = {
     "compose": ("Cutout",),
     "errors": ("AlphacutError", "NoForegroundWarning"),
-    "image": ("load_image", "save_image"),
+    "encode": ("save_image",),
+    "image": ("load_image",),
     "options": ("Options",),
     "remover": ("Remover", "remove"),
     "runtimes": ("Runtime",),

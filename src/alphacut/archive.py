@@ -5,13 +5,14 @@ import zipfile
 from collections.abc import Sequence
 from xml.sax.saxutils import quoteattr
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from alphacut import image as images
+from alphacut.encode import encode, quantise
 from alphacut.image import Metadata, Picture
 from alphacut.options import Options
+from alphacut.shrink import shrink_to
 
 _THUMBNAIL_PX = 256
 
@@ -24,12 +25,12 @@ def encode_zip(colour: Picture, alpha: NDArray[np.float32], options: Options) ->
     Args:
         colour: (H, W, 3), not multiplied by alpha.
         alpha: (H, W) float32 in [0, 1].
-        options: How; see `image.encode`.
+        options: How; see `encode.encode`.
     """
-    grey = Picture(images.quantise(alpha), None, Metadata(dpi=colour.metadata.dpi))
+    grey = Picture(quantise(alpha), None, Metadata(dpi=colour.metadata.dpi))
     return _archive([
-        ("color.jpg", images.encode([colour], "jpg", options)),
-        ("alpha.png", images.encode([grey], "png", options)),
+        ("color.jpg", encode([colour], "jpg", options)),
+        ("alpha.png", encode([grey], "png", options)),
     ])  # fmt: skip
 
 
@@ -41,7 +42,7 @@ def encode_ora(
     Args:
         layers: Name and picture (H, W, 4) of each, the upper ones first.
         merged: What they look like together, for programs that know no layers.
-        options: How; see `image.encode`.
+        options: How; see `encode.encode`.
 
     Source: https://www.openraster.org/baseline/file-layout-spec.html
     """
@@ -55,10 +56,7 @@ def encode_ora(
         '<?xml version="1.0" encoding="UTF-8"?>'
         f'<image version="0.0.5" w="{W}" h="{H}"><stack>{stack}</stack></image>'
     )
-    factor = min(1.0, _THUMBNAIL_PX / max(H, W))
-    size = max(1, round(W * factor)), max(1, round(H * factor))
-    thumbnail = cv2.resize(merged.image, size, interpolation=cv2.INTER_AREA)
-    small = Picture(images.to_depth(np.asarray(thumbnail, merged.image.dtype), np.uint8))
+    small = Picture(images.to_depth(shrink_to(merged.image, _THUMBNAIL_PX), np.uint8))
     pictures = [(f"data/{index}.png", picture) for index, (_, picture) in enumerate(layers)]
     pictures += [("mergedimage.png", merged), ("Thumbnails/thumbnail.png", small)]
     entries: list[tuple[str, Sequence[bytes | memoryview]]] = [
@@ -66,7 +64,7 @@ def encode_ora(
         ("stack.xml", [xml.encode()]),
     ]
     return _archive(
-        entries + [(name, images.encode([picture], "png", options)) for name, picture in pictures]
+        entries + [(name, encode([picture], "png", options)) for name, picture in pictures]
     )
 
 

@@ -316,11 +316,27 @@ def _fill(seen: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(seen[..., :3] / weight * trust + (1 - trust) * guess)
 
 
-def scene_of(image: Image, scene: geometry.Box) -> Image:
-    """Cut the part of a picture that a placement shows, mirrored beyond its border."""
-    if scene == (0, 0, *image.shape[:2]):
-        return image
+def scene_of(image: Image, scene: geometry.Box, canvas: tuple[int, int]) -> Image:
+    """Cut the part of a picture that a placement shows, mirrored beyond its border.
+
+    Args:
+        image: (H, W, 3).
+        scene: The part, in pixels of the picture.
+        canvas: (H, W) that it will have. A larger scene is made smaller before it is mirrored: of
+            a wide picture on a tall canvas it is many times the picture.
+
+    Returns:
+        (h, w, 3), to be fitted to the canvas.
+    """
     H, W = image.shape[:2]
+    if scene == (0, 0, H, W):
+        return image
+    factor = max(canvas[0] / (scene[2] - scene[0]), canvas[1] / (scene[3] - scene[1]))
+    if factor < 1:
+        image = _resize(image, (max(1, round(H * factor)), max(1, round(W * factor))))
+        H, W = image.shape[:2]
+        top, left, bottom, right = (round(edge * factor) for edge in scene)
+        scene = top, left, max(top + 1, bottom), max(left + 1, right)
     rows, columns = np.arange(scene[0], scene[2]), np.arange(scene[1], scene[3])
     # 0 1 2 | 2 1 0 | 0 1 2: there and back, over and over
     rows, columns = (np.minimum(at % (2 * n), 2 * n - 1 - at % (2 * n))

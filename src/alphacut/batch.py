@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from alphacut.encode import encode, output_format, write
 from alphacut.errors import AlphacutError, ImageError, OutputError
-from alphacut.image import INPUT_SUFFIXES, Picture, encode, output_format, write
+from alphacut.image import INPUT_SUFFIXES, Picture
 from alphacut.options import RESULTS, Options
 from alphacut.remover import Remover, in_order, processors, side_by_side
 from alphacut.trimap import encode_trimap

@@ -294,10 +294,7 @@ def parse_changes(text: str) -> dict[str, Any]:
     Raises:
         click.BadParameter: if a word has no "=", or a value is not of its field's kind.
     """
-    kinds: dict[str, Any] = {
-        option.name: option.metadata["kind"] or type(option.default)
-        for option in dataclasses.fields(Options)
-    }
+    kinds = {option.name: option.metadata["kind"] for option in dataclasses.fields(Options)}
     changes: dict[str, Any] = {}
     for word in shlex.split(text):
         name, equals, value = word.partition("=")
@@ -396,8 +393,9 @@ def demo(model: str, browser: bool, **settings: Any) -> None:
 @click.argument("model")
 @click.option("--data", type=_FOLDER, required=True, help="About 100 varied pictures.")
 @click.option("-o", "--output", type=_FILE, required=True, help="The .onnx file to write.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that is already there.")
 @cli_models.accept_license
-def quantize(model: str, data: Path, output: Path, accept_license: bool) -> None:
+def quantize(model: str, data: Path, output: Path, overwrite: bool, accept_license: bool) -> None:
     """Write the INT8 form of MODEL, whose ranges are taken from the pictures in --data.
 
     Afterwards: alphacut evaluate, and alphacut models add FILE --name NAME --arch ARCH.
@@ -407,6 +405,8 @@ def quantize(model: str, data: Path, output: Path, accept_license: bool) -> None
     from alphacut.quantize import quantize as write
 
     spec = weights.find_model(model)
+    if output.exists() and not overwrite:
+        raise OutputError(f"{output}: is already there: --overwrite replaces it")
     with cli_models.announced(spec, accept_license, "onnx") as fetching:
         source = weights.fetch(spec, accept_license=accept_license, progress=fetching)
     pictures = [path for path in sorted(data.rglob("*")) if path.suffix.lower() in INPUT_SUFFIXES]

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,7 +85,7 @@ def add(path: Path, name: str, arch: str | None) -> None:
     from alphacut import runtimes, weights, zoo
 
     form: Format = "onnx" if path.suffix == ".onnx" else "torch"
-    known = next((row for row in zoo.MODELS if name == row.name or name in row.aliases), None)
+    known = zoo.known_model(name)
     if known is not None:
         if arch not in (None, known.arch):
             raise WeightsError(f"{name} is a known model, of {known.arch}: choose another --name")
@@ -116,6 +117,11 @@ def verify(names: tuple[str, ...]) -> None:
             if path is None:
                 if names:
                     click.echo(f"{spec.name}: {file.file} is not here")
+                continue
+            if file.sha256 is None:
+                click.echo(
+                    f"{spec.name}: {path}: nobody states its checksum: alphacut models add it"
+                )
                 continue
             whole = weights.sha256(path) == file.sha256
             damaged |= not whole
@@ -247,8 +253,6 @@ def announced(
     spec: "ModelSpec", accept_license: bool, *forms: "Format", quiet: bool = False
 ) -> "Iterator[Progress | None]":
     """Print the terms of weights that may be fetched now, and give them a progress bar."""
-    import sys
-
     from alphacut import weights
 
     missing = [form for form in forms
@@ -316,8 +320,6 @@ def _figure(value: float | None) -> str:
 
 def _print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table: drawn on a terminal, and one line a row elsewhere."""
-    import sys
-
     if not sys.stdout.isatty():
         widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
         for row in (heads, *rows):

@@ -81,7 +81,7 @@ def run(
 @click.option("--held-out", is_flag=True, help="Those that the network is judged by.")
 def preview(recipe: Path, data: Path, output: Path, count: int, held_out: bool) -> None:
     """Draw what the network will see: pictures above their alpha."""
-    from alphacut.image import save_image
+    from alphacut.encode import save_image
     from alphacut.training.data import Pictures
     from alphacut.training.preview import draw_sheet
 

@@ -17,6 +17,15 @@ from alphacut import background as backgrounds
 from alphacut import geometry, values
 from alphacut import image as images
 from alphacut.background import Background
+from alphacut.encode import (
+    ANIMATES,
+    OPAQUE,
+    encode,
+    output_format,
+    quantise,
+    with_alpha,
+    write,
+)
 from alphacut.errors import AlphacutWarning, ImageError, OutputError
 from alphacut.geometry import Placement
 from alphacut.image import Image, Metadata, Picture
@@ -31,6 +40,9 @@ if TYPE_CHECKING:
 VISIBLE = 0.5 / 255
 WHITE = (255, 255, 255)
 ARCHIVES = ("zip", "ora")
+# What `arrange` looks at, as it is where nothing is to be arranged
+_ARRANGED = {name: getattr(Options, name)
+             for name in ("crop", "margin", "size", "scale", "position", "preset")}  # fmt: skip
 _ROWS = 256
 
 
@@ -151,7 +163,7 @@ class _Layers:
     def flatten(self, *, linear_light: bool) -> Image:
         """Return (H, W, 3), or (H, W, 4) where something shines through."""
         if self.background is None and self.shadow is None:
-            return images.with_alpha(self.foreground, self.alpha)
+            return with_alpha(self.foreground, self.alpha)
         background, opacity = self.background, self.opacity
         if background is None:
             background = np.broadcast_to(self.foreground.dtype.type(0), self.foreground.shape)
@@ -163,13 +175,13 @@ class _Layers:
 
     def named(self) -> list[tuple[str, Image]]:
         """Return each layer (H, W, 4) with its name, the uppermost first."""
-        layers = [("subject", images.with_alpha(self.foreground, self.alpha))]
+        layers = [("subject", with_alpha(self.foreground, self.alpha))]
         if self.shadow is not None:
-            layers.append(("shadow", images.with_alpha(self.foreground * 0, self.shadow)))
+            layers.append(("shadow", with_alpha(self.foreground * 0, self.shadow)))
         if self.background is not None:
             opacity = self.opacity
             opacity = np.ones_like(self.alpha) if opacity is None else opacity
-            layers.append(("background", images.with_alpha(self.background, opacity)))
+            layers.append(("background", with_alpha(self.background, opacity)))
         return layers
 
 
@@ -236,7 +248,7 @@ class Cutout:
     def image(self) -> PIL.Image.Image:
         """The cut-out as a Pillow image, RGBA, 8 bits a channel."""
         foreground = images.to_depth(self.foreground, np.uint8)
-        return PIL.Image.fromarray(images.with_alpha(foreground, self.alpha))
+        return PIL.Image.fromarray(with_alpha(foreground, self.alpha))
 
     @property
     def photo(self) -> Image:
@@ -257,12 +269,12 @@ class Cutout:
 
     def inverted(self) -> "Cutout":
         """Return the photo's background with a hole where the subject was."""
-        alpha = 1 - self.alpha
-        rest = backgrounds.without_subject(self.photo, self.foreground, self.alpha)
+        photo = self.photo
+        rest = backgrounds.without_subject(photo, self.foreground, self.alpha)
         return Cutout(
-            rest, alpha, 1 - self.saliency, self.metadata, self.duration_ms, self.loop,
+            rest, 1 - self.alpha, 1 - self.saliency, self.metadata, self.duration_ms, self.loop,
             tuple(frame.inverted() for frame in self.frames),
-            replaced=difference(self.photo, rest), options=self.options,
+            replaced=difference(photo, rest), options=self.options,
         )  # fmt: skip
 
     def arrange(self, options: Options | None = None, **changes: Any) -> "Cutout":
@@ -274,12 +286,14 @@ class Cutout:
             **changes: Fields of `Options` to change, such as `crop=True, margin="5%"`.
 
         Returns:
-            The cut-out of the new size. What the photo's background was is no longer known.
+            The cut-out of the new size. What the photo's background was is no longer known. Its
+            options are those of this one, without what has been done here.
 
         Raises:
             OptionError: if an option's value is malformed or beyond its limits.
         """
-        placement = self._placement((options or self.options).replace(**changes))
+        options = (options or self.options).replace(**changes)
+        placement = self._placement(options)
         frames = []
         for frame in (self, *self.frames):
             foreground, alpha = geometry.lay(frame.foreground, frame.alpha, placement)
@@ -289,7 +303,7 @@ class Cutout:
             )
         return replace(
             frames[0], frames=tuple(frames[1:]), input_size=self.input_size,
-            milliseconds=self.milliseconds,
+            milliseconds=self.milliseconds, options=self.options.replace(**_ARRANGED),
         )  # fmt: skip
 
     def on(self, background: Background, options: Options | None = None, **changes: Any) -> Image:
@@ -327,7 +341,7 @@ class Cutout:
         """
         options = (options or self.options).replace(**changes)
         panels = [("original", self.photo)] if self.replaced else []
-        panels.append(("mask", images.quantise(self.mask)))
+        panels.append(("mask", quantise(self.mask)))
         panels.append(("trimap", encode_trimap(self._known)))
         panels.append(("cut-out", self.on("checkerboard", Options())))
         if options.background is not None or options.shadow != "none":
@@ -358,19 +372,19 @@ class Cutout:
             ImageError: if the background cannot be read.
         """
         options = options or self.options
-        kind = images.output_format(path, options)
+        kind = output_format(path, options)
         if options.result == "preview" and kind not in ARCHIVES:
             from alphacut import plot
 
             samples = plot.render(self.plot(options))
-            return kind, images.encode([Picture(samples)], kind, options)
+            return kind, encode([Picture(samples)], kind, options)
         subject = self.inverted() if options.result == "background" else self
         placement = subject._placement(options)
         if kind in ARCHIVES:
             return kind, [subject._archive(kind, options, placement)]
-        frames = (subject, *subject.frames) if kind in images.ANIMATES else (subject,)
+        frames = (subject, *subject.frames) if kind in ANIMATES else (subject,)
         pictures = [frame._picture(kind, options, placement) for frame in frames]
-        return kind, images.encode(pictures, kind, options)
+        return kind, encode(pictures, kind, options)
 
     def _placement(self, options: Options) -> Placement:
         """Decide where the subject goes; all frames of an animation go to the same place."""
@@ -413,7 +427,7 @@ class Cutout:
             assert isinstance(loaded, values.Backdrop)
             rest = backgrounds.without_subject(self.photo, self.foreground, self.alpha)
             rest = backgrounds.under_effect(rest, self.alpha, loaded)
-            return backgrounds.scene_of(rest, placement.scene)
+            return backgrounds.scene_of(rest, placement.scene, placement.canvas)
 
         image, opacity = backgrounds.make_background(
             loaded, placement.canvas, self.foreground.dtype, options.fit, own
@@ -425,7 +439,7 @@ class Cutout:
         metadata = self.metadata
         if options.result == "mask":
             _, alpha = geometry.lay(self.foreground, self.alpha, placement)
-            samples = images.quantise(alpha)
+            samples = quantise(alpha)
         elif options.result == "trimap":
             samples = self._trimap(placement)
         elif options.result == "foreground":
@@ -434,22 +448,22 @@ class Cutout:
             metadata = Metadata(exif=metadata.exif, xmp=metadata.xmp, dpi=metadata.dpi)
         elif options.result != "foreground":
             background: Background | None = options.background
-            if background is None and kind in images.OPAQUE:
+            if background is None and kind in OPAQUE:
                 background = WHITE
             layers = self._layers(options, background, placement)
             if layers.background is None and layers.shadow is None:
-                steps = images.quantise(layers.alpha, images.white(layers.foreground))
+                steps = quantise(layers.alpha, images.white(layers.foreground))
                 return Picture(layers.foreground, steps, metadata, self.duration_ms, self.loop)
             samples = layers.flatten(linear_light=options.linear_light)
-            samples = _flat(samples) if kind in images.OPAQUE else samples
+            samples = _flat(samples) if kind in OPAQUE else samples
         return Picture(samples, None, metadata, self.duration_ms, self.loop)
 
     def _trimap(self, placement: Placement) -> Image:
         """Return grey levels of the trimap, the one that matting had where nothing is resized."""
-        if self.trimap is not None and placement.frame == placement.target:
-            return encode_trimap(self.trimap)
-        _, alpha = geometry.lay(self.foreground, self.alpha, placement)
-        return encode_trimap(make_trimap(alpha))
+        if placement.resizes:  # what lies between known and unknown would become unknown
+            _, alpha = geometry.lay(self.foreground, self.alpha, placement)
+            return encode_trimap(make_trimap(alpha))
+        return encode_trimap(geometry.lay(self.foreground, self._known, placement)[1])
 
     def _archive(self, kind: str, options: Options, placement: Placement) -> memoryview:
         """Encode as a file that holds several pictures."""
@@ -490,20 +504,20 @@ class Cutout:
         """
         options = (options or self.options).replace(**changes)
         path = Path(path)
-        kind = images.output_format(path, options)
-        if self.frames and kind not in images.ANIMATES:
+        kind = output_format(path, options)
+        if self.frames and kind not in ANIMATES:
             warnings.warn(
                 f"{path}: {kind} cannot move: only the first of {len(self.frames) + 1} frames "
                 "is written",
                 AlphacutWarning,
                 stacklevel=2,
             )
-        images.write(path, lambda: self.encode(options, path)[1])
+        write(path, lambda: self.encode(options, path)[1])
         return path
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Return (H, W, 4): colours and alpha in the foreground's dtype, zero where hidden."""
-        array = images.with_alpha(self.foreground, self.alpha)
+        array = with_alpha(self.foreground, self.alpha)
         return array if dtype is None else array.astype(dtype)
 
     def _repr_png_(self) -> bytes:

@@ -14,7 +14,8 @@ from alphacut import runtimes, weights, zoo
 from alphacut.errors import RuntimeFailure
 
 PACKAGES = ("numpy", "pillow", "opencv-python-headless", "openvino", "click", "rich", "pillow-heif",
-            "torch", "safetensors", "onnxruntime", "onnx")  # fmt: skip
+            "pymatting", "matplotlib", "torch", "safetensors", "onnxruntime", "onnx", "gradio",
+            "fastapi", "ray")  # fmt: skip
 EXAMPLE = weights.ASSETS / "example.jpg"
 
 

@@ -3,6 +3,7 @@
 import base64
 import csv
 import html
+import io
 import json
 import statistics
 import time
@@ -18,9 +19,11 @@ from numpy.typing import NDArray
 
 from alphacut import metrics
 from alphacut.compose import Cutout
+from alphacut.encode import write
 from alphacut.errors import ImageError
-from alphacut.image import Image, load_image
+from alphacut.image import INPUT_SUFFIXES, Image, load_image
 from alphacut.remover import Remover
+from alphacut.shrink import shrink_to
 
 # name: (what a lower or higher value means, decimals); the order is the table's
 COLUMNS = {
@@ -74,16 +77,19 @@ def find_samples(folder: Path) -> list[Sample]:
     Raises:
         ImageError: if there are none, or a picture has no alpha.
     """
-    samples = []
-    for image in sorted((folder / "image").glob("*.*")):
-        alpha, foreground = (next(iter(sorted((folder / part).glob(f"{image.stem}.*"))), None)
-                             for part in ("alpha", "foreground"))  # fmt: skip
-        if alpha is None:
-            raise ImageError(f"{folder / 'alpha'}: has no alpha for {image.name}")
-        samples.append(Sample(image.stem, image, alpha, foreground))
-    if not samples:
+    images, alphas, foregrounds = (
+        {path.stem: path for path in sorted((folder / part).glob("*"))
+         if path.suffix.lower() in INPUT_SUFFIXES}
+        for part in ("image", "alpha", "foreground")
+    )  # fmt: skip
+    if not images:
         raise ImageError(f"{folder}: has no pictures in image/ with their truth in alpha/")
-    return samples
+    for name, image in images.items():
+        if name not in alphas:
+            raise ImageError(f"{folder / 'alpha'}: has no alpha for {image.name}")
+    return [
+        Sample(name, image, alphas[name], foregrounds.get(name)) for name, image in images.items()
+    ]
 
 
 def evaluate(
@@ -158,12 +164,13 @@ def summarise(scores: Iterable[Score]) -> dict[str, dict[str, float]]:
 
 def write_csv(path: Path, scores: Sequence[Score]) -> None:
     """Write one line a picture and setting."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["setting", "picture", *COLUMNS, "seconds"])
-        for score in scores:
-            figures = [score.values.get(column, "") for column in COLUMNS]
-            writer.writerow([score.setting, score.sample, *figures, score.seconds])
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerow(["setting", "picture", *COLUMNS, "seconds"])
+    for score in scores:
+        figures = [score.values.get(column, "") for column in COLUMNS]
+        writer.writerow([score.setting, score.sample, *figures, score.seconds])
+    write(path, lambda: [file.getvalue().encode()])
 
 
 def write_json(path: Path, scores: Sequence[Score]) -> None:
@@ -178,7 +185,7 @@ def write_json(path: Path, scores: Sequence[Score]) -> None:
         for score in scores
     ]
     whole: dict[str, Any] = {"mean": summarise(scores), "pictures": pictures}
-    path.write_text(json.dumps(whole, indent=1), encoding="utf-8")
+    write(path, lambda: [json.dumps(whole, indent=1).encode()])
 
 
 def write_page(path: Path, scores: Sequence[Score]) -> None:
@@ -209,14 +216,14 @@ def write_page(path: Path, scores: Sequence[Score]) -> None:
         + "</tr>"
         for setting, figures in mean.items()
     )
-    path.write_text(
+    page = (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>alphacut evaluate</title>'
         "<style>body{font:15px sans-serif;margin:2em}td,th{padding:.2em .8em;text-align:right}"
         "section div{display:flex;flex-wrap:wrap;gap:8px}figure{margin:0}"
         "h2{font-size:1em;margin:1.5em 0 0}p{margin:.2em 0}</style>"
-        f"<table><tr><th></th>{head}</tr>{body}</table>{''.join(rows)}</html>",
-        encoding="utf-8",
+        f"<table><tr><th></th>{head}</tr>{body}</table>{''.join(rows)}</html>"
     )
+    write(path, lambda: [page.encode()])
 
 
 def _thumbnails(image: Image, cutout: Cutout, true_alpha: NDArray[np.float32]) -> dict[str, bytes]:
@@ -234,10 +241,7 @@ def _thumbnails(image: Image, cutout: Cutout, true_alpha: NDArray[np.float32]) -
 
 def _jpeg(picture: NDArray[Any]) -> bytes:
     """Shrink and encode grey or RGB."""
-    H, W = picture.shape[:2]
-    scale = min(1.0, _THUMBNAIL_PX / max(H, W))
-    size = max(1, round(W * scale)), max(1, round(H * scale))
-    small = cv2.resize(np.ascontiguousarray(picture), size, interpolation=cv2.INTER_AREA)
+    small = shrink_to(np.ascontiguousarray(picture), _THUMBNAIL_PX)
     if small.ndim == 3:
-        small = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
+        small = np.ascontiguousarray(small[..., ::-1])
     return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()

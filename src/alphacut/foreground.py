@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alphacut.errors import ImageError
-from alphacut.shrink import shrink
+from alphacut.shrink import shrink_to
 
 Array = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -93,11 +93,8 @@ def _soft(alpha: Array) -> npt.NDArray[np.bool_]:
 
 def _means_from_afar(image: Image, alpha: Array) -> list[Array]:
     """Foreground and background colours (h, w, 3) on a small grid, defined everywhere."""
-    H, W = alpha.shape
-    scale = min(1.0, _GRID_PX / max(H, W))
-    size = max(1, round(H * scale)), max(1, round(W * scale))
-    small = shrink(image, size) * np.float32(1 / np.iinfo(image.dtype).max)
-    part = shrink(alpha, size)
+    small = shrink_to(image, _GRID_PX) * np.float32(1 / np.iinfo(image.dtype).max)
+    part = shrink_to(alpha, _GRID_PX)
     means = []
     for share in (part, 1 - part):
         weight = _three(_weight(share))

@@ -42,6 +42,15 @@ class Placement:
     canvas: tuple[int, int]
     target: Box
 
+    @property
+    def resizes(self) -> bool:
+        """Whether the frame is of another size on the canvas."""
+        frame, target = self.frame, self.target
+        return (frame[2] - frame[0], frame[3] - frame[1]) != (
+            target[2] - target[0],
+            target[3] - target[1],
+        )
+
 
 def box_of(alpha: NDArray[np.float32], threshold: float) -> Box | None:
     """Return the box of what is at least as opaque as a threshold; None if nothing is."""
@@ -189,7 +198,7 @@ def lay(
     foreground = crop(foreground, placement.frame)
     alpha = crop(alpha, placement.frame)
     top, left, bottom, right = placement.target
-    if alpha.shape != (bottom - top, right - left):
+    if placement.resizes:
         foreground, alpha = _resize(foreground, alpha, (bottom - top, right - left))
     box = -top, -left, H - top, W - left
     return crop(foreground, box), crop(alpha, box)

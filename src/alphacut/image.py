@@ -1,13 +1,12 @@
-"""Pictures in and out: the two ends of the pipeline, and the only file that knows file formats.
+"""Pictures in: everything that makes photographs of the world differ is settled here, once.
 
-Everything that makes photographs of the world differ is settled here, once: orientation, colour
-mode, colour profile, bit depth, transparency, animation. Behind it there are only arrays.
+Orientation, colour mode, colour profile, bit depth, transparency, animation: behind this file there
+are only arrays. `encode.py` is the other end of the pipeline.
 """
 
 import contextlib
 import io
 import os
-import secrets
 import struct
 import threading
 import zlib
@@ -21,7 +20,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from alphacut.errors import ImageError, MissingExtra, OutputError
+from alphacut.errors import ImageError, MissingExtra
 from alphacut.options import Options
 
 Image: TypeAlias = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
@@ -31,7 +30,6 @@ SUFFIXES = {
     ".png": "png", ".apng": "png", ".webp": "webp", ".avif": "avif",
     ".tif": "tiff", ".tiff": "tiff", ".jpg": "jpg", ".jpeg": "jpg", ".jpe": "jpg", ".jfif": "jpg",
 }  # fmt: skip
-OUTPUT_SUFFIXES = SUFFIXES | {".zip": "zip", ".ora": "ora"}
 INPUT_SUFFIXES = {
     *SUFFIXES, ".bmp", ".gif", ".heic", ".heif", ".jp2", ".pbm", ".pgm", ".pnm", ".ppm", ".qoi",
     ".tga",
@@ -43,18 +41,6 @@ _DECODERS = (
     "QOI", "ICO", "PCX", "SGI", "DDS", "HEIF",
 )  # fmt: skip
 _ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
-ANIMATES = ("png", "webp", "avif")
-OPAQUE = ("jpg",)
-_LONGEST_PX = {"png": 1_000_000, "jpg": 65500, "webp": 16383, "avif": 65535}
-# By effort: zlib's level, strategy and filter of rows
-_PNG = {
-    "fast": (1, cv2.IMWRITE_PNG_STRATEGY_RLE, cv2.IMWRITE_PNG_FILTER_AVG),
-    "balanced": (4, cv2.IMWRITE_PNG_STRATEGY_FILTERED, cv2.IMWRITE_PNG_FILTER_PAETH),
-    "small": (9, cv2.IMWRITE_PNG_STRATEGY_FILTERED, cv2.IMWRITE_PNG_ALL_FILTERS),
-}
-# By effort: libwebp's method and its search, for pictures without loss
-_WEBP = {"fast": (0, 100), "balanced": (1, 0), "small": (6, 80)}
-_MARKER_BYTES = 65502  # EXIF or XMP that fits into a JPEG marker, behind its own name
 # How files of the commonest kinds begin
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8")
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1", b"heim", b"heis")
@@ -76,8 +62,8 @@ _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     8: lambda a: np.rot90(a),
 }
 # Tags of a TIFF that describe the photograph rather than how its pixels are stored
-_TIFF_TAGS = (270, 271, 272, 305, 306, 315, 33432)
-_SUB_DIRECTORIES = (0x8769, 0x8825)
+TIFF_TAGS = (270, 271, 272, 305, 306, 315, 33432)
+SUB_DIRECTORIES = (0x8769, 0x8825)
 _RGB = b"RGB "  # an ICC profile's colour space
 _DEEP = ("I;16", "I;16B", "RGB", "RGBA", "L", "LA")  # modes in which Pillow opens 16-bit files
 
@@ -123,7 +109,13 @@ def white(image: NDArray[Any]) -> float:
     return float(np.iinfo(image.dtype).max)
 
 
-# --- in ---------------------------------------------------------------------------------------
+def to_depth(image: Image, depth: Any) -> Image:
+    """Return an image as uint8 or uint16, itself if it is that already."""
+    if image.dtype == depth:
+        return image
+    if depth == np.uint16:
+        return np.asarray(image.astype(np.uint16) * np.uint16(257))
+    return np.asarray((image.astype(np.uint32) * 255 + 32767) // 65535, np.uint8)
 
 
 def load_image(source: Source, options: Options | None = None) -> Image:
@@ -160,7 +152,12 @@ def load_frames(source: Source, options: Options | None = None) -> Iterator[Pict
     with contextlib.ExitStack() as opened:
         if isinstance(source, PIL.Image.Image):
             _check_size(source.size[::-1], 1, options, name)
-            yield _decode(source.copy(), None, options, name)
+            try:
+                _load_pixels(source, options)
+                pillow = source.copy()
+            except _DAMAGE as error:
+                raise _damaged(name, error) from error
+            yield _decode(pillow, None, options, name)
             return
         file = _open_file(source, name, opened)
         pillow = opened.enter_context(_open_pillow(file, name))
@@ -188,6 +185,8 @@ def load_frames(source: Source, options: Options | None = None) -> Iterator[Pict
 def shrink(picture: Picture, megapixels: float) -> Picture:
     """Make a picture smaller, its aspect kept, until it has at most so many megapixels.
 
+    Colours count by their alpha, so that no hidden one gets into an edge.
+
     Args:
         picture: The picture; it is not modified.
         megapixels: At most how many; 0 for any.
@@ -200,11 +199,17 @@ def shrink(picture: Picture, megapixels: float) -> Picture:
         return picture
     factor = (megapixels * 1e6 / (H * W)) ** 0.5
     size = max(1, int(W * factor)), max(1, int(H * factor))
-    image = np.asarray(cv2.resize(picture.image, size, interpolation=cv2.INTER_AREA))
-    alpha = picture.alpha
-    if alpha is not None:
-        alpha = np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), alpha.dtype)
-    return replace(picture, image=image.astype(picture.image.dtype, copy=False), alpha=alpha)
+
+    def mean(plane: Image) -> Image:
+        return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), plane.dtype)
+
+    image, alpha, peak = picture.image, picture.alpha, white(picture.image)
+    if alpha is None:
+        return replace(picture, image=mean(image))
+    weighted = mean(np.asarray(cv2.multiply(image, cv2.merge([alpha] * 3), scale=1 / peak)))
+    alpha = mean(alpha)
+    image = np.asarray(cv2.divide(weighted, cv2.merge([alpha] * 3), scale=peak), image.dtype)
+    return replace(picture, image=image, alpha=alpha)
 
 
 def describe(source: Source) -> str:
@@ -233,15 +238,15 @@ def _open_file(source: Any, name: str, opened: contextlib.ExitStack) -> IO[bytes
             raise ImageError(
                 f"{name}: give a path, bytes, a file object, a Pillow image or an array"
             )
-    except OSError as error:
-        raise ImageError(f"{name}: cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{name}: cannot be read: {reason}") from error
     if not file.read(1):
         raise ImageError(f"{name}: is empty, 0 bytes")
     file.seek(0)
     return file
 
 
-_BAND_ROWS = 256
 _limit = threading.Lock()
 
 
@@ -307,14 +312,32 @@ def _damaged(name: str, error: Exception) -> ImageError:
 
 def _from_array(array: NDArray[Any], options: Options) -> Picture:
     """Take a caller's array as a picture."""
+    check_array(array)
+    _check_size(array.shape[:2], 1, options, "array")
+    return _split(array if array.ndim == 3 else array[..., np.newaxis], Metadata(), options)
+
+
+def check_array(array: NDArray[Any]) -> None:
+    """Refuse an array that is no picture."""
     if array.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"array: dtype {array.dtype} is not uint8 or uint16")
-    if array.ndim == 2:
-        array = array[..., np.newaxis]
-    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+    if array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
         raise ImageError(f"array: shape {array.shape} is not (H, W), (H, W, 3) or (H, W, 4)")
-    _check_size(array.shape[:2], 1, options, "array")
-    return _split(array, Metadata(), options)
+    if not array.size:
+        raise ImageError(f"array: has no pixels, its shape is {array.shape}", "no_size")
+
+
+def _load_pixels(pillow: PIL.Image.Image, options: Options) -> bool:
+    """Decode a picture's pixels, and tell whether some of them are missing."""
+    try:
+        pillow.load()
+    except _DAMAGE:
+        # Pillow keeps the rows that it has decoded; without tiles it takes them for all
+        if not options.allow_truncated or not pillow.im:
+            raise
+        pillow.tile = []  # type: ignore[attr-defined]
+        return True
+    return False
 
 
 def _decode(
@@ -331,14 +354,7 @@ def _decode(
     import PIL.ImageOps
 
     try:
-        damaged = False
-        try:
-            pillow.load()
-        except _DAMAGE:
-            # Pillow keeps the rows that it has decoded; without tiles it takes them for all
-            if not options.allow_truncated or not pillow.im:
-                raise
-            damaged, pillow.tile = True, []  # type: ignore[attr-defined]
+        damaged = _load_pixels(pillow, options)
         deep = None if damaged or file is None else _read_16_bits(file, pillow)
         exif_of_tiff = _exif_of_tiff(pillow)
         PIL.ImageOps.exif_transpose(pillow, in_place=True)
@@ -373,6 +389,8 @@ def _read_16_bits(file: IO[bytes], pillow: PIL.Image.Image) -> NDArray[np.uint16
         array = cv2.cvtColor(array, codes[array.shape[2]])
     if pillow.format == "PNG":  # of a TIFF, OpenCV applies the orientation
         array = _UPRIGHT.get(pillow.getexif().get(_ORIENTATION, 1), _UPRIGHT[1])(array)
+    elif pillow.tag_v2.get(262) == 0:  # type: ignore[attr-defined]
+        array = 65535 - array  # grey whose white is 0
     elif array.shape[2] == 4 and pillow.tag_v2.get(338) == (1,):  # type: ignore[attr-defined]
         opaque = np.maximum(array[..., 3:], 1).astype(np.float32)  # colours multiplied by alpha
         array[..., :3] = np.minimum(np.rint(array[..., :3] * (65535 / opaque)), 65535)
@@ -461,241 +479,11 @@ def _exif_of_tiff(pillow: PIL.Image.Image) -> bytes | None:
     if pillow.format != "TIFF":
         return None
     whole, exif = pillow.getexif(), PIL.Image.Exif()
-    for tag in _TIFF_TAGS:
+    for tag in TIFF_TAGS:
         if tag in whole:
             exif[tag] = whole[tag]
-    for tag in _SUB_DIRECTORIES:
+    for tag in SUB_DIRECTORIES:
         if directory := whole.get_ifd(tag):
             exif.get_ifd(tag).update(directory)
             exif[tag] = exif.get_ifd(tag)
     return exif.tobytes() if len(exif) else None
-
-
-# --- out --------------------------------------------------------------------------------------
-
-
-def output_format(path: Path | None, options: Options) -> str:
-    """Decide the kind of file to write: the option, else the name's ending, else what fits.
-
-    Raises:
-        OutputError: if the ending is unknown, or says another kind than the option.
-    """
-    suffix = path.suffix.lower() if path else ""
-    named = OUTPUT_SUFFIXES.get(suffix)
-    if suffix and not named:
-        known = ", ".join(sorted(OUTPUT_SUFFIXES))
-        raise OutputError(f"{path}: cannot write files ending in {suffix}: use one of {known}")
-    if options.format == "auto":
-        return named or ("jpg" if options.opaque else "png")
-    if named and named != options.format:
-        raise OutputError(f"{path}: ends in {suffix}, but the format is {options.format}")
-    return options.format
-
-
-def save_image(
-    path: str | os.PathLike[str], image: Image, alpha: NDArray[np.float32] | None = None
-) -> None:
-    """Write an image, with alpha if given, as the file's ending says.
-
-    Args:
-        path: The file; its kind follows from its ending.
-        image: (H, W, 3) uint8 or uint16.
-        alpha: (H, W) float32 in [0, 1].
-
-    Raises:
-        OutputError: if the ending is unknown or the file cannot be written.
-    """
-    options = Options()
-    samples = image if alpha is None else with_alpha(image, alpha)
-    kind = output_format(Path(path), options)
-    if kind not in SUFFIXES.values():
-        raise OutputError(f"{path}: {kind} holds a cut-out, not an image: use Cutout.save")
-    write(Path(path), lambda: encode([Picture(samples)], kind, options))
-
-
-def with_alpha(image: Image, alpha: NDArray[np.float32]) -> Image:
-    """Join colours and alpha to (H, W, 4); alpha is quantised here, once.
-
-    RGB is zero where alpha is zero: hidden background stays hidden, and the file gets smaller.
-    """
-    return _joined(Picture(image, quantise(alpha, white(image))))
-
-
-def _joined(picture: Picture, *, bgr: bool = False) -> Image:
-    """Return a picture's samples as one array: (H, W), (H, W, 3), or (H, W, 4) with its alpha."""
-    image, alpha = picture.image, picture.alpha
-    if alpha is None:
-        if not bgr or image.ndim == 2:
-            return image
-        codes = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
-        return np.asarray(cv2.cvtColor(image, codes[image.shape[2]]), image.dtype)
-    samples = np.zeros((*alpha.shape, 4), image.dtype)
-    code = cv2.COLOR_RGB2BGRA if bgr else cv2.COLOR_RGB2RGBA
-    for top in range(0, len(alpha), _BAND_ROWS):
-        band = np.s_[top : top + _BAND_ROWS]
-        colours = cv2.cvtColor(image[band], code)
-        cv2.insertChannel(alpha[band], colours, 3)
-        shown = alpha[band] if alpha.dtype == np.uint8 else (alpha[band] > 0).astype(np.uint8)
-        cv2.copyTo(colours, shown, samples[band])
-    return samples
-
-
-def quantise(alpha: NDArray[np.float32], peak: float = 255.0) -> Image:
-    """Round alpha in [0, 1] to whole steps: uint8, or uint16 where white is 65535."""
-    steps = np.empty(alpha.shape, np.uint8 if peak == 255 else np.uint16)
-    for top in range(0, len(alpha), _BAND_ROWS):  # in bands: no float copy of a large alpha
-        band = np.s_[top : top + _BAND_ROWS]
-        steps[band] = alpha[band] * np.float32(peak) + np.float32(0.5)
-    return steps
-
-
-def encode(frames: Sequence[Picture], kind: str, options: Options) -> Sequence[bytes | memoryview]:
-    """Encode pictures as one file.
-
-    Args:
-        frames: Pictures whose `image` is (H, W) grey, (H, W, 3) or (H, W, 4), or (H, W, 3) with
-            an `alpha` beside it; one, unless the format can animate.
-        kind: "png", "webp", "avif", "tiff" or "jpg".
-        options: How: `file_quality` for lossy formats, `png` for those without loss.
-
-    Returns:
-        The file's bytes, in pieces to be written one after another.
-    """
-    first = frames[0]
-    H, W = first.image.shape[:2]
-    if max(H, W) > _LONGEST_PX.get(kind, H + W):
-        raise OutputError(
-            f"{W} x {H} pixels are too many for {kind}, which has at most {_LONGEST_PX[kind]} "
-            "a side: choose tiff"
-        )
-    if kind == "png" and len(frames) == 1:
-        return _encode_png(first, options.png)
-    if kind == "tiff":
-        return _encode_tiff(first)
-    meta, file, quality = first.metadata, io.BytesIO(), options.file_quality
-    exif, xmp = meta.exif and b"Exif\x00\x00" + meta.exif, meta.xmp
-    if kind == "jpg":
-        exif = exif if exif and len(exif) <= _MARKER_BYTES else None
-        xmp = xmp if xmp and len(xmp) <= _MARKER_BYTES else None
-    pillow = [PIL.Image.fromarray(to_depth(_joined(frame), np.uint8)) for frame in frames]
-    settings: dict[str, Any] = {"exif": exif, "icc_profile": meta.icc_profile, "xmp": xmp}
-    if kind == "jpg":
-        settings |= {"quality": quality, "subsampling": 0, "dpi": meta.dpi}
-    elif kind == "webp" and quality == 100:
-        method, search = _WEBP[options.png]
-        settings |= {"lossless": True, "method": method, "quality": search}
-    elif kind == "webp":
-        settings |= {"quality": quality}
-    elif kind == "avif":
-        settings |= {"quality": quality, "subsampling": "4:4:4"}
-    if len(frames) > 1:
-        durations = [frame.duration_ms for frame in frames]
-        if kind == "avif":  # Pillow takes whole milliseconds only
-            durations = list(map(round, durations))
-        settings |= {"save_all": True, "append_images": pillow[1:], "duration": durations,
-                     "loop": first.loop}  # fmt: skip
-    settings = {name: value for name, value in settings.items() if value is not None}
-    if kind == "png":  # blend 0 replaces the frame before it instead of painting over it
-        settings |= {"blend": 0, "disposal": 0, "compress_level": _PNG[options.png][0]}
-        pillow[0].save(file, "PNG", **settings)
-        return _insert_chunks(file.getbuffer(), Metadata(xmp=meta.xmp, dpi=meta.dpi))
-    pillow[0].save(file, {"jpg": "JPEG"}.get(kind, kind.upper()), **settings)
-    return [file.getbuffer()]
-
-
-def write(path: Path, pieces: Callable[[], Sequence[bytes | memoryview]]) -> None:
-    """Write a file whole or not at all: to a temporary name beside it, then renamed.
-
-    Args:
-        path: The file, replaced if it exists.
-        pieces: Makes what goes into it.
-
-    Raises:
-        OutputError: if it cannot be written; nothing is left behind.
-    """
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with part.open("xb") as file:
-            for piece in pieces():
-                file.write(piece)
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
-
-
-def to_depth(image: Image, depth: Any) -> Image:
-    """Return an image as uint8 or uint16, itself if it is that already."""
-    if image.dtype == depth:
-        return image
-    if depth == np.uint16:
-        return np.asarray(image.astype(np.uint16) * np.uint16(257))
-    return np.asarray((image.astype(np.uint32) * 255 + 32767) // 65535, np.uint8)
-
-
-def _encode_png(picture: Picture, effort: str) -> Sequence[bytes | memoryview]:
-    """Encode by OpenCV; docs/decisions/0004 has the figures."""
-    level, strategy, rows = _PNG[effort]
-    settings = [cv2.IMWRITE_PNG_COMPRESSION, level, cv2.IMWRITE_PNG_STRATEGY, strategy,
-                cv2.IMWRITE_PNG_FILTER, rows]  # fmt: skip
-    _, data = cv2.imencode(".png", _joined(picture, bgr=True), settings)
-    return _insert_chunks(data.data, picture.metadata)
-
-
-def _insert_chunks(png: memoryview, metadata: Metadata) -> Sequence[bytes | memoryview]:
-    """Add metadata to a PNG, behind its header as the standard wants it."""
-    chunks = []
-
-    def chunk(name: bytes, data: bytes) -> None:
-        check = zlib.crc32(name + data)
-        chunks.append(struct.pack(">I", len(data)) + name + data + struct.pack(">I", check))
-
-    if metadata.icc_profile:
-        chunk(b"iCCP", b"ICC profile\x00\x00" + zlib.compress(metadata.icc_profile))
-    if metadata.dpi:
-        across, down = (round(dpi / 0.0254) for dpi in metadata.dpi)
-        chunk(b"pHYs", struct.pack(">IIB", across, down, 1))
-    if metadata.exif:
-        chunk(b"eXIf", metadata.exif)
-    if metadata.xmp:
-        chunk(b"iTXt", b"XML:com.adobe.xmp\x00\x00\x00\x00\x00" + metadata.xmp)
-    header = 33  # signature and IHDR
-    return [png[:header], *chunks, png[header:]]
-
-
-def _encode_tiff(picture: Picture) -> Sequence[bytes | memoryview]:
-    """Encode 8 or 16 bits a channel; Pillow's own writer knows no 16-bit colour."""
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
-    samples, meta = _joined(picture), picture.metadata
-    H, W = samples.shape[:2]
-    channels = 1 if samples.ndim == 2 else samples.shape[2]
-    little = samples.astype(samples.dtype.newbyteorder("<"), copy=False)
-    strip_rows = 256
-    strips = [zlib.compress(np.ascontiguousarray(little[row : row + strip_rows]).tobytes(), 1)
-              for row in range(0, H, strip_rows)]  # fmt: skip
-    tags = ImageFileDirectory_v2(b"II*\x00\x08\x00\x00\x00")
-    if meta.exif:
-        exif = PIL.Image.Exif()
-        exif.load(meta.exif)
-        tags.update({tag: exif[tag] for tag in _TIFF_TAGS if tag in exif})
-        tags.update({tag: dict(ifd) for tag in _SUB_DIRECTORIES if (ifd := exif.get_ifd(tag))})
-    tags[256], tags[257] = W, H
-    tags[258] = (samples.dtype.itemsize * 8,) * channels
-    tags[259] = 8  # Deflate
-    tags[262] = 1 if channels == 1 else 2  # black is zero, or RGB
-    tags[277], tags[278] = channels, strip_rows
-    if channels == 4:
-        tags[338] = 2  # the fourth is alpha, not multiplied into the colours
-    if meta.dpi:
-        tags[282], tags[283], tags[296] = meta.dpi[0], meta.dpi[1], 2
-    if meta.xmp:
-        tags[700] = meta.xmp
-    if meta.icc_profile:
-        tags[34675] = meta.icc_profile
-    tags[279] = lengths = tuple(map(len, strips))
-    # counted from the end of the directory, which Pillow adds
-    tags[273] = tuple(sum(lengths[:index]) for index in range(len(strips)))
-    return [b"II*\x00\x08\x00\x00\x00", tags.tobytes(8), *strips]

@@ -37,6 +37,7 @@ def _option(
     kind: type | None = None,
 ) -> Any:
     """Declare one field with what a manual says about it; `kind` if its default does not show."""
+    kind = kind or (str if default is None else type(default))
     facts = {"help": meaning, "choices": choices, "unit": unit, "kind": kind}
     return field(default=default, metadata=facts)
 

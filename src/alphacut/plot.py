@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from alphacut import image as images
 from alphacut.errors import MissingExtra
 from alphacut.image import Image
+from alphacut.shrink import shrink_to
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +43,8 @@ def draw(panels: Sequence[tuple[str, Image]]) -> "Figure":
     figure = Figure(figsize=(columns * width, rows * (height + 0.35)), layout="constrained")
     for index, (name, picture) in enumerate(panels):
         axes = figure.add_subplot(rows, columns, index + 1)
-        axes.imshow(_small(picture), cmap="gray", vmin=0, vmax=255, interpolation="none")
+        small = images.to_depth(shrink_to(picture, _PANEL_PX), np.uint8)
+        axes.imshow(small, cmap="gray", vmin=0, vmax=255, interpolation="none")
         axes.set_title(name, fontsize=11)
         axes.set_axis_off()
     return figure
@@ -56,13 +57,3 @@ def render(figure: "Figure") -> Image:
     canvas: Any = FigureCanvasAgg(figure)  # its methods have no types
     canvas.draw()
     return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
-
-
-def _small(picture: Image) -> Image:
-    """Shrink a picture to what a panel can show."""
-    H, W = picture.shape[:2]
-    factor = _PANEL_PX / max(H, W)
-    if factor < 1:
-        size = max(1, round(W * factor)), max(1, round(H * factor))
-        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), picture.dtype)
-    return images.to_depth(picture, np.uint8)

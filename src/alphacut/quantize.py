@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alphacut import weights
 from alphacut.errors import MissingExtra, WeightsError
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def quantize(source: Path, batches: Sequence[Array], target: Path) -> list[str]:
 
     Raises:
         MissingExtra: if onnx is not installed.
-        WeightsError: if the network is of another kind, or there are no batches.
+        WeightsError: if the network is of another kind, there are no batches, or the file cannot
+            be written.
     """
     try:
         import onnx
@@ -99,7 +101,8 @@ def quantize(source: Path, batches: Sequence[Array], target: Path) -> list[str]:
     _insert(model.graph, factors, rounded)
     _store(model.graph, arrays)
     onnx.checker.check_model(model, full_check=True)
-    target.write_bytes(model.SerializeToString(deterministic=True))
+    with weights.whole_file(target) as part:
+        part.write_bytes(model.SerializeToString(deterministic=True))
     return kept
 
 

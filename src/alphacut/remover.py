@@ -250,11 +250,15 @@ class Remover:
         return (rough if given is None else np.where(trimap == 0.5, rough, trimap)), trimap
 
     def _read_trimap(self, image: Image) -> Array:
-        """Read the trimap that the options name."""
-        path = str(self.options.trimap)
-        trimap = read_trimap(images.load_image(path))
+        """Read the trimap that the options name, shrunk as the picture was."""
+        path, options = str(self.options.trimap), self.options
+        levels = Picture(images.load_image(path, options))
+        trimap = read_trimap(images.shrink(levels, options.output_megapixels).image)
         if trimap.shape != image.shape[:2]:
-            raise ImageError(f"{path}: is {trimap.shape}, but the picture {image.shape[:2]}")
+            size, wanted = (" x ".join(map(str, plane.shape[1::-1])) for plane in (trimap, image))
+            raise ImageError(
+                f"{path}: has {size} pixels, but the picture {wanted}: make them alike"
+            )
         return trimap
 
 

@@ -32,3 +32,10 @@ def shrink(plane: Plane, size: tuple[int, int]) -> Plane:
     if (h, w) == (H, W):
         return plane
     return cast(Plane, cv2.resize(plane, (w, h), interpolation=cv2.INTER_AREA))
+
+
+def shrink_to(plane: Plane, longest_px: int) -> Plane:
+    """Shrink with the aspect kept until no side is longer; what is small enough stays as it is."""
+    H, W = plane.shape[:2]
+    factor = min(1.0, longest_px / max(H, W))
+    return shrink(plane, (max(1, round(H * factor)), max(1, round(W * factor))))

@@ -3,6 +3,7 @@
 Nothing here needs a picture, so a wrong value is refused before any work.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -148,7 +149,7 @@ def parse_length(option: str, text: str, *, least: float = 0.0) -> Length:
         OptionError: if it is none, or below `least`.
     """
     found = _NUMBER.fullmatch(text.strip())
-    if not found or float(found[1]) < least:
+    if not found or not least <= float(found[1]) < math.inf:
         raise OptionError(option, text, "give a length such as 20px or 5%")
     return Length(float(found[1]), found[2] == "%")
 

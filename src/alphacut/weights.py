@@ -68,7 +68,7 @@ def find_model(name: str) -> ModelSpec:
         UnknownName: if no row has that name; the message lists the names.
         WeightsError: if the user's row cannot be read.
     """
-    known = next((spec for spec in zoo.MODELS if name == spec.name or name in spec.aliases), None)
+    known = zoo.known_model(name)
     if known or _NAME.fullmatch(name):
         path = _row_path(known.name if known else name)
         if os.path.isfile(path):  # Path.is_file raises where the folder may not be read
@@ -120,7 +120,7 @@ def add(path: Path, spec: ModelSpec, form: Format) -> ModelSpec:
             addresses=described.addresses,
         )
         target = home() / "weights" / ours.file
-        with _lock(ours.file), whole_file(target) as part:
+        with locked(ours.file), whole_file(target) as part:
             shutil.copyfile(path, part)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be added: {error.strerror or error}") from error
@@ -321,7 +321,7 @@ def _fetch(spec: ModelSpec, file: Weights, accept_license: bool, progress: Progr
         )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(file.file):
+        with locked(file.file):
             if target.is_file() and sha256(target) == file.sha256:
                 return target  # another process has fetched it meanwhile
             part = target.with_name(file.file + ".part")
@@ -355,19 +355,28 @@ def _make_room(target: Path, file: Weights, part: Path) -> None:
 
 def _unwritable(target: Path, error: OSError) -> WeightsError:
     full = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-    remedy = "make room, or set" if full else "set"
+    ours = target.is_relative_to(home())
+    remedy = "set ALPHACUT_HOME to another folder" if ours else "choose another place"
     return WeightsError(
         f"{target}: cannot be written ({error.strerror or error}): "
-        f"{remedy} ALPHACUT_HOME to another folder"
+        f"{'make room, or ' * full}{remedy}"
     )
 
 
 @contextlib.contextmanager
-def _lock(name: str) -> Iterator[None]:
-    """Hold a file's lock; the system frees it when a process ends, however it ends."""
+def locked(name: str) -> Iterator[None]:
+    """Hold a file's lock; the system frees it when a process ends, however it ends.
+
+    Raises:
+        WeightsError: if nothing can be locked, since the folder cannot be written.
+    """
     path = home() / "locks" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("a+b")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    with lock as file:
         if sys.platform == "win32":
             import msvcrt
 

@@ -397,10 +397,14 @@ def find_model(name: str) -> ModelSpec:
     Raises:
         UnknownName: if no row has that name; the message lists the names.
     """
-    for spec in MODELS:
-        if name == spec.name or name in spec.aliases:
-            return spec
+    if spec := known_model(name):
+        return spec
     raise UnknownName("model", name, (spec.name for spec in MODELS))
+
+
+def known_model(name: str) -> ModelSpec | None:
+    """Return the row of a model, by its name or an alias; None if no row has that name."""
+    return next((spec for spec in MODELS if name in (spec.name, *spec.aliases)), None)
 
 
 def choose_classes(spec: ModelSpec, names: str) -> tuple[int, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
+import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
@@ -123,7 +125,6 @@ def test_onnx_weights_that_do_not_fit_are_refused(lite):
 
 def published(file):
     """The graph of an ONNX file and the weights of its convolutions in the order of its nodes."""
-    onnx = pytest.importorskip("onnx")
     path = SHARED / "models" / file
     if not path.is_file():
         pytest.skip(f"no {file} in the folder shared/models beside the checkout")
@@ -134,12 +135,11 @@ def published(file):
 
 
 def test_published_lite_weights_give_the_published_saliency():
-    runtime = pytest.importorskip("onnxruntime")
     path, graph, weights = published("u2netp.onnx")
     network = nets.load_onnx_weights("u2netp", weights)
     y, x = torch.meshgrid(*[torch.linspace(-1, 1, 320)] * 2, indexing="ij")
     disc = (x**2 + y**2 < 0.3).float().expand(1, 3, 320, 320) - 0.5
-    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     output = session.run([graph.output[0].name], {graph.input[0].name: disc.numpy()})[0]
     with torch.no_grad():
         saliency = network(disc)

@@ -2,31 +2,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from alphacut import runtimes, zoo
+from alphacut import nets, runtimes, zoo
 from alphacut.errors import RuntimeFailure, WeightsError
+from alphacut.runtimes import graph
 from alphacut.runtimes.openvino import OpenVINORuntime
-
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-
-from alphacut import nets  # noqa: E402
-from alphacut.runtimes import graph  # noqa: E402
 
 SIZE = (32, 64)
 
 
 @pytest.fixture(scope="module")
-def network() -> "torch.nn.Module":
+def network() -> torch.nn.Module:
     torch.manual_seed(3)
     return nets.build("indexnet").eval()
 
 
 @pytest.mark.parametrize(("to", "names"), [("onnx", {".onnx"}), ("openvino", {".xml", ".bin"})])
 def test_half_weights_are_half_the_size(
-    network: "torch.nn.Module", to: str, names: set[str], tmp_path: Path
+    network: torch.nn.Module, to: str, names: set[str], tmp_path: Path
 ) -> None:
-    if to == "onnx":
-        pytest.importorskip("onnx")
     target = tmp_path / ("net.onnx" if to == "onnx" else "net.xml")
     found = graph.write_graph(network, target, to=to, channels=4, sizes=(SIZE,), fp16=True)
     assert found < 1e-1
@@ -39,7 +34,7 @@ def test_half_weights_are_half_the_size(
 
 
 def test_what_differs_is_not_written(
-    network: "torch.nn.Module", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    network: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Wrong(OpenVINORuntime):
         def __call__(self, batch: np.ndarray) -> np.ndarray:
@@ -56,7 +51,7 @@ def test_what_differs_is_not_written(
 
 def test_what_cannot_be_exported_is_told(tmp_path: Path) -> None:
     class Odd(torch.nn.Module):
-        def forward(self, x: "torch.Tensor") -> "torch.Tensor":
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.linalg.eigvals(x).real
 
     with pytest.raises(RuntimeFailure, match="the network cannot be exported"):
@@ -64,7 +59,7 @@ def test_what_cannot_be_exported_is_told(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written(network: "torch.nn.Module", tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written(network: torch.nn.Module, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(WeightsError, match="cannot be written"):
         graph.write_graph(

@@ -2,14 +2,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from alphacut import runtimes, zoo
 from alphacut.errors import RuntimeFailure, UnknownName
-
-onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
-
-from alphacut.runtimes.onnx import ONNXRuntime  # noqa: E402
+from alphacut.runtimes.onnx import ONNXRuntime
 
 LITE = zoo.find_model("u2net-lite")
 

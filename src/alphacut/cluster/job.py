@@ -24,8 +24,8 @@ from alphacut.cluster.manifest import Row, Writer
 from alphacut.cluster.sources import Found, find
 from alphacut.cluster.store import Store
 from alphacut.cluster.work import Task, Work, Worker
+from alphacut.encode import output_format
 from alphacut.errors import StoreError
-from alphacut.image import output_format
 from alphacut.options import Options
 from alphacut.remover import processors
 

@@ -10,7 +10,7 @@ import fsspec
 import tenacity
 from fsspec.implementations.local import LocalFileSystem
 
-from alphacut import image as images
+from alphacut import encode
 from alphacut.errors import AlphacutError, OutputError, StoreError
 
 # One put makes an object there, whole or not at all; elsewhere a file is renamed into its place
@@ -98,7 +98,7 @@ class Store:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
-            images.write(Path(path), lambda: [content])
+            encode.write(Path(path), lambda: [content])
         elif self._whole:
             self.fs.pipe_file(path, content)
         else:

@@ -10,8 +10,9 @@ from typing import NamedTuple
 from alphacut.cluster.manifest import Row
 from alphacut.cluster.store import Store, read, retrying
 from alphacut.compose import Cutout
+from alphacut.encode import encode
 from alphacut.errors import AlphacutError, ImageError, OutputError, StoreError
-from alphacut.image import Picture, encode
+from alphacut.image import Picture
 from alphacut.options import Options
 from alphacut.remover import Remover, in_order, side_by_side
 from alphacut.trimap import encode_trimap

@@ -5,8 +5,9 @@ import time
 from collections.abc import Sequence
 
 from alphacut.demo.work import Made
+from alphacut.encode import encode
 from alphacut.errors import AlphacutError
-from alphacut.image import encode, load_frames, shrink
+from alphacut.image import load_frames, shrink
 from alphacut.options import Options
 from alphacut.zoo import ModelSpec
 

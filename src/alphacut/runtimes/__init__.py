@@ -238,11 +238,16 @@ def _graph(spec: ModelSpec, accept_license: bool, progress: Progress | None) -> 
         return source
     made_from = spec.weights["torch"].sha256 or ""
     path = weights.home() / "converted" / f"{spec.name}.{made_from[:16]}.onnx"
-    if not weights.is_sealed(path):
-        from alphacut.runtimes.graph import write_graph
-        from alphacut.runtimes.pytorch import load_network
+    if weights.is_sealed(path):
+        return path
+    from alphacut.runtimes.graph import write_graph
+    from alphacut.runtimes.pytorch import load_network
 
-        network = load_network(str(spec.arch), source)
-        write_graph(network, path, to="onnx", channels=spec.channels, sizes=_SIZES, dynamic=True)
-        weights.seal(path)
+    with weights.locked("converted"):  # PyTorch exports one network at a time
+        if not weights.is_sealed(path):  # unless it has been made meanwhile
+            network = load_network(str(spec.arch), source)
+            write_graph(
+                network, path, to="onnx", channels=spec.channels, sizes=_SIZES, dynamic=True
+            )
+            weights.seal(path)
     return path
