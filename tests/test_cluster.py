@@ -171,9 +171,8 @@ def test_a_folder(photos: Path) -> None:
     (photos / "loop").symlink_to(photos)
     assert [item.id for item in found(photos)] == ALL
     assert [item.input for item in found(photos)] == [str(photos / name) for name in ALL]
-    assert [item.id for item in found(photos, photos / "x")] == ALL[
-        :2
-    ]  # the destination is left out
+    # the destination is left out
+    assert [item.id for item in found(photos, photos / "x")] == ALL[:2]
     before = {item.id: item.version for item in found(photos)}
     (photos / "b.jpg").write_bytes(b"changed")
     changed = {item.id for item in found(photos) if item.version != before[item.id]}
@@ -184,6 +183,7 @@ def test_a_pattern_and_a_single_picture(photos: Path) -> None:
     assert [item.id for item in found(photos / "*.jpg")] == ["b.jpg"]
     assert [item.id for item in found(photos / "**/*.jpg")] == ["b.jpg", "x/deep/d.jpg"]
     assert [item.id for item in found(photos / "x/*/d.*")] == ["deep/d.jpg"]
+    assert [item.id for item in found(photos / "**/*.*", photos / "x")] == ALL[:2]
     assert [item.id for item in found(photos / "b.jpg")] == ["b.jpg"]
 
 
