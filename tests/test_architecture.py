@@ -66,10 +66,10 @@ TABLE: dict[str, tuple[str, str]] = {
         "__init__ batch compose errors image options remover runtimes trimap values weights zoo",
         "numpy cv2 fsspec pyarrow ray tenacity",
     ),
-    "cli_options": ("options", "click"),
+    "cli_options": ("options", "click rich"),
     "cli_batch": (
         "cli_models cli_options cluster errors options runtimes weights",
-        "click rich pyarrow prometheus_client",
+        "click pyarrow prometheus_client",
     ),
     "cli_train": ("errors image training", "click"),
     "cli_models": ("benchmark errors options runtimes weights zoo", "click rich"),
