@@ -1,5 +1,6 @@
 """Many pictures: what there is to do, one answer each, and what survives being killed."""
 
+import functools
 import io
 import json
 import os
@@ -15,16 +16,12 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-pytest.importorskip("ray", reason="the extra `cluster` is not installed")
-pytest.importorskip("onnx")
-
 import fsspec
 import pyarrow as pa
+import pytest
 from fsspec.implementations.local import LocalFileSystem
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pyarrow import parquet
 
 from alphacut import Options
@@ -34,7 +31,7 @@ from alphacut.cluster.job import Job, Plan, output_name
 from alphacut.cluster.manifest import Row
 from alphacut.cluster.sources import Found, find
 from alphacut.cluster.store import Store
-from alphacut.errors import OutputError, StoreError
+from alphacut.errors import OutputError, RuntimeFailure, StoreError, WeightsError
 from clusters import add_tiny_model, make_pictures
 
 WORKERS = "ray::MapWorker"  # how Ray calls them in a list of processes
@@ -85,10 +82,12 @@ def s3() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def ray_here(s3: str, tiny: str) -> Iterator[None]:
-    """A cluster on this machine, whose processes know the object store."""
+    """A cluster on this machine, whose processes know the object store; one GPU is pretended."""
     from alphacut.cluster import on_ray
 
-    assert on_ray._connect(None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(on_ray.ray, "init", functools.partial(on_ray.ray.init, num_gpus=1))
+        assert on_ray._connect(None)
     yield
     on_ray.ray.shutdown()
 
@@ -438,6 +437,39 @@ def test_ray_gives_the_same(source: Path, local: Path, tmp_path: Path, ray_here:
     rows = run(source, tmp_path, engine="ray", actors=2)
     assert results(tmp_path) == results(local)
     assert alike(rows) == alike(read(local))
+
+
+def test_actors_with_gpus(few: Path, tmp_path: Path, ray_here: None) -> None:
+    rows = run(few, tmp_path, engine="ray", gpus_per_actor=0.5)
+    assert sum(row["status"] == "done" for row in rows.values()) == 38
+
+
+def test_actors_share_what_the_nodes_have() -> None:
+    from alphacut.cluster.on_ray import share
+
+    head, cpu, gpu = {"memory": 1.0}, {"CPU": 4.0}, {"CPU": 8.0, "GPU": 2.0}
+    assert share([head, cpu, cpu, cpu], None, 0) == (12, 1)
+    assert share([head, cpu, cpu, cpu], 6, 0) == (6, 2)
+    assert share([head, cpu, cpu, cpu], 2, 0) == (2, 4)  # not 6, which no node has
+    assert share([cpu], 9, 0) == (9, 1)
+    assert share([cpu, gpu], None, 1) == (2, 4)  # the node without GPUs is of no use
+    assert share([cpu, gpu], None, 0.5) == (4, 2)
+    with pytest.raises(RuntimeFailure, match="no node with 1 GPUs"):
+        share([head, cpu], None, 1)
+
+
+def test_actors_that_cannot_start(few: Path, tmp_path: Path, ray_here: None,
+                                  monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    from alphacut.cluster import on_ray
+
+    class Weightless(on_ray._Actor):
+        def __init__(self, work: object) -> None:
+            raise WeightsError("u2net.pth: is missing")
+
+    monkeypatch.setattr(on_ray, "_Actor", Weightless)
+    reason = r"^Ray failed: alphacut\.errors\.WeightsError: u2net\.pth: is missing$"
+    with pytest.raises(RuntimeFailure, match=reason):
+        run(few, tmp_path, engine="ray", actors=1)
 
 
 def test_a_second_run_does_only_what_is_left(few: Path, tmp_path: Path) -> None:
