@@ -9,7 +9,8 @@ import torch
 from small import photograph, write
 from torch.utils.data import DataLoader
 
-from alphacut.errors import TrainingError
+from alphacut.errors import TrainingError, UnknownName
+from alphacut.training import augment
 from alphacut.training.data import LAYOUTS, Batches, Pictures, make_training_trimap
 from alphacut.training.recipe import Recipe, Source
 
@@ -61,12 +62,12 @@ def test_composites_are_made_of_their_alpha(recipe: Recipe, data: Path) -> None:
 def test_several_subjects_join(recipe: Recipe, data: Path) -> None:
     source = Source(kind="composites", subjects=(0.0, 0.0, 1.0), coverage=(0.9, 1.0))
     one = Source(kind="composites", coverage=(0.9, 1.0))
-    areas = [
-        np.mean([Pictures(recipe, (s,), data).sample(n).alpha.mean() for n in range(6)])
-        for s in (one, source)
-    ]
-    assert areas[0] > 0
-    assert areas[1] > 0.5 * areas[0]
+    spread = []  # of colours within subjects, each of which has one
+    for sources in ((one,), (source,)):
+        samples = map(Pictures(recipe, sources, data).sample, range(6))
+        spread.append(max(np.ptp(s.image[s.alpha > 0.999], axis=0).max() for s in samples))
+    assert spread[0] <= 2
+    assert spread[1] > 50
 
 
 def test_empty_and_unlabelled(recipe: Recipe, data: Path) -> None:
@@ -96,6 +97,42 @@ def test_every_fifth_is_held_out(recipe: Recipe, data: Path) -> None:
     assert [path.name for path in files.backgrounds] == ["4.png"]
     trained = Pictures(recipe, recipe.source, data)._files[0]
     assert "4.png" not in {path.name for path, _ in trained.subjects}
+
+
+def test_pairs_without_parts_are_divided(recipe: Recipe, tmp_path: Path) -> None:
+    for n in range(7):
+        write(tmp_path / "image" / f"{n}.png", photograph(n))
+        write(tmp_path / "alpha" / f"{n}.png", np.zeros((60, 80), np.uint8))
+    names = {}
+    for part in ("train", "valid", "test"):
+        files = Pictures(
+            recipe, (Source(kind="pairs", layout="plain", part=part),), tmp_path
+        )._files
+        names[part] = "".join(path.stem for path, _ in files[0].subjects)
+    assert names == {"train": "012356", "valid": "4", "test": "4"}
+    for n in range(1, 7):
+        (tmp_path / "image" / f"{n}.png").unlink()
+    with pytest.raises(TrainingError, match="needs 5 pictures"):
+        Pictures(recipe, (Source(kind="pairs", layout="plain", part="valid"),), tmp_path)
+
+
+def test_models_are_found_as_elsewhere(recipe: Recipe, data: Path) -> None:
+    named, alias = (
+        Pictures(dataclasses.replace(recipe, model=name), recipe.source, data)[0]["image"]
+        for name in ("u2net-lite", "u2netp")
+    )
+    assert np.array_equal(named, alias)
+    with pytest.raises(UnknownName, match="choose one of"):
+        Pictures(dataclasses.replace(recipe, model="none"), recipe.source, data)
+
+
+def test_blur_leaves_the_picture_in_its_place() -> None:
+    picture = np.zeros((41, 41, 3), np.uint8)
+    picture[20, 20] = 255
+    for seed in range(30):
+        blurred = augment._motion_blur(picture, np.random.default_rng(seed))[..., 0].astype(float)
+        middle = [(np.arange(41) * blurred.sum(axis=axis)).sum() for axis in (0, 1)]
+        assert np.abs(np.array(middle) / blurred.sum() - 20).max() < 1
 
 
 def easyportrait(root: Path, images: str, annotations: str, names: int = 3) -> None:

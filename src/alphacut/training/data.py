@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from alphacut import transforms, zoo
+from alphacut import transforms, weights
 from alphacut.errors import TrainingError
 from alphacut.foreground import estimate_foreground
 from alphacut.image import INPUT_SUFFIXES, load_frames, load_image
@@ -28,7 +28,8 @@ Array = NDArray[np.float32]
 Chance = np.random.Generator
 
 # layout: part: folder of photographs, folder of alphas, below the folder of the data set. The
-# first pair that is there counts: EasyPortrait's archives of v1 and v2 unpack in different ways.
+# first pair that is there counts: EasyPortrait's archives of v1 and v2 unpack in different ways. A
+# pair that serves several parts is divided among them.
 
 
 def _easyportrait(*words: str) -> tuple[tuple[str, str], ...]:
@@ -71,7 +72,7 @@ LAYOUTS: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
 }
 # Masks of classes: everything but class 0 is the person
 _CLASSES = frozenset({"easyportrait"})
-HELD_OUT = 5  # of cut-outs and backgrounds, every fifth by name is kept for `part = "valid"`
+HELD_OUT = 5  # of what has no parts, every fifth by name is kept for `part = "valid"`
 
 
 @dataclass(frozen=True)
@@ -103,11 +104,12 @@ class Pictures:
 
     Raises:
         TrainingError: if a folder is missing or empty, or files do not belong together.
+        UnknownName: if there is no such model.
     """
 
     def __init__(self, recipe: Recipe, sources: Sequence[Source], root: Path) -> None:
         self._recipe, self._sources = recipe, tuple(sources)
-        self._spec = next(row for row in zoo.MODELS if row.name == recipe.model)
+        self._spec = weights.find_model(recipe.model)
         self._files = [_find(source, root) for source in sources]
         self._odds = np.array([source.share for source in sources])
 
@@ -154,7 +156,9 @@ class Pictures:
         batch = transforms.preprocess(image, spec)[0]
         if spec.output == "alpha":
             chance = np.random.default_rng((recipe.seed, 3, index))
-            trimap = make_training_trimap(alpha, int(chance.integers(*recipe.unknown_px)))
+            trimap = make_training_trimap(
+                alpha, int(chance.integers(*recipe.unknown_px, endpoint=True))
+            )
             counted = counted * (trimap == 0.5)
             levels = np.where(trimap == 0.5, np.float32(128 / 255), trimap)  # as the authors do
             batch = np.concatenate([batch, levels[np.newaxis]])
@@ -261,18 +265,28 @@ def _find(source: Source, root: Path) -> _Files:
 
 def _part(folder: Path, part: str) -> list[Path]:
     """List pictures of a folder: what is held out, or the rest."""
+    found = [
+        path
+        for n, path in enumerate(_pictures(folder))
+        if (n % HELD_OUT == HELD_OUT - 1) == (part != "train")
+    ]
+    if not found:
+        raise TrainingError(f"{folder}: needs {HELD_OUT} pictures, since every fifth is held out")
+    return found
+
+
+def _pictures(folder: Path) -> list[Path]:
     found = sorted(path for path in folder.glob("*") if path.suffix.lower() in INPUT_SUFFIXES)
     if not found:
         raise TrainingError(f"{folder}: there are no pictures: choose another --data")
-    return [
-        path for n, path in enumerate(found) if (n % HELD_OUT == HELD_OUT - 1) == (part != "train")
-    ]
+    return found
 
 
 def _pairs(source: Source, root: Path) -> Iterator[tuple[Path, Path]]:
     if source.layout not in LAYOUTS:
         raise TrainingError(f"layout {source.layout!r}: choose one of {', '.join(LAYOUTS)}")
-    candidates = LAYOUTS[source.layout].get(source.part, ())
+    parts = LAYOUTS[source.layout]
+    candidates = parts.get(source.part, ())
     base = root / source.folder
     for images, alphas in candidates:
         if (base / images).is_dir() and (base / alphas).is_dir():
@@ -281,9 +295,8 @@ def _pairs(source: Source, root: Path) -> Iterator[tuple[Path, Path]]:
         wanted = " or ".join(f"{images} with {alphas}" for images, alphas in candidates)
         raise TrainingError(f"{base}: has no {wanted or source.part + ' part'}")
     truths = {path.stem: path for path in (base / alphas).glob("*.*")}
-    found = sorted(p for p in (base / images).glob("*") if p.suffix.lower() in INPUT_SUFFIXES)
-    if not found:
-        raise TrainingError(f"{base / images}: there are no pictures")
+    divided = sum((images, alphas) in pairs for pairs in parts.values()) == 1
+    found = _pictures(base / images) if divided else _part(base / images, source.part)
     for image in found:
         if image.stem not in truths:
             raise TrainingError(f"{base / alphas}: has no alpha for {image.name}")
