@@ -82,8 +82,9 @@ def test_a_run_is_not_replaced(recipe: Recipe, data: Path, tmp_path: Path) -> No
     go(recipe, data, tmp_path, steps=1)
     with pytest.raises(TrainingError, match="--resume"):
         go(recipe, data, tmp_path)
-    with pytest.raises(TrainingError, match="another recipe"):
-        go(dataclasses.replace(recipe, seed=5), data, tmp_path, resume=True)
+    changed = dataclasses.replace(recipe, batch=4, rate=Rate(shape="constant", peak=1.0))
+    with pytest.raises(TrainingError, match=r"another recipe, which differs in batch, rate$"):
+        go(changed, data, tmp_path, resume=True)
     (tmp_path / LAST).write_bytes(b"damaged")
     with pytest.raises(TrainingError, match="cannot be gone on from"):
         go(recipe, data, tmp_path, resume=True)
@@ -137,6 +138,8 @@ def test_what_is_frozen_stays(recipe: Recipe, data: Path, tmp_path: Path) -> Non
         go(dataclasses.replace(recipe, freeze=("nothing*",)), data, tmp_path / "a")
     with pytest.raises(TrainingError, match="nothing to train"):
         go(dataclasses.replace(recipe, freeze=("*",)), data, tmp_path / "b")
+    with pytest.raises(TrainingError, match="no module is called 'stage9'"):
+        go(dataclasses.replace(recipe, full_precision=("stage9",)), data, tmp_path / "c")
 
 
 def test_mixed_precision_spares_what_it_should(recipe: Recipe) -> None:
@@ -178,7 +181,6 @@ def test_absent_devices_and_uneven_batches_are_refused(
 
 
 def test_tensorboard(recipe: Recipe, data: Path, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="the extra `train` is not installed")
     go(recipe, data, tmp_path, steps=1, tensorboard=True)
     assert list((tmp_path / "events").glob("events*"))
 

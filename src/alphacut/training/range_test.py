@@ -49,6 +49,9 @@ def find_rates(
 
     Returns:
         Rate and smoothed loss of each step.
+
+    Raises:
+        TrainingError: if the first loss is not a number.
     """
     chosen = choose_device(device)
     known = tuple(source for source in recipe.source if source.kind != "unlabelled")
@@ -78,6 +81,8 @@ def find_rates(
         if not smooth <= _DIVERGED * lowest:  # also where it is not a number
             break
         curve.append((rate, smooth))
+    if not curve:
+        raise TrainingError("the loss of the first step is no number: look at the pictures")
     return curve
 
 

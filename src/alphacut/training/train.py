@@ -114,8 +114,9 @@ def train(
         raise TrainingError(f"batch = {recipe.batch}: has to divide among {processes} processes")
     torch.manual_seed(recipe.seed)
     network = start_network(recipe)
-    teacher = copy.deepcopy(network).eval().requires_grad_(False).to(chosen)
-    unlabelled = any(source.kind == "unlabelled" for source in recipe.source)
+    teacher = None
+    if any(source.kind == "unlabelled" for source in recipe.source):
+        teacher = copy.deepcopy(network).eval().requires_grad_(False).to(chosen)
     model, optimizer = prepare(network, recipe, chosen)
     schedule = make_schedule(optimizer, recipe.rate, recipe.steps)
     average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -146,7 +147,7 @@ def train(
         state = {
             "network": network.state_dict(), "average": average, "step": step, "best": best,
             "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(),
-            "scaler": scaler.state_dict(), "seed": recipe.seed, "steps": recipe.steps,
+            "scaler": scaler.state_dict(), "recipe": _settings(recipe),
         }  # fmt: skip
         if rank == 0:
             with weights.whole_file(out / LAST) as part:
@@ -160,7 +161,7 @@ def train(
             if step >= recipe.freeze_batch_norm * recipe.steps:
                 _keep_statistics(network)
             batch = to_device(batch, chosen)
-            if unlabelled:
+            if teacher:
                 batch = _teach(teacher, batch)
             with amp:
                 alphas, logits = model(batch["image"])
@@ -172,11 +173,12 @@ def train(
             # a scaled gradient of float16 may overflow; its step is then left out
             finite = bool(torch.isfinite(loss)) and (scaler.is_enabled() or math.isfinite(norm))
             if not _agreed(finite, all, processes, chosen):
-                with weights.whole_file(out / BAD_BATCH) as part:
+                bad = out / (f"{rank}-{BAD_BATCH}" if processes > 1 else BAD_BATCH)
+                with weights.whole_file(bad) as part:
                     torch.save(batch, part)
                 raise TrainingError(
                     f"step {step}: loss {loss.item()}, norm of the gradient {norm:.3g}: the "
-                    f"batch is in {out / BAD_BATCH}; lower the rate, or look at the pictures"
+                    f"batch is in {bad}; lower the rate, or look at the pictures"
                 )
             scaler.step(optimizer)
             scaler.update()
@@ -220,14 +222,14 @@ class Judge:
         self._device = device
         self._network = AllOutputs(start_network(recipe)).to(device).eval()
         fixed = dataclasses.replace(recipe, seed=recipe.seed + 1, size=recipe.size[:1])
-        pictures = Pictures(fixed, sources, data)
-        self._batches = [pictures[n] for n in range(recipe.valid_pictures)]
+        # made anew at each look: thousands of them would fill the memory
+        self._pictures, self._count = Pictures(fixed, sources, data), recipe.valid_pictures
 
     def __call__(self, state: Mapping[str, Tensor]) -> dict[str, float]:
         """Return MAD x 1000, Grad, RMSE and IoU of the weights; see `Record`."""
         self._network.network.load_state_dict(state)
         found: dict[str, list[float]] = {name: [] for name in ("MAD", "Grad", "RMSE", "IoU")}
-        for picture in self._batches:
+        for picture in map(self._pictures.__getitem__, range(self._count)):
             with torch.inference_mode():
                 image = torch.from_numpy(picture["image"])[None].to(self._device)
                 alphas = [alpha.cpu() for alpha in self._network(image)[0]]
@@ -271,7 +273,7 @@ def prepare(
         The network within `AllOutputs`, and its optimiser.
 
     Raises:
-        TrainingError: if `freeze` fits no parameter, or leaves none.
+        TrainingError: if `freeze` fits no parameter or leaves none, or a module is not there.
     """
     for pattern in recipe.freeze:
         found = [p for name, p in network.named_parameters() if fnmatch(name, pattern)]
@@ -280,7 +282,10 @@ def prepare(
         for parameter in found:
             parameter.requires_grad_(False)
     for name in recipe.full_precision:
-        _calculate_in_float32(network.get_submodule(name))
+        try:
+            _calculate_in_float32(network.get_submodule(name))
+        except AttributeError as error:
+            raise TrainingError(f"full_precision: no module is called {name!r}") from error
     model = AllOutputs(network).to(device)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained = [p for p in network.parameters() if p.requires_grad]
@@ -434,9 +439,17 @@ def _read_checkpoint(path: Path, recipe: Recipe, device: torch.device) -> dict[s
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise TrainingError(f"{path}: cannot be gone on from: {error}") from error
-    if (state["seed"], state["steps"]) != (recipe.seed, recipe.steps):
-        raise TrainingError(f"{path}: is of another recipe: its seed or steps differ")
+    before, now = state["recipe"], _settings(recipe)
+    if other := [name for name in now if before.get(name) != now[name]]:
+        raise TrainingError(f"{path}: is of another recipe, which differs in {', '.join(other)}")
     return state
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    """Return what a run that is continued must agree on."""
+    settings = dataclasses.asdict(recipe)
+    del settings["about"]
+    return settings
 
 
 class _Log:
