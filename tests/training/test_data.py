@@ -260,7 +260,9 @@ def test_training_trimap() -> None:
 
 
 def test_matting_network_gets_a_trimap_and_counts_the_unknown(recipe: Recipe, data: Path) -> None:
-    matting = dataclasses.replace(recipe, model="indexnet", crop=(24, 32), size=(32,))
+    matting = dataclasses.replace(
+        recipe, model="indexnet", crop=(24, 32), size=(32,), unknown_px=(2, 2)
+    )
     pictures = Pictures(matting, matting.source, data)
     for n in range(4):
         arrays = pictures[n]
