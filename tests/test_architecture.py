@@ -71,7 +71,7 @@ TABLE: dict[str, tuple[str, str]] = {
         "cli_models cli_options cluster errors options runtimes weights",
         "click pyarrow prometheus_client",
     ),
-    "cli_train": ("errors image training", "click"),
+    "cli_train": ("cli_options errors image training", "click"),
     "cli_models": ("benchmark errors options runtimes weights zoo", "click rich"),
     "cli": (
         "__init__ batch cli_batch cli_models cli_options cli_train demo doctor errors evaluate "
