@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from alphacut.errors import UnknownName
 from alphacut.training.data import Batches, Pictures, make_training_trimap
 from alphacut.training.recipe import Recipe, Source
+from alphacut.zoo import IMAGENET_MEAN, IMAGENET_STD
 
 
 def numbers(recipe: Recipe, data: Path, workers: int, rank: int = 0, processes: int = 1) -> list:
@@ -61,6 +62,16 @@ def test_models_are_found_as_elsewhere(recipe: Recipe, data: Path) -> None:
     assert np.array_equal(named, alias)
     with pytest.raises(UnknownName, match="choose one of"):
         Pictures(dataclasses.replace(recipe, model="none"), recipe.source, data)
+
+
+@pytest.mark.parametrize("model", ["u2net", "u2net-lite"])
+def test_pictures_are_divided_by_white(tmp_path: Path, recipe: Recipe, model: str) -> None:
+    for n in range(5):  # the row of u2net divides by the picture's maximum
+        write(tmp_path / "backgrounds" / f"{n}.png", np.full((60, 80, 3), 51, np.uint8))
+    settings = dataclasses.replace(recipe, model=model)
+    pictures = Pictures(settings, (Source(kind="unlabelled"),), tmp_path)
+    expected = (0.2 - np.array(IMAGENET_MEAN)) / IMAGENET_STD
+    assert np.allclose(pictures[0]["image"], expected[:, np.newaxis, np.newaxis], atol=1e-5)
 
 
 def easyportrait(root: Path, images: str, annotations: str, names: int = 3) -> None:
