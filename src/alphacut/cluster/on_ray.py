@@ -133,7 +133,7 @@ def _round(work: Work, table: pa.Table, actors: int, cores: int, gpus: float) ->
         size = 1
     for task in to_tasks(table):
         error = f"{task.input}: the process that worked on it died, {TRIES} times"
-        yield task.failed(RuntimeFailure(error), again=True)
+        yield task.failed(error, again=True)
 
 
 def _run(
