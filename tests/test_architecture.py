@@ -68,12 +68,12 @@ TABLE: dict[str, tuple[str, str]] = {
         "zoo",
         "numpy cv2 fsspec pyarrow ray tenacity",
     ),
-    "cli_options": ("options", "click"),
+    "cli_options": ("options", "click rich"),
     "cli_batch": (
         "cli_models cli_options cluster errors options runtimes weights",
-        "click rich pyarrow prometheus_client",
+        "click pyarrow prometheus_client",
     ),
-    "cli_train": ("encode errors training", "click"),
+    "cli_train": ("cli_options encode errors training", "click"),
     "cli_models": ("benchmark errors options runtimes weights zoo", "click rich"),
     "cli": (
         "__init__ batch cli_batch cli_models cli_options cli_train demo doctor errors evaluate "

@@ -2,15 +2,13 @@
 
 import json
 import re
+import socket
 import sys
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("ray", reason="the extra `cluster` is not installed")
-pytest.importorskip("onnx")
 
 from alphacut import cli
 from clusters import add_tiny_model, make_pictures
@@ -91,6 +89,16 @@ def test_progress_where_there_is_no_terminal(run: Run, monkeypatch: pytest.Monke
     assert lines[-1].startswith("alphacut: 19 done, 1 failed of 20, ")
 
 
+def test_progress_on_a_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    _, _, err = run("in", "out")
+    assert "20/20" in err
+    assert "1 failed" in err
+    assert "0/00010.png: " in err  # stands above the bar
+    assert "min left" not in err
+
+
 def test_metrics(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     import prometheus_client
 
@@ -113,6 +121,14 @@ def test_metrics(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 'alphacut_batch_pictures_total{status="done"} 19.0' in text
     assert 'alphacut_batch_pictures_total{status="failed"} 1.0' in text
     assert "alphacut_batch_pending 0.0" in text
+
+
+def test_a_port_of_metrics_that_is_taken(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        status, _, err = run("in", "out", "--metrics-port", str(taken.getsockname()[1]))
+    assert status == 2
+    assert "cannot be opened on 127.0.0.1: " in err
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(

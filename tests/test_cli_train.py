@@ -1,6 +1,5 @@
 """`alphacut train` from a folder of pictures to a model that cuts out."""
 
-import contextlib
 import json
 import sys
 from pathlib import Path
@@ -51,31 +50,30 @@ def test_train_resume_export_and_cut_out(places: Path) -> None:
     assert (places / "mine.bin").exists()
 
 
-def test_preview_and_find_lr(places: Path) -> None:
-    pytest.importorskip("matplotlib", reason="the extra `train` is not installed")
+def test_preview_and_find_lr(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, data = places / "recipe.toml", places / "data"
     run("train", "preview", recipe, "--data", data, "-o", places / "sheet.png", "--count", 2)
     assert cv2.imread(str(places / "sheet.png")).shape == (400, 400, 3)
-    run(
-        "train",
-        "preview",
-        recipe,
-        "--data",
-        data,
-        "-o",
-        places / "v.png",
-        "--count",
-        1,
-        "--held-out",
-    )
-    words = ("train", "find-lr", recipe, "--data", data, "--device", "cpu", "--steps", 3)
-    with contextlib.suppress(TrainingError):  # the loss of three steps need not fall
-        assert (
-            "falls fastest at" in run(*words, "--largest", 1e-4, "-o", places / "curve.png").stderr
-        )
-    assert (places / "curve.png").exists()
+    held_out = ("--count", 1, "--held-out", "-o", places / "held-out.png")
+    run("train", "preview", recipe, "--data", data, *held_out)
+    assert cv2.imread(str(places / "held-out.png")).shape == (400, 200, 3)
+    words = ("train", "find-lr", recipe, "--data", data, "--device", "cpu", "--steps", 2)
     with pytest.raises(OutputError, match="cannot be written"):
-        run(*words, "-o", places / "curve.xyz")
+        run(*words, "--least", 1e-9, "--largest", 1e-8, "-o", places / "curve.xyz")
+
+    from alphacut.training import range_test
+
+    asked = {}
+
+    def find_rates(*_: object, **how: object) -> list[tuple[float, float]]:
+        asked.update(how)  # whether a loss of so few steps falls is chance
+        return [(1e-4, 1.0), (1e-2, 0.5)]
+
+    monkeypatch.setattr(range_test, "find_rates", find_rates)
+    done = run(*words, "--least", 1e-4, "--largest", 1e-2, "-o", places / "curve.png")
+    assert "the loss falls fastest at 1.0e-03" in done.stderr
+    assert cv2.imread(str(places / "curve.png")) is not None
+    assert asked == {"least": 1e-4, "largest": 1e-2, "steps": 2, "device": "cpu"}
 
 
 def test_mistakes(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,8 +84,9 @@ def test_mistakes(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "train", "export", recipe, recipe, "--to", "openvino", "-o", "x.xml", "--name", "a"
     ).stderr  # fmt: skip
     assert "RECIPE" in run("train", "--help").stdout + run("train", "run", "--help").stdout
-    monkeypatch.delitem(sys.modules, "alphacut.training.train", raising=False)
-    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    for name in [name for name in sys.modules if name.startswith("alphacut.training")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "safetensors", None)
     with pytest.raises(MissingExtra, match=r"alphacut\[train\]"):
         run("train", recipe, "--data", places / "data", "-o", places / "run")
 
@@ -99,6 +98,9 @@ def test_ctrl_c_says_how_to_go_on(places: Path, monkeypatch: pytest.MonkeyPatch)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "train", stopped)
-    result = run("train", places / "recipe.toml", "--data", places / "data", "-o", places / "run")
-    assert "go on with --resume" in result.stderr
+    words = ("train", places / "recipe.toml", "--data", places / "data", "-o", places)
+    result = run(*words)
     assert result.exit_code == 1
+    assert "--resume" not in result.stderr  # nothing was saved
+    (places / train.LAST).touch()
+    assert "last.pt is saved; go on with --resume" in run(*words).stderr

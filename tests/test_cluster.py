@@ -1,5 +1,6 @@
 """Many pictures: what there is to do, one answer each, and what survives being killed."""
 
+import functools
 import io
 import json
 import os
@@ -15,16 +16,12 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-pytest.importorskip("ray", reason="the extra `cluster` is not installed")
-pytest.importorskip("onnx")
-
 import fsspec
 import pyarrow as pa
+import pytest
 from fsspec.implementations.local import LocalFileSystem
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pyarrow import parquet
 
 from alphacut import Options
@@ -34,7 +31,7 @@ from alphacut.cluster.job import Job, Plan, output_name
 from alphacut.cluster.manifest import Row
 from alphacut.cluster.sources import Found, find
 from alphacut.cluster.store import Store
-from alphacut.errors import OutputError, StoreError
+from alphacut.errors import OutputError, RuntimeFailure, StoreError, WeightsError
 from clusters import add_tiny_model, make_pictures
 
 WORKERS = "ray::MapWorker"  # how Ray calls them in a list of processes
@@ -85,10 +82,12 @@ def s3() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def ray_here(s3: str, tiny: str) -> Iterator[None]:
-    """A cluster on this machine, whose processes know the object store."""
+    """A cluster on this machine, whose processes know the object store; one GPU is pretended."""
     from alphacut.cluster import on_ray
 
-    assert on_ray._connect(None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(on_ray.ray, "init", functools.partial(on_ray.ray.init, num_gpus=1))
+        assert on_ray._connect(None)
     yield
     on_ray.ray.shutdown()
 
@@ -171,9 +170,8 @@ def test_a_folder(photos: Path) -> None:
     (photos / "loop").symlink_to(photos)
     assert [item.id for item in found(photos)] == ALL
     assert [item.input for item in found(photos)] == [str(photos / name) for name in ALL]
-    assert [item.id for item in found(photos, photos / "x")] == ALL[
-        :2
-    ]  # the destination is left out
+    # the destination is left out
+    assert [item.id for item in found(photos, photos / "x")] == ALL[:2]
     before = {item.id: item.version for item in found(photos)}
     (photos / "b.jpg").write_bytes(b"changed")
     changed = {item.id for item in found(photos) if item.version != before[item.id]}
@@ -184,6 +182,7 @@ def test_a_pattern_and_a_single_picture(photos: Path) -> None:
     assert [item.id for item in found(photos / "*.jpg")] == ["b.jpg"]
     assert [item.id for item in found(photos / "**/*.jpg")] == ["b.jpg", "x/deep/d.jpg"]
     assert [item.id for item in found(photos / "x/*/d.*")] == ["deep/d.jpg"]
+    assert [item.id for item in found(photos / "**/*.*", photos / "x")] == ALL[:2]
     assert [item.id for item in found(photos / "b.jpg")] == ["b.jpg"]
 
 
@@ -336,9 +335,9 @@ def test_the_last_word_on_each_input(history: list[tuple[str, int, str]]) -> Non
     expected = {}
     for id in {event[0] for event in history}:
         own = [item for item in rows if item.id == id]
-        asked = [item for item in own if item.key == own[-1].key]  # what was asked for last
-        done = [item for item in asked if item.status == "done"]
-        expected[id] = (done or asked)[-1].time
+        written = [item for item in own if item.status == "done"][-1:]
+        asked = [item for item in written if item.key == own[-1].key]  # what was asked for last
+        expected[id] = (asked or own)[-1].time
     store = Store("memory://history")
     if store.fs.exists(store.root):
         store.fs.rm(store.root, recursive=True)
@@ -438,6 +437,39 @@ def test_ray_gives_the_same(source: Path, local: Path, tmp_path: Path, ray_here:
     rows = run(source, tmp_path, engine="ray", actors=2)
     assert results(tmp_path) == results(local)
     assert alike(rows) == alike(read(local))
+
+
+def test_actors_with_gpus(few: Path, tmp_path: Path, ray_here: None) -> None:
+    rows = run(few, tmp_path, engine="ray", gpus_per_actor=0.5)
+    assert sum(row["status"] == "done" for row in rows.values()) == 38
+
+
+def test_actors_share_what_the_nodes_have() -> None:
+    from alphacut.cluster.on_ray import share
+
+    head, cpu, gpu = {"memory": 1.0}, {"CPU": 4.0}, {"CPU": 8.0, "GPU": 2.0}
+    assert share([head, cpu, cpu, cpu], None, 0) == (12, 1)
+    assert share([head, cpu, cpu, cpu], 6, 0) == (6, 2)
+    assert share([head, cpu, cpu, cpu], 2, 0) == (2, 4)  # not 6, which no node has
+    assert share([cpu], 9, 0) == (9, 1)
+    assert share([cpu, gpu], None, 1) == (2, 4)  # the node without GPUs is of no use
+    assert share([cpu, gpu], None, 0.5) == (4, 2)
+    with pytest.raises(RuntimeFailure, match="no node with 1 GPUs"):
+        share([head, cpu], None, 1)
+
+
+def test_actors_that_cannot_start(few: Path, tmp_path: Path, ray_here: None,
+                                  monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    from alphacut.cluster import on_ray
+
+    class Weightless(on_ray._Actor):
+        def __init__(self, work: object) -> None:
+            raise WeightsError("u2net.pth: is missing")
+
+    monkeypatch.setattr(on_ray, "_Actor", Weightless)
+    reason = r"^Ray failed: alphacut\.errors\.WeightsError: u2net\.pth: is missing$"
+    with pytest.raises(RuntimeFailure, match=reason):
+        run(few, tmp_path, engine="ray", actors=1)
 
 
 def test_a_second_run_does_only_what_is_left(few: Path, tmp_path: Path) -> None:
@@ -606,8 +638,9 @@ def test_a_disk_that_is_full(few: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(disk)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("a small disk can only be made by root")
+    mounted = subprocess.run(mount, capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be made: {mounted.stderr.strip()}")
     try:
         done = subprocess.run(command(few, disk, "--retries", "1"), capture_output=True, text=True)
         assert done.returncode == 1

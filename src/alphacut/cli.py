@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from alphacut import __version__, cli_batch, cli_models, cli_train
-from alphacut.cli_options import DefaultGroup, from_options
+from alphacut.cli_options import DefaultGroup, bar, from_options
 from alphacut.errors import (
     AlphacutError,
     AlphacutWarning,
@@ -160,27 +160,7 @@ def _progress(count: int, quiet: bool) -> Any:
     """Return a bar with rate and time left, where someone can see it and there is something to."""
     if quiet or count < 2 or not sys.stderr.isatty():
         return nullcontext()
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    class Rate(TextColumn):
-        def render(self, task: Any) -> Any:
-            from rich.text import Text
-
-            return Text(f"{task.speed:.1f}/s" if task.speed else "")
-
-    progress = Progress(
-        BarColumn(), MofNCompleteColumn(), Rate(""), TimeRemainingColumn(),
-        console=Console(stderr=True), transient=True, redirect_stdout=False,
-    )  # fmt: skip
-    progress.add_task("", total=count)
-    return progress
+    return bar(count)
 
 
 def _report(outcome: "Outcome", *, quiet: bool, verbose: bool) -> None:

@@ -5,13 +5,13 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from alphacut import cli_models
-from alphacut.cli_options import DefaultGroup, from_options
+from alphacut.cli_options import DefaultGroup, bar, from_options
 from alphacut.errors import MissingExtra, OptionError
 from alphacut.options import Options
 
@@ -52,7 +52,7 @@ def batch() -> None:
     "--price", type=click.FloatRange(0), default=0.04, show_default=True, metavar="MONEY",
     help="What a core costs an hour, for --dry-run.",
 )  # fmt: skip
-@click.option("--metrics-port", type=int, help="Port of Prometheus metrics.")
+@click.option("--metrics-port", type=click.IntRange(1, 65535), help="Port of Prometheus metrics.")
 @click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Their address.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
@@ -110,10 +110,8 @@ def run(
         "seconds": round(seconds, 1), "pictures/s": round(sum(counts.values()) / seconds, 2),
         "manifest": store.address(manifest.MERGED),
     }  # fmt: skip
-    if as_json:
-        click.echo(json.dumps({name.replace(" ", "_"): value for name, value in summary.items()}))
-    elif not quiet:
-        _print_table(summary)
+    if as_json or not quiet:
+        _print(summary, as_json)
     if counts["failed"] or plan.given_up:
         sys.exit(1)
 
@@ -144,13 +142,9 @@ def status(dest: str, as_json: bool) -> None:
         "last": str(pc.max(table["time"]).as_py()),
     }  # fmt: skip
     reasons = failed.select(["id", "error"]).slice(0, None if as_json else _SHOWN).to_pylist()
-    if as_json:
-        report = {name.replace(" ", "_"): value for name, value in summary.items()}
-        click.echo(json.dumps({**report, "failures": reasons}))
-    else:
-        _print_table(summary)
-        for reason in reasons:
-            click.echo(f"{reason['id']}: {reason['error']}")
+    _print({**summary, "failures": reasons} if as_json else summary, as_json)
+    for reason in () if as_json else reasons:
+        click.echo(f"{reason['id']}: {reason['error']}")
     if len(failed):
         sys.exit(1)
 
@@ -181,13 +175,13 @@ def _print_estimate(job: "Job", plan: "Plan", price: float, as_json: bool) -> No
         "cost": round(core_hours * price, 2), "read GB": round(n * found.input_bytes / 1e9, 3),
         "written GB": round(n * found.output_bytes / 1e9, 3),
     }  # fmt: skip
+    _print(facts, as_json)
+
+
+def _print(facts: dict[str, Any], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({name.replace(" ", "_"): value for name, value in facts.items()}))
-    else:
-        _print_table(facts)
-
-
-def _print_table(facts: dict[str, Any]) -> None:
+        return
     for name, value in facts.items():
         click.echo(f"{name:<24} {value}")
 
@@ -206,7 +200,12 @@ def _metrics(port: int | None, host: str, total: int) -> Callable[["Row"], None]
     taken = Counter("alphacut_batch_bytes", "Read and written.", ["way"], registry=registry)
     pending = Gauge("alphacut_batch_pending", "Still to be done.", registry=registry)
     pending.set(total)
-    start_http_server(port, host, registry)
+    try:
+        start_http_server(port, host, registry)
+    except OSError as error:
+        raise OptionError(
+            "--metrics-port", port, f"cannot be opened on {host}: {error.strerror}: choose another"
+        ) from error
 
     def count(row: "Row") -> None:
         pictures.labels(row.status).inc()
@@ -223,7 +222,9 @@ def _progress(total: int, quiet: bool) -> Iterator[Callable[["Row"], None]]:
     """Show done, failed, rate and time left: a bar on a terminal, else a line now and then."""
     done = failed = 0
     start = said = time.monotonic()
-    bar = None if quiet or not sys.stderr.isatty() or not total else _bar(total)
+    drawn = None
+    if total and not quiet and sys.stderr.isatty():
+        drawn = bar(total, "{task.fields[failed]} failed", failed=0)
 
     def show(row: "Row") -> None:
         nonlocal done, failed, said
@@ -234,8 +235,8 @@ def _progress(total: int, quiet: bool) -> Iterator[Callable[["Row"], None]]:
             more = " (what else fails is in the manifest)" if failed == _SHOWN else ""
             click.echo(f"alphacut: {text}{more}", err=True)
         now = time.monotonic()
-        if bar:
-            bar.update(bar.task_ids[0], completed=done + failed, failed=failed)
+        if drawn:
+            drawn.update(drawn.task_ids[0], completed=done + failed, failed=failed)
         elif not quiet and now - said >= _LINE_S:
             said = now
             rate = (done + failed) / (now - start)
@@ -243,32 +244,5 @@ def _progress(total: int, quiet: bool) -> Iterator[Callable[["Row"], None]]:
             click.echo(f"alphacut: {done} done, {failed} failed of {total}, {rate:.1f}/s, "
                        f"{left / 60:.0f} min left", err=True)  # fmt: skip
 
-    if bar:
-        with bar:
-            yield show
-    else:
+    with drawn or nullcontext():
         yield show
-
-
-def _bar(total: int) -> Any:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        def render(self, task: Any) -> Any:
-            return Text(f"{task.speed:.1f}/s" if task.speed else "")
-
-    bar = Progress(
-        BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[failed]} failed"), Rate(),
-        TimeRemainingColumn(), console=Console(stderr=True), transient=True, redirect_stdout=False,
-    )  # fmt: skip
-    bar.add_task("", total=total, failed=0)
-    return bar

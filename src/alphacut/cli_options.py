@@ -1,4 +1,4 @@
-"""What several sub-commands share: flags of options, and a command meant by default."""
+"""What several sub-commands share: flags of options, a command meant by default, a bar."""
 
 import dataclasses
 from collections.abc import Callable
@@ -43,3 +43,34 @@ def from_options(command: _Command) -> _Command:
             help=facts["help"],
         )(command)
     return command
+
+
+def bar(total: int, *texts: str, **fields: Any) -> Any:
+    """Return a bar with count, rate and time left, which is drawn on standard error.
+
+    Args:
+        total: How much there is to do.
+        *texts: What stands behind the count, as rich's TextColumn takes it.
+        **fields: What the texts begin with.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    class Rate(TextColumn):
+        def render(self, task: Any) -> Any:
+            from rich.text import Text
+
+            return Text(f"{task.speed:.1f}/s" if task.speed else "")
+
+    progress = Progress(
+        BarColumn(), MofNCompleteColumn(), *map(TextColumn, texts), Rate(""), TimeRemainingColumn(),
+        console=Console(stderr=True), transient=True, redirect_stdout=False,
+    )  # fmt: skip
+    progress.add_task("", total=total, **fields)
+    return progress

@@ -1,11 +1,13 @@
 """The sub-command that makes weights: `alphacut train ...`."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import click
 
-from alphacut.errors import MissingExtra, OutputError
+from alphacut.cli_options import DefaultGroup
+from alphacut.errors import OutputError
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _DATA = click.option(
@@ -19,16 +21,7 @@ _DEVICE = click.option(
 _RECIPE = click.argument("recipe", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
 
-class _RunsByDefault(click.Group):
-    """A group whose `run` is meant when the first word is not a sub-command."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in {*self.commands, "--help"}:
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group(cls=_RunsByDefault)
+@click.group(cls=DefaultGroup, default="run")
 def train() -> None:
     """Train a network by a recipe: `alphacut train RECIPE` is short for `alphacut train run`."""
 
@@ -57,19 +50,20 @@ def run(
     device: str,
 ) -> None:
     """Train by RECIPE, a TOML file. Ctrl-C saves; several GPUs by torchrun -m alphacut train."""
-    training = _training("train")
-    if threads:
-        training.torch.set_num_threads(threads)
+    from alphacut.training.recipe import read_recipe
+    from alphacut.training.train import LAST, train
+
     try:
-        for record in training.train(
-            _read(recipe), data, output, resume=resume, device=device, workers=workers, steps=steps,
-            tensorboard=tensorboard,
+        for record in train(
+            read_recipe(recipe), data, output, resume=resume, device=device, workers=workers,
+            threads=threads, steps=steps, tensorboard=tensorboard,
         ):  # fmt: skip
             values = "  ".join(f"{name} {value:.4g}" for name, value in record.values.items())
             minutes = record.seconds_left / 60
             click.echo(f"{record.step}/{record.steps}  {values}  {minutes:.0f} min left", err=True)
     except KeyboardInterrupt:
-        click.echo(f"alphacut: saved in {output}; go on with --resume", err=True)
+        if (output / LAST).exists():  # a second Ctrl-C, or one before the first step, saves nothing
+            click.echo(f"alphacut: {output / LAST} is saved; go on with --resume", err=True)
         raise
 
 
@@ -84,8 +78,9 @@ def preview(recipe: Path, data: Path, output: Path, count: int, held_out: bool) 
     from alphacut.encode import save_image
     from alphacut.training.data import Pictures
     from alphacut.training.preview import draw_sheet
+    from alphacut.training.recipe import read_recipe
 
-    settings = _read(recipe)
+    settings = read_recipe(recipe)
     pictures = Pictures(settings, settings.valid if held_out else settings.source, data)
     save_image(output, draw_sheet(settings, pictures, count))
 
@@ -102,15 +97,20 @@ def find_lr(
     recipe: Path, data: Path, output: Path, least: float, largest: float, steps: int, device: str
 ) -> None:
     """Raise the learning rate with every step, and draw where the loss falls and grows."""
-    test = _training("range_test")
-    curve = test.find_rates(
-        _read(recipe), data, least=least, largest=largest, steps=steps, device=device
+    from alphacut.encode import write
+    from alphacut.training.range_test import draw_rates, find_rates, suggest_rate
+    from alphacut.training.recipe import read_recipe
+
+    curve = find_rates(
+        read_recipe(recipe), data, least=least, largest=largest, steps=steps, device=device
     )
+    file = io.BytesIO()
     try:
-        test.draw_rates(curve).savefig(output)
-    except (OSError, ValueError) as error:
+        draw_rates(curve).savefig(file, format=output.suffix[1:])
+    except ValueError as error:
         raise OutputError(f"{output}: cannot be written: {error}") from error
-    click.echo(f"written: {output}; the loss falls fastest at {test.suggest_rate(curve):.1e}",
+    write(output, lambda: [file.getvalue()])
+    click.echo(f"written: {output}; the loss falls fastest at {suggest_rate(curve):.1e}",
                err=True)  # fmt: skip
 
 
@@ -131,26 +131,13 @@ def export(
         raise OutputError(f"{output}: an {to} file ends in {suffix}")
     if name and to != "onnx":
         raise click.UsageError("--name needs --to onnx, which all runtimes read")
-    making = _training("export")
-    settings = _read(recipe)
-    difference = making.export(settings, weights, output, to, share=share)
-    click.echo(f"{output}: differs from PyTorch by {difference:.1e} of the largest value", err=True)
-    if name:
-        row = making.add_model(settings, output, name)
-        click.echo(f"{row.name}: alphacut PHOTO --model {row.name}", err=True)
-
-
-def _training(module: str) -> Any:
-    """Import a module of `training`, or say which extra it needs."""
-    import importlib
-
-    try:
-        return importlib.import_module(f"alphacut.training.{module}")
-    except ModuleNotFoundError as error:
-        raise MissingExtra(str(error.name), "train") from error
-
-
-def _read(path: Path) -> Any:
+    from alphacut.training.export import add_model
+    from alphacut.training.export import export as write
     from alphacut.training.recipe import read_recipe
 
-    return read_recipe(path)
+    settings = read_recipe(recipe)
+    difference = write(settings, weights, output, to, share=share)
+    click.echo(f"{output}: differs from PyTorch by {difference:.1e} of the largest value", err=True)
+    if name:
+        row = add_model(settings, output, name)
+        click.echo(f"{row.name}: alphacut PHOTO --model {row.name}", err=True)

@@ -9,9 +9,10 @@ import torch
 from small import photograph, write
 from torch.utils.data import DataLoader
 
-from alphacut.errors import TrainingError
-from alphacut.training.data import LAYOUTS, Batches, Pictures, make_training_trimap
+from alphacut.errors import UnknownName
+from alphacut.training.data import Batches, Pictures, make_training_trimap
 from alphacut.training.recipe import Recipe, Source
+from alphacut.zoo import IMAGENET_MEAN, IMAGENET_STD
 
 
 def numbers(recipe: Recipe, data: Path, workers: int, rank: int = 0, processes: int = 1) -> list:
@@ -41,41 +42,6 @@ def test_another_seed_gives_other_pictures(recipe: Recipe, data: Path) -> None:
     assert not np.array_equal(a, b)
 
 
-def test_composites_are_made_of_their_alpha(recipe: Recipe, data: Path) -> None:
-    pictures = Pictures(recipe, recipe.source, data)
-    for index in range(8):
-        sample = pictures.sample(index)
-        H, W = sample.alpha.shape
-        assert sample.image.shape == sample.contrast.shape == (H, W, 3)
-        assert sample.alpha.min() >= 0
-        assert sample.alpha.max() <= 1 + 1e-6
-        # image = background + alpha * (foreground - background); where alpha is 1, the foreground
-        background = sample.image / 255 - sample.alpha[..., np.newaxis] * sample.contrast
-        assert background.min() > -0.02
-        assert background.max() < 1.02
-        inside = sample.alpha > 0.999
-        if inside.any():  # each disc has one colour
-            assert np.ptp(sample.image[inside], axis=0).max() <= 2
-
-
-def test_several_subjects_join(recipe: Recipe, data: Path) -> None:
-    source = Source(kind="composites", subjects=(0.0, 0.0, 1.0), coverage=(0.9, 1.0))
-    one = Source(kind="composites", coverage=(0.9, 1.0))
-    areas = [
-        np.mean([Pictures(recipe, (s,), data).sample(n).alpha.mean() for n in range(6)])
-        for s in (one, source)
-    ]
-    assert areas[0] > 0
-    assert areas[1] > 0.5 * areas[0]
-
-
-def test_empty_and_unlabelled(recipe: Recipe, data: Path) -> None:
-    empty = Pictures(recipe, (Source(kind="empty", augment="photo"),), data)
-    assert all(empty[n]["alpha"].max() == 0 and empty[n]["known"] for n in range(6))
-    assert len({empty[n]["image"].tobytes() for n in range(6)}) == 6
-    assert not Pictures(recipe, (Source(kind="unlabelled"),), data)[0]["known"]
-
-
 def test_batches_of_several_sizes(recipe: Recipe, data: Path) -> None:
     pictures = Pictures(dataclasses.replace(recipe, size=(32, 48)), recipe.source, data)
     sides = [pictures[n]["image"].shape[1] for n in range(40)]
@@ -88,14 +54,24 @@ def test_batches() -> None:
     assert list(Batches(0, 1, 4, rank=1, processes=2)) == [[1, 3]]
 
 
-def test_every_fifth_is_held_out(recipe: Recipe, data: Path) -> None:
-    held_out = Pictures(recipe, (Source(kind="composites", part="valid"),), data)
-    assert len({held_out.sample(n).image[0, 0].tobytes() for n in range(3)}) > 1
-    files = held_out._files[0]
-    assert [path.name for path, _ in files.subjects] == ["4.png"]
-    assert [path.name for path in files.backgrounds] == ["4.png"]
-    trained = Pictures(recipe, recipe.source, data)._files[0]
-    assert "4.png" not in {path.name for path, _ in trained.subjects}
+def test_models_are_found_as_elsewhere(recipe: Recipe, data: Path) -> None:
+    named, alias = (
+        Pictures(dataclasses.replace(recipe, model=name), recipe.source, data)[0]["image"]
+        for name in ("u2net-lite", "u2netp")
+    )
+    assert np.array_equal(named, alias)
+    with pytest.raises(UnknownName, match="choose one of"):
+        Pictures(dataclasses.replace(recipe, model="none"), recipe.source, data)
+
+
+@pytest.mark.parametrize("model", ["u2net", "u2net-lite"])
+def test_pictures_are_divided_by_white(tmp_path: Path, recipe: Recipe, model: str) -> None:
+    for n in range(5):  # the row of u2net divides by the picture's maximum
+        write(tmp_path / "backgrounds" / f"{n}.png", np.full((60, 80, 3), 51, np.uint8))
+    settings = dataclasses.replace(recipe, model=model)
+    pictures = Pictures(settings, (Source(kind="unlabelled"),), tmp_path)
+    expected = (0.2 - np.array(IMAGENET_MEAN)) / IMAGENET_STD
+    assert np.allclose(pictures[0]["image"], expected[:, np.newaxis, np.newaxis], atol=1e-5)
 
 
 def easyportrait(root: Path, images: str, annotations: str, names: int = 3) -> None:
@@ -154,62 +130,6 @@ def test_portrait_augmentation_keeps_picture_and_truth_together(
     assert len(sizes) > 10
 
 
-def test_layouts_of_pairs(tmp_path: Path, recipe: Recipe) -> None:
-    for name, parts in LAYOUTS.items():
-        for part, ((images, alphas), *_) in parts.items():
-            write(tmp_path / name / images / "a.png", photograph(1))
-            write(tmp_path / name / alphas / "a.png", np.full((60, 80), 128, np.uint8))
-            source = Source(kind="pairs", layout=name, folder=name, part=part)
-            alpha = Pictures(recipe, (source,), tmp_path).sample(0).alpha
-            expected = 1.0 if name == "easyportrait" else 128 / 255
-            assert alpha[0, 0] == pytest.approx(expected)
-
-
-def test_subjects_of_photographs_lose_the_old_background(tmp_path: Path, recipe: Recipe) -> None:
-    alpha = np.zeros((60, 80), np.float32)
-    alpha[:, 30:50] = 1
-    alpha[:, 25:30] = np.linspace(0.1, 0.9, 5)
-    photo = np.rint(alpha[..., None] * (200, 0, 0) + (1 - alpha[..., None]) * (0, 0, 200))
-    write(tmp_path / "train/image" / "a.png", photo.astype(np.uint8))
-    write(tmp_path / "train/alpha" / "a.png", np.rint(alpha * 255).astype(np.uint8))
-    for n in range(6):
-        write(tmp_path / "backgrounds" / f"{n}.png", np.zeros((60, 80, 3), np.uint8))
-    source = Source(kind="composites", layout="plain", coverage=(0.9, 0.9))
-    blue = [Pictures(recipe, (source,), tmp_path).sample(n).image[..., 2].max() for n in range(4)]
-    assert max(blue) < 40  # 180 without
-
-
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        (Source(kind="composites", cutouts="none"), "there are no pictures"),
-        (Source(kind="empty", only=("x*",)), "no background is like"),
-        (Source(kind="pairs", layout="mine"), "choose one of plain"),
-        (Source(kind="pairs", layout="p3m"), "has no train/blurred_image with train/mask"),
-        (Source(kind="pairs", layout="duts", part="valid"), "has no valid part"),
-    ],
-)
-def test_what_is_not_there_is_said(
-    recipe: Recipe, data: Path, source: Source, message: str
-) -> None:
-    with pytest.raises(TrainingError, match=message):
-        Pictures(recipe, (source,), data)
-
-
-def test_cutouts_need_transparency_and_truths_their_size(recipe: Recipe, data: Path) -> None:
-    for n in range(6):
-        write(data / "solid" / f"{n}.png", photograph(n))
-    with pytest.raises(TrainingError, match="no transparency"):
-        Pictures(recipe, (Source(kind="composites", cutouts="solid"),), data).sample(0)
-    write(data / "train/image" / "a.png", photograph(0))
-    write(data / "train/alpha" / "a.png", np.zeros((10, 10), np.uint8))
-    with pytest.raises(TrainingError, match="its picture"):
-        Pictures(recipe, (Source(kind="pairs", layout="plain"),), data).sample(0)
-    (data / "train/alpha/a.png").unlink()
-    with pytest.raises(TrainingError, match=r"no alpha for a\.png"):
-        Pictures(recipe, (Source(kind="pairs", layout="plain"),), data)
-
-
 def test_training_trimap() -> None:
     alpha = np.zeros((21, 21), np.float32)
     alpha[10, 10] = 0.5
@@ -223,7 +143,9 @@ def test_training_trimap() -> None:
 
 
 def test_matting_network_gets_a_trimap_and_counts_the_unknown(recipe: Recipe, data: Path) -> None:
-    matting = dataclasses.replace(recipe, model="indexnet", crop=(24, 32), size=(32,))
+    matting = dataclasses.replace(
+        recipe, model="indexnet", crop=(24, 32), size=(32,), unknown_px=(2, 2)
+    )
     pictures = Pictures(matting, matting.source, data)
     for n in range(4):
         arrays = pictures[n]

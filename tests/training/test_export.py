@@ -8,8 +8,8 @@ import torch
 from alphacut.errors import TrainingError
 from alphacut.runtimes.openvino import read_convolutions
 from alphacut.training.export import export
+from alphacut.training.network import save_weights, start_network
 from alphacut.training.recipe import Recipe
-from alphacut.training.train import save_weights, start_network
 
 
 def test_half_way_between_the_first_and_the_trained_weights(recipe: Recipe, tmp_path: Path) -> None:

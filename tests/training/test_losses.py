@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from alphacut.errors import TrainingError
 from alphacut.training import losses
 from alphacut.training.recipe import Loss
 
@@ -127,6 +128,15 @@ def test_mean_is_over_what_is_counted() -> None:
     batch = {"alpha": true, "counted": counted}
     found, _ = losses.total([true + 0.25], [], batch, Loss(l1=2.0))
     assert found.item() == pytest.approx(0.5)
+
+
+def test_settings_that_do_not_fit_the_network() -> None:
+    true = step_edge()
+    batch = {"alpha": true, "counted": torch.ones_like(true)}
+    with pytest.raises(TrainingError, match="the network has 2"):
+        losses.total([true, true], [], batch, Loss(l1=1.0))
+    with pytest.raises(TrainingError, match="no logits"):
+        losses.total([true], [], batch, Loss(bce=1.0))
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,8 @@ def test_kinds(recipe: Recipe) -> None:
         ("size = [32]", "size = 32", "size = 32"),
         ('shape = "one-cycle"', 'shape = "round"', "one of one-cycle"),
         ("[rate]", "[rate", "is no recipe"),
+        ("valid_every = 2", "valid_every = 0", "valid_every = 0: has to be 1 or more"),
+        ("l1 = 1.0", "", "loss: has no term"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, old: str, new: str, message: str) -> None:

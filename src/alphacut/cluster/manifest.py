@@ -161,8 +161,8 @@ def _put(store: Store, name: str, content: bytes) -> None:
 def load(store: Store, columns: Sequence[str] = tuple(SCHEMA.names)) -> pa.Table:
     """Return what became of each input, sorted by id: one row an input, the last word on it.
 
-    The newest row says what was asked for last; where that was done by any run, it is done, also
-    if another run failed at it later.
+    The newest row says what was asked for last. It is done if the last result that was written is
+    of that, also where another run failed at it later.
 
     Args:
         store: Where the manifest lies.
@@ -236,11 +236,10 @@ def _last_words(table: pa.Table) -> np.ndarray[Any, Any]:
     fresh[1:] = (ids[1:] != ids[:-1]) | (occurrences[1:] != occurrences[:-1])
     starts = np.flatnonzero(fresh)
     lasts = np.append(starts[1:], len(order)) - 1
-    group = np.cumsum(fresh) - 1
     done = pc.equal(ordered["status"].cast(pa.string()), "done").to_numpy()
-    good = done & (keys == keys[lasts][group])
-    best = np.maximum.reduceat(np.where(good, np.arange(len(order)), -1), starts)
-    return np.asarray(order[np.where(best >= 0, best, lasts)])
+    written = np.maximum.reduceat(np.where(done, np.arange(len(order)), -1), starts)
+    asked = (written >= 0) & (keys[written] == keys[lasts])
+    return np.asarray(order[np.where(asked, written, lasts)])
 
 
 class Claim:
@@ -255,7 +254,7 @@ class Claim:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._owner = {
+        self._owner: dict[str, Any] = {
             "run": secrets.token_hex(6), "host": socket.gethostname(), "pid": os.getpid(),
             "since": datetime.now(timezone.utc).isoformat(timespec="seconds"), "beat": 0,
         }  # fmt: skip
@@ -284,12 +283,12 @@ class Claim:
                     "it finish or end it"
                 )
             retrying(_RETRIES)(self._store.delete, LOCK)
-        _claims.add(str(self._owner["run"]))
+        _claims.add(self._owner["run"])
         self._thread.start()
 
     def release(self) -> None:
         """Give the lock back."""
-        _claims.discard(str(self._owner["run"]))
+        _claims.discard(self._owner["run"])
         self._ended.set()
         self._thread.join()
         owner = self._read()
@@ -310,10 +309,9 @@ class Claim:
             return True
         if owner.get("host") == self._owner["host"] and os.name == "posix":
             pid = owner.get("pid")
+            # in a container that starts anew this process has the dead one's number
             if pid == os.getpid() or not _is_process(pid):
-                return (
-                    False  # in a container that starts anew this process has the dead one's number
-                )
+                return False
         for _ in range(30):
             time.sleep(BEAT_S / 10)
             if self._read() != owner:
@@ -328,7 +326,7 @@ class Claim:
                 if owner is not None and owner.get("run") != self._owner["run"]:
                     self.lost = True
                     return
-                self._owner["beat"] = int(str(self._owner["beat"])) + 1
+                self._owner["beat"] += 1
                 self._store.put(LOCK, self._content)
 
 

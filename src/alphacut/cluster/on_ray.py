@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -74,21 +74,47 @@ def process(
     """
     own = _connect(address)
     try:
-        total = ray.cluster_resources()
-        if actors is None:
-            gpus = int(total.get("GPU", 0) // gpus_per_actor) if gpus_per_actor else 0
-            actors = max(1, gpus if gpus_per_actor else int(total.get("CPU", 1)))
-        cores = max(1, int(total.get("CPU", 1)) // actors)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        actors, cores = share(nodes, actors, gpus_per_actor)
         work = replace(work, cores=cores, threads=cores)
         table = pa.concat_tables(tables)
         size = min(_LARGEST_ROUND, ROUND_TASKS * actors)
         for start in range(0, len(table), size):
             yield from _round(work, table.slice(start, size), actors, cores, gpus_per_actor)
     except ray.exceptions.RayError as error:
-        raise RuntimeFailure(f"Ray failed: {describe(error)}") from error
+        last = str(error).rstrip().rpartition("\n")[2]  # a traceback ends in what the error was
+        raise RuntimeFailure(f"Ray failed: {describe(last)}") from error
     finally:
         if own:
             ray.shutdown()
+
+
+def share(
+    nodes: Sequence[Mapping[str, float]], actors: int | None, gpus_per_actor: float
+) -> tuple[int, int]:
+    """Return how many actors there are, and how many processors each of them has.
+
+    An actor lives on one node: what asks for more than the largest has would wait for ever.
+
+    Args:
+        nodes: "CPU" and "GPU" of each.
+        actors: How many are wanted; one for each processor, or GPU, by default.
+        gpus_per_actor: GPUs that each of them gets.
+
+    Raises:
+        RuntimeFailure: if no node has so many GPUs.
+    """
+    fit = [node for node in nodes if node.get("GPU", 0) >= gpus_per_actor]
+    if not fit:
+        raise RuntimeFailure(
+            f"Ray finds no node with {gpus_per_actor:g} GPUs: leave --gpus-per-actor out, or start "
+            "such a node first"
+        )
+    cores = [int(node.get("CPU", 0)) for node in fit]
+    if actors is None:
+        gpus = sum(int(node.get("GPU", 0) // gpus_per_actor) for node in fit if gpus_per_actor)
+        actors = max(1, gpus or sum(cores))
+    return actors, max(1, min(sum(cores) // actors, max(cores)))
 
 
 def _round(work: Work, table: pa.Table, actors: int, cores: int, gpus: float) -> Iterator[Row]:
@@ -107,7 +133,7 @@ def _round(work: Work, table: pa.Table, actors: int, cores: int, gpus: float) ->
         size = 1
     for task in to_tasks(table):
         error = f"{task.input}: the process that worked on it died, {TRIES} times"
-        yield task.failed(RuntimeFailure(error), again=True)
+        yield task.failed(error, again=True)
 
 
 def _run(
@@ -122,7 +148,7 @@ def _run(
     with warnings.catch_warnings():  # that max_task_retries is to get another name
         warnings.simplefilter("ignore")
         rows = ray.data.from_arrow(blocks).map_batches(
-            _Actor, fn_constructor_args=(work,), batch_size=None, batch_format="pyarrow",
+            _Actor, fn_constructor_args=(work,), batch_size=size, batch_format="pyarrow",
             # a block that waits beside the one at work, but none where deaths are told apart
             compute=ray.data.ActorPoolStrategy(
                 size=actors, max_tasks_in_flight_per_actor=2 if size > 1 else 1

@@ -94,8 +94,9 @@ def _find(source: str, dest: Store) -> Iterator[Found]:
             if glob.has_magic(part):
                 break
             fixed += f"{part}/" if part else ""
+        results = f"{dest.root}/" if type(fs) is type(dest.fs) else None
         for name, info in sorted(fs.glob(path, detail=True).items()):
-            if info["type"] == "file":
+            if info["type"] == "file" and not (results and name.startswith(results)):
                 below = PurePosixPath(name.lstrip("/")).relative_to(fixed.strip("/") or ".")
                 yield from _file(fs, source, name, info, str(below), shards=True)
     elif not source.endswith("/") and fs.isfile(path):  # to a web server all is a file

@@ -158,7 +158,9 @@ def _motion_blur(image: Pixels, chance: Chance) -> Pixels:
     kernel = np.zeros((k, k), np.uint8)
     ends = [tuple(int(x) for x in chance.integers(0, k, 2)) for _ in range(2)]
     cv2.line(kernel, ends[0], ends[1], 1)
-    return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), np.uint8)
+    # about the middle of the line, so that the picture stays where its truth is
+    middle = (sum(x for x, _ in ends) // 2, sum(y for _, y in ends) // 2)
+    return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum(), anchor=middle), np.uint8)
 
 
 def _glass_blur(image: Pixels, chance: Chance) -> Pixels:

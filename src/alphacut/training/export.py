@@ -8,8 +8,8 @@ from alphacut import weights
 from alphacut.errors import TrainingError
 from alphacut.runtimes.graph import write_graph
 from alphacut.runtimes.pytorch import load_network
+from alphacut.training.network import start_network
 from alphacut.training.recipe import Recipe
-from alphacut.training.train import start_network
 from alphacut.zoo import ModelSpec
 
 _OPEN_SIZE = (256, 320)  # of the batch that is tried where a row leaves the size open

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from alphacut.errors import TrainingError
 from alphacut.training.recipe import Loss
 
 EPSILON = 1e-6  # under the root of the RMSE, so the loss of 0 is 0.001
@@ -106,7 +107,14 @@ def total(
 
     Returns:
         The loss, and the value of each term for the first output.
+
+    Raises:
+        TrainingError: if the settings do not fit the network's outputs.
     """
+    if len(settings.outputs) != len(alphas):
+        raise TrainingError(f"loss.outputs: the network has {len(alphas)}, so give each a weight")
+    if settings.bce and not logits:
+        raise TrainingError("loss.bce: this network has no logits: choose other terms")
     true, counted = batch["alpha"], batch["counted"]
     share = torch.clamp(counted.mean(), min=EPSILON)
     loss, named = true.new_zeros(()), {}

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from alphacut import zoo
+from alphacut import weights
 from alphacut.training.data import Pictures
 from alphacut.training.recipe import Recipe
 
@@ -26,7 +26,7 @@ def draw_sheet(recipe: Recipe, pictures: Pictures, count: int) -> NDArray[np.uin
         (H, W, 3) uint8. Red is what the loss does not look at, blue-grey a picture whose truth
         is not known.
     """
-    spec = next(row for row in zoo.MODELS if row.name == recipe.model)
+    spec = weights.find_model(recipe.model)
     columns = []
     for index in range(count):
         arrays = pictures[index]

@@ -5,20 +5,11 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch  # after train.py, which says what to install if it is missing
-
 from alphacut.errors import MissingExtra, TrainingError
-from alphacut.training import losses
 from alphacut.training.data import Batches, Pictures
+from alphacut.training.network import find_gradients, precision, prepare, start_network
 from alphacut.training.recipe import Recipe
-from alphacut.training.train import (
-    choose_device,
-    load_batches,
-    precision,
-    prepare,
-    start_network,
-    to_device,
-)
+from alphacut.training.train import choose_device, load_batches, to_device
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,6 +40,9 @@ def find_rates(
 
     Returns:
         Rate and smoothed loss of each step.
+
+    Raises:
+        TrainingError: if the first loss is not a number.
     """
     chosen = choose_device(device)
     known = tuple(source for source in recipe.source if source.kind != "unlabelled")
@@ -65,11 +59,7 @@ def find_rates(
         for group in optimizer.param_groups:
             group["lr"] = rate
         batch = to_device(batch, chosen)
-        with amp:
-            alphas, logits = model(batch["image"])
-        loss, _ = losses.total(alphas, logits, batch, recipe.loss)
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(scaler.scale(loss))
+        loss, _ = find_gradients(model, batch, recipe.loss, optimizer, amp, scaler)
         scaler.step(optimizer)
         scaler.update()
         mean = _SMOOTHING * mean + (1 - _SMOOTHING) * loss.item()
@@ -78,6 +68,8 @@ def find_rates(
         if not smooth <= _DIVERGED * lowest:  # also where it is not a number
             break
         curve.append((rate, smooth))
+    if not curve:
+        raise TrainingError("the loss of the first step is no number: look at the pictures")
     return curve
 
 

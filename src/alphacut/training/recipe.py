@@ -21,7 +21,8 @@ class Source:
         kind: "pairs" are photographs with their alpha; "composites" are made of subjects and
             backgrounds; "empty" are pictures without a subject, so alpha is 0; "unlabelled"
             backgrounds have no truth: what the network answered before training is kept.
-        part: Which part of a data set; of cut-outs and backgrounds every fifth is held out.
+        part: Which part of a data set; of what has none, such as cut-outs and backgrounds, every
+            fifth by name is held out of "train" and is the others.
         share: How often this source is drawn, relative to the others.
         layout: How the folders of pairs are named; see `data.LAYOUTS`. Composites with a layout
             take their subjects from such pairs.
@@ -173,6 +174,13 @@ class Recipe:
     save_every: int = 500
     seed: int = 0
     about: About
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "steps", "valid_pictures", "valid_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"{name} = {getattr(self, name)}: has to be 1 or more")
+        if not self.loss.terms:
+            raise TrainingError("loss: has no term, so there is nothing to learn")
 
 
 def read_recipe(path: Path) -> Recipe:

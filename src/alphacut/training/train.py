@@ -4,7 +4,6 @@ import contextlib
 import copy
 import csv
 import dataclasses
-import functools
 import math
 import os
 import pickle
@@ -13,29 +12,30 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from alphacut import metrics, weights, zoo
+from alphacut import metrics, weights
 from alphacut.errors import MissingExtra, RuntimeFailure, TrainingError
-from alphacut.training.data import Batches, Pictures
-from alphacut.training.recipe import Recipe, Source
-
-try:
-    import torch
-    from safetensors.torch import save_file
-    from torch import Tensor, nn
-    from torch.utils.data import DataLoader
-except ImportError as error:
-    raise MissingExtra(str(error.name), "train") from error
-
-from alphacut import nets
-from alphacut.nets.u2net import NestedUNet
-from alphacut.runtimes.pytorch import devices, load_network
+from alphacut.runtimes.pytorch import devices
 from alphacut.training import losses
+from alphacut.training.data import Batches, Pictures
+from alphacut.training.network import (
+    AllOutputs,
+    find_gradients,
+    keep_statistics,
+    precision,
+    prepare,
+    save_weights,
+    start_network,
+    update_average,
+)
+from alphacut.training.recipe import Recipe, Source
 from alphacut.training.schedules import make_schedule
 
 LAST, BEST, LOG, BAD_BATCH = "last.pt", "best.safetensors", "log.csv", "bad-batch.pt"
@@ -62,21 +62,6 @@ class Record:
     seconds_left: float
 
 
-class AllOutputs(nn.Module):
-    """A network that answers with every output, as alpha and as logits where it has some."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Alphas and logits, each (N, 1, H, W) float32, of a batch; no logits from matting."""
-        if not isinstance(self.network, NestedUNet):
-            return [self.network(x).float()], []
-        logits = [output.float() for output in self.network.logits(x)]
-        return [torch.sigmoid(output) for output in logits], logits
-
-
 def train(
     recipe: Recipe,
     data: Path,
@@ -85,6 +70,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     workers: int = 0,
+    threads: int | None = None,
     steps: int | None = None,
     tensorboard: bool = False,
 ) -> Iterator[Record]:
@@ -101,6 +87,7 @@ def train(
         resume: Whether to go on from `last.pt`. The numbers are those of an unbroken run.
         device: "auto", "cpu" or "cuda".
         workers: Processes that make pictures; 0 for this one.
+        threads: Processors that the network may use; as PyTorch has it by default.
         steps: Stop after this step, though the recipe goes on.
         tensorboard: Whether to write for TensorBoard, too.
 
@@ -108,14 +95,17 @@ def train(
         TrainingError: if data, checkpoint or recipe do not fit, or the loss is not a number.
         KeyboardInterrupt: after Ctrl-C, once everything is saved.
     """
+    if threads:
+        torch.set_num_threads(threads)
     rank, processes = _join(device)
     chosen = choose_device(device)
     if recipe.batch % processes:
         raise TrainingError(f"batch = {recipe.batch}: has to divide among {processes} processes")
     torch.manual_seed(recipe.seed)
     network = start_network(recipe)
-    teacher = copy.deepcopy(network).eval().requires_grad_(False).to(chosen)
-    unlabelled = any(source.kind == "unlabelled" for source in recipe.source)
+    teacher = None
+    if any(source.kind == "unlabelled" for source in recipe.source):
+        teacher = copy.deepcopy(network).eval().requires_grad_(False).to(chosen)
     model, optimizer = prepare(network, recipe, chosen)
     schedule = make_schedule(optimizer, recipe.rate, recipe.steps)
     average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -146,7 +136,7 @@ def train(
         state = {
             "network": network.state_dict(), "average": average, "step": step, "best": best,
             "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(),
-            "scaler": scaler.state_dict(), "seed": recipe.seed, "steps": recipe.steps,
+            "scaler": scaler.state_dict(), "recipe": _settings(recipe),
         }  # fmt: skip
         if rank == 0:
             with weights.whole_file(out / LAST) as part:
@@ -158,25 +148,22 @@ def train(
             torch.manual_seed(recipe.seed + step)  # of dropout, so that a resumed run is exact
             model.train()
             if step >= recipe.freeze_batch_norm * recipe.steps:
-                _keep_statistics(network)
+                keep_statistics(network)
             batch = to_device(batch, chosen)
-            if unlabelled:
+            if teacher:
                 batch = _teach(teacher, batch)
-            with amp:
-                alphas, logits = model(batch["image"])
-            loss, terms = losses.total(alphas, logits, batch, recipe.loss)
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(scaler.scale(loss))
+            loss, terms = find_gradients(model, batch, recipe.loss, optimizer, amp, scaler)
             scaler.unscale_(optimizer)
             norm = float(nn.utils.clip_grad_norm_(network.parameters(), recipe.clip or math.inf))
             # a scaled gradient of float16 may overflow; its step is then left out
             finite = bool(torch.isfinite(loss)) and (scaler.is_enabled() or math.isfinite(norm))
             if not _agreed(finite, all, processes, chosen):
-                with weights.whole_file(out / BAD_BATCH) as part:
+                bad = out / (f"{rank}-{BAD_BATCH}" if processes > 1 else BAD_BATCH)
+                with weights.whole_file(bad) as part:
                     torch.save(batch, part)
                 raise TrainingError(
                     f"step {step}: loss {loss.item()}, norm of the gradient {norm:.3g}: the "
-                    f"batch is in {out / BAD_BATCH}; lower the rate, or look at the pictures"
+                    f"batch is in {bad}; lower the rate, or look at the pictures"
                 )
             scaler.step(optimizer)
             scaler.update()
@@ -220,14 +207,14 @@ class Judge:
         self._device = device
         self._network = AllOutputs(start_network(recipe)).to(device).eval()
         fixed = dataclasses.replace(recipe, seed=recipe.seed + 1, size=recipe.size[:1])
-        pictures = Pictures(fixed, sources, data)
-        self._batches = [pictures[n] for n in range(recipe.valid_pictures)]
+        # made anew at each look: thousands of them would fill the memory
+        self._pictures, self._count = Pictures(fixed, sources, data), recipe.valid_pictures
 
     def __call__(self, state: Mapping[str, Tensor]) -> dict[str, float]:
         """Return MAD x 1000, Grad, RMSE and IoU of the weights; see `Record`."""
         self._network.network.load_state_dict(state)
         found: dict[str, list[float]] = {name: [] for name in ("MAD", "Grad", "RMSE", "IoU")}
-        for picture in self._batches:
+        for picture in map(self._pictures.__getitem__, range(self._count)):
             with torch.inference_mode():
                 image = torch.from_numpy(picture["image"])[None].to(self._device)
                 alphas = [alpha.cpu() for alpha in self._network(image)[0]]
@@ -241,98 +228,6 @@ class Judge:
                 float(np.mean([float(losses.rmse(alpha, true)) for alpha in alphas]))
             )
         return {name: float(np.mean(values)) for name, values in found.items()}
-
-
-# --- network and optimiser ---
-
-
-def start_network(recipe: Recipe) -> nn.Module:
-    """Return the network a recipe starts from, on the CPU, in training mode.
-
-    Raises:
-        WeightsError: if its weights are not here or do not fit.
-    """
-    spec = weights.find_model(recipe.model)
-    arch = str(spec.arch)
-    if recipe.start == "random":
-        return nets.build(arch)
-    if recipe.start != "model":
-        return load_network(arch, Path(recipe.start)).train()
-    form: zoo.Format = "torch" if "torch" in spec.weights else "onnx"
-    return load_network(arch, weights.fetch(spec, form)).train()
-
-
-def prepare(
-    network: nn.Module, recipe: Recipe, device: torch.device
-) -> tuple[nn.Module, torch.optim.Optimizer]:
-    """Make a network ready for training: frozen, protected and moved as the recipe says.
-
-    Returns:
-        The network within `AllOutputs`, and its optimiser.
-
-    Raises:
-        TrainingError: if `freeze` fits no parameter, or leaves none.
-    """
-    for pattern in recipe.freeze:
-        found = [p for name, p in network.named_parameters() if fnmatch(name, pattern)]
-        if not found:
-            raise TrainingError(f"freeze: no parameter is like {pattern!r}")
-        for parameter in found:
-            parameter.requires_grad_(False)
-    for name in recipe.full_precision:
-        _calculate_in_float32(network.get_submodule(name))
-    model = AllOutputs(network).to(device)
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    trained = [p for p in network.parameters() if p.requires_grad]
-    if not trained:
-        raise TrainingError("freeze: leaves nothing to train")
-    if recipe.optimizer == "adam":
-        return model, torch.optim.Adam(trained, lr=recipe.rate.peak)
-    decay = recipe.weight_decay
-    return model, torch.optim.AdamW(trained, lr=recipe.rate.peak, weight_decay=decay)
-
-
-def update_average(average: dict[str, Tensor], network: nn.Module, decay: float, step: int) -> None:
-    """Move the averaged weights towards the network's; sooner in the first steps."""
-    keep = min(decay, step / (step + 10))
-    with torch.no_grad():
-        for name, tensor in network.state_dict().items():
-            if tensor.is_floating_point():
-                average[name].lerp_(tensor, 1 - keep)
-            else:
-                average[name].copy_(tensor)
-
-
-def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write a state dict as safetensors, whole or not at all."""
-    with weights.whole_file(path) as part:
-        save_file({name: t.detach().cpu().contiguous() for name, t in state.items()}, part)
-
-
-def _keep_statistics(network: nn.Module) -> None:
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
-
-
-def _calculate_in_float32(module: nn.Module) -> None:
-    """Take a module out of mixed precision: some convolutions cancel large numbers."""
-
-    def forward(plain: Any, *inputs: Tensor) -> Any:
-        with torch.autocast(inputs[0].device.type, enabled=False):
-            return plain(*(x.float() for x in inputs))
-
-    module.forward = functools.partial(forward, module.forward)
-
-
-def precision(recipe: Recipe, device: torch.device) -> tuple[Any, torch.amp.GradScaler]:
-    """Return where to calculate in mixed precision, and the scaler of float16's gradients."""
-    cuda = device.type == "cuda"
-    on = recipe.amp == "bf16" or (recipe.amp == "auto" and cuda)
-    half = recipe.amp == "auto" and cuda and not torch.cuda.is_bf16_supported()
-    kind = torch.float16 if half else torch.bfloat16
-    scaler = torch.amp.GradScaler(device.type, enabled=on and half)
-    return torch.autocast(device.type, kind, enabled=on), scaler
 
 
 def _teach(teacher: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -434,9 +329,17 @@ def _read_checkpoint(path: Path, recipe: Recipe, device: torch.device) -> dict[s
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise TrainingError(f"{path}: cannot be gone on from: {error}") from error
-    if (state["seed"], state["steps"]) != (recipe.seed, recipe.steps):
-        raise TrainingError(f"{path}: is of another recipe: its seed or steps differ")
+    before, now = state["recipe"], _settings(recipe)
+    if other := [name for name in now if before.get(name) != now[name]]:
+        raise TrainingError(f"{path}: is of another recipe, which differs in {', '.join(other)}")
     return state
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    """Return what a run that is continued must agree on."""
+    settings = dataclasses.asdict(recipe)
+    del settings["about"]
+    return settings
 
 
 class _Log:

@@ -1,0 +1,146 @@
+"""Pictures that are made while training: subjects on backgrounds, and pictures without one."""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from alphacut.training.augment import Array, Chance, Pixels
+from alphacut.training.files import Files, read_photograph, read_subject
+from alphacut.training.recipe import Source
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture with what is known about it.
+
+    Attributes:
+        image: (H, W, 3) uint8.
+        alpha: (H, W) float32 in [0, 1]; without meaning where `known` is false.
+        contrast: (H, W, 3) float32, foreground minus background in [-1, 1]; 0 where unknown.
+        counted: (H, W) float32, 1 where the loss looks, 0 elsewhere.
+        known: Whether alpha is the truth.
+    """
+
+    image: Pixels
+    alpha: Array
+    contrast: Array
+    counted: Array
+    known: bool = True
+
+
+def choose_canvas(source: Source, side_px: int, chance: Chance) -> tuple[int, int]:
+    """(H, W) of a canvas, of the shapes that photographs have."""
+    area = (side_px * chance.uniform(*source.canvas)) ** 2
+    aspect = math.exp(chance.uniform(-0.55, 0.55))
+    return round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+
+
+def cut_background(files: Files, size: tuple[int, int], chance: Chance) -> Pixels:
+    """A part of a photograph at a size, perhaps mirrored."""
+    photograph = read_photograph(files.backgrounds[int(chance.integers(len(files.backgrounds)))])
+    H, W = photograph.shape[:2]
+    most = min(H / size[0], W / size[1])
+    scale = most * chance.uniform(0.5, 1.0)
+    h, w = min(H, round(size[0] * scale)), min(W, round(size[1] * scale))
+    top, left = int(chance.integers(H - h + 1)), int(chance.integers(W - w + 1))
+    part = photograph[top : top + h, left : left + w]
+    if chance.random() < 0.5:
+        part = part[:, ::-1]
+    method = cv2.INTER_AREA if scale > 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(part, size[::-1], interpolation=method), np.uint8)
+
+
+def draw_nothing(source: Source, files: Files, side_px: int, chance: Chance) -> Pixels:
+    """A picture without a subject: a background, an even or shaded colour, or noise."""
+    size, kind = choose_canvas(source, side_px, chance), chance.random()
+    if kind < 0.6:
+        image = cut_background(files, size, chance)
+        if chance.random() < 0.3:
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), chance.uniform(2, 12)), np.uint8)
+        return image
+    corners = chance.uniform(0, 255, (2, 2, 3)).astype(np.float32)
+    if kind < 0.75:
+        corners[:] = corners[0, 0]
+    shades = cv2.resize(corners, size[::-1], interpolation=cv2.INTER_LINEAR)
+    deviation = chance.uniform(0, 60) if kind > 0.9 else chance.uniform(0, 4)
+    noise = chance.standard_normal(shades.shape, np.float32) * deviation
+    return np.asarray(np.clip(np.rint(shades + noise), 0, 255), np.uint8)
+
+
+def compose(source: Source, files: Files, side_px: int, chance: Chance) -> Sample:
+    """Subjects on a background that shares their sharpness and, roughly, their light."""
+    size = choose_canvas(source, side_px, chance)
+    background = np.asarray(cut_background(files, size, chance) / 255, np.float32)
+    odds = np.array(source.subjects)
+    count = 1 + int(chance.choice(len(odds), p=odds / odds.sum()))
+    layers = []
+    softness = 0.0
+    for _ in range(count):
+        paths = files.subjects[int(chance.integers(len(files.subjects)))]
+        subject = read_subject(*paths, files.classes)
+        layer, enlarged = _place(subject, size, source, count, chance)
+        layers.append(_relight(layer, background, chance))
+        softness = max(softness, enlarged)
+    if chance.random() < 0.7:  # enlarged subjects are soft, and sharpness should not give them away
+        sigma = 0.4 * min(softness, 3.0) * chance.uniform(0, 1.5)
+        if sigma > 0.2:
+            background = np.asarray(cv2.GaussianBlur(background, (0, 0), sigma), np.float32)
+    whole = np.zeros((*size, 4), np.float32)
+    for layer in layers:
+        whole = layer + (1 - layer[..., 3:]) * whole
+    alpha = whole[..., 3]
+    image = whole[..., :3] + (1 - alpha[..., np.newaxis]) * background
+    foreground = whole[..., :3] / np.maximum(alpha, 1e-3)[..., np.newaxis]
+    contrast = np.where(alpha[..., np.newaxis] > 0, np.clip(foreground, 0, 1) - background, 0)
+    pixels = np.clip(np.rint(image * 255), 0, 255).astype(np.uint8)
+    return Sample(pixels, alpha, contrast.astype(np.float32), np.ones(size, np.float32))
+
+
+def _place(
+    pixels: Pixels, size: tuple[int, int], source: Source, count: int, chance: Chance
+) -> tuple[Array, float]:
+    """Premultiply, scale, turn, mirror and move a subject on a canvas; tell how much it grew."""
+    matte = pixels[..., 3:] / np.float32(255)
+    subject = np.concatenate([pixels[..., :3] / np.float32(255) * matte, matte], axis=2)
+    h, w = subject.shape[:2]
+    low, high = source.coverage
+    share = chance.uniform(low, high) / math.sqrt(count)
+    scale = share * min(max(size) / max(h, w), 1.15 * size[0] / h, 1.15 * size[1] / w)
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    fitted = (max(2, round(w * scale)), max(2, round(h * scale)))
+    subject = np.asarray(cv2.resize(subject, fitted, interpolation=method), np.float32)
+    matte = np.clip(subject[..., 3:], 0, 1)  # cubic overshoots, in colours by the same factor
+    colours = np.clip(subject[..., :3] / np.maximum(subject[..., 3:], 1e-3), 0, 1)
+    subject = np.concatenate([colours * matte, matte], axis=2)
+    if chance.random() < 0.5:
+        subject = subject[:, ::-1]
+    h, w = subject.shape[:2]
+    angle = chance.normal(0, 12) if chance.random() < 0.5 else 0.0
+    free_y, free_x = max(0, size[0] - h), max(0, size[1] - w)
+    beyond = 0.3 if chance.random() < 0.25 else 0.05  # parts of some subjects are cut off
+    y = chance.uniform(-beyond * h, free_y + beyond * h) if free_y else (size[0] - h) / 2
+    x = chance.uniform(-beyond * w, free_x + beyond * w) if free_x else (size[1] - w) / 2
+    matrix = cv2.getRotationMatrix2D((w / 2, h / 2), angle, 1.0)
+    matrix[:, 2] += (round(x), round(y))
+    moved = cv2.warpAffine(
+        np.ascontiguousarray(subject), matrix, size[::-1], flags=cv2.INTER_LINEAR
+    )
+    moved[..., :3] = np.minimum(moved[..., :3], moved[..., 3:])
+    return np.asarray(moved, np.float32), scale
+
+
+def _relight(layer: Array, background: Array, chance: Chance) -> Array:
+    """Vary a subject's light and saturation, at times towards the background's."""
+    colours, alpha = layer[..., :3], layer[..., 3:]
+    weight = max(float(alpha.sum()), 1.0)
+    own = max(float(colours.sum()) / weight / 3, 0.05)
+    gain = chance.uniform(0.8, 1.2)
+    if chance.random() < 0.5:
+        gain *= float(np.clip((float(background.mean()) / own) ** 0.3, 0.75, 1.3))
+    grey = colours.mean(axis=2, keepdims=True)
+    colours = grey + (colours - grey) * chance.uniform(0.7, 1.2)
+    tint = 1 + chance.uniform(-0.05, 0.05, 3)
+    colours = np.clip(colours * (gain * tint), 0, alpha)
+    return np.concatenate([colours, alpha], axis=2).astype(np.float32)

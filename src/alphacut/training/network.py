@@ -1,0 +1,143 @@
+"""The network in training: what it starts from, what of it learns, and in which precision."""
+
+import functools
+from collections.abc import Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from alphacut import nets, weights, zoo
+from alphacut.errors import TrainingError
+from alphacut.nets.u2net import NestedUNet
+from alphacut.runtimes.pytorch import load_network
+from alphacut.training import losses
+from alphacut.training.recipe import Loss, Recipe
+
+
+class AllOutputs(nn.Module):
+    """A network that answers with every output, as alpha and as logits where it has some."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Alphas and logits, each (N, 1, H, W) float32, of a batch; no logits from matting."""
+        if not isinstance(self.network, NestedUNet):
+            return [self.network(x).float()], []
+        logits = [output.float() for output in self.network.logits(x)]
+        return [torch.sigmoid(output) for output in logits], logits
+
+
+def start_network(recipe: Recipe) -> nn.Module:
+    """Return the network a recipe starts from, on the CPU, in training mode.
+
+    Raises:
+        WeightsError: if its weights are not here or do not fit.
+    """
+    spec = weights.find_model(recipe.model)
+    arch = str(spec.arch)
+    if recipe.start == "random":
+        return nets.build(arch)
+    if recipe.start != "model":
+        return load_network(arch, Path(recipe.start)).train()
+    form: zoo.Format = "torch" if "torch" in spec.weights else "onnx"
+    return load_network(arch, weights.fetch(spec, form)).train()
+
+
+def prepare(
+    network: nn.Module, recipe: Recipe, device: torch.device
+) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """Make a network ready for training: frozen, protected and moved as the recipe says.
+
+    Returns:
+        The network within `AllOutputs`, and its optimiser.
+
+    Raises:
+        TrainingError: if `freeze` fits no parameter or leaves none, or a module is not there.
+    """
+    for pattern in recipe.freeze:
+        found = [p for name, p in network.named_parameters() if fnmatch(name, pattern)]
+        if not found:
+            raise TrainingError(f"freeze: no parameter is like {pattern!r}")
+        for parameter in found:
+            parameter.requires_grad_(False)
+    for name in recipe.full_precision:
+        try:
+            _calculate_in_float32(network.get_submodule(name))
+        except AttributeError as error:
+            raise TrainingError(f"full_precision: no module is called {name!r}") from error
+    model = AllOutputs(network).to(device)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trained = [p for p in network.parameters() if p.requires_grad]
+    if not trained:
+        raise TrainingError("freeze: leaves nothing to train")
+    if recipe.optimizer == "adam":
+        return model, torch.optim.Adam(trained, lr=recipe.rate.peak)
+    decay = recipe.weight_decay
+    return model, torch.optim.AdamW(trained, lr=recipe.rate.peak, weight_decay=decay)
+
+
+def update_average(average: dict[str, Tensor], network: nn.Module, decay: float, step: int) -> None:
+    """Move the averaged weights towards the network's; sooner in the first steps."""
+    keep = min(decay, step / (step + 10))
+    with torch.no_grad():
+        for name, tensor in network.state_dict().items():
+            if tensor.is_floating_point():
+                average[name].lerp_(tensor, 1 - keep)
+            else:
+                average[name].copy_(tensor)
+
+
+def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write a state dict as safetensors, whole or not at all."""
+    with weights.whole_file(path) as part:
+        save_file({name: t.detach().cpu().contiguous() for name, t in state.items()}, part)
+
+
+def keep_statistics(network: nn.Module) -> None:
+    """Let batch norm use what it has found so far, and learn no more of it."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+
+
+def _calculate_in_float32(module: nn.Module) -> None:
+    """Take a module out of mixed precision: some convolutions cancel large numbers."""
+
+    def forward(plain: Any, *inputs: Tensor) -> Any:
+        with torch.autocast(inputs[0].device.type, enabled=False):
+            return plain(*(x.float() for x in inputs))
+
+    module.forward = functools.partial(forward, module.forward)
+
+
+def precision(recipe: Recipe, device: torch.device) -> tuple[Any, torch.amp.GradScaler]:
+    """Return where to calculate in mixed precision, and the scaler of float16's gradients."""
+    cuda = device.type == "cuda"
+    on = recipe.amp == "bf16" or (recipe.amp == "auto" and cuda)
+    half = recipe.amp == "auto" and cuda and not torch.cuda.is_bf16_supported()
+    kind = torch.float16 if half else torch.bfloat16
+    scaler = torch.amp.GradScaler(device.type, enabled=on and half)
+    return torch.autocast(device.type, kind, enabled=on), scaler
+
+
+def find_gradients(
+    model: nn.Module,
+    batch: Mapping[str, Tensor],
+    settings: Loss,
+    optimizer: torch.optim.Optimizer,
+    amp: Any,
+    scaler: torch.amp.GradScaler,
+) -> tuple[Tensor, dict[str, float]]:
+    """Set the gradients, scaled, of a batch; return its loss and terms, see `losses.total`."""
+    with amp:
+        alphas, logits = model(batch["image"])
+    loss, terms = losses.total(alphas, logits, batch, settings)
+    optimizer.zero_grad()
+    torch.autograd.backward(scaler.scale(loss))
+    return loss, terms
