@@ -92,12 +92,14 @@ class Visitor:
     def __init__(self, page: Any, address: str) -> None:
         self.page, self.address = page, address
         self.outside: list[str] = []
+        self.asked = 0  # how often the page asked for work
         self.complaints: list[str] = []
         page.set_default_timeout(WAIT_MS)
         elsewhere = re.compile(rf"^(?!{re.escape(address)}|data:|blob:)")
         page.context.route(elsewhere, lambda route: route.abort())
         page.on("request", lambda request: elsewhere.match(request.url)
                 and self.outside.append(request.url))  # fmt: skip
+        page.on("request", self._count)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("console", self._console)
         self.open()
@@ -105,6 +107,9 @@ class Visitor:
     def open(self) -> None:
         self.page.goto(self.address)
         self.page.wait_for_selector("#photo input[type=file]", state="attached")
+
+    def _count(self, request: Any) -> None:
+        self.asked += "/queue/join" in request.url
 
     def _console(self, message: Any) -> None:
         if message.type == "error":
@@ -291,9 +296,11 @@ def test_a_stroke_changes_alpha_there_and_can_be_undone(visit: Visit) -> None:
 
     # strokes survive another model, and another view of the page
     visitor.page.get_by_role("button", name="Model").click()
+    asked = visitor.asked
     with visitor.waits_for_result():
         visitor.page.get_by_label("Model", exact=True).click()
         visitor.page.get_by_role("option", name="twin").click()
+    assert visitor.asked == asked + 1
     other = visitor.shown()
     assert other[115, 220, 3] == 0
     assert other[150, 414, 3] == 255

@@ -88,8 +88,9 @@ class Page:
                 show_progress="minimal", show_progress_on=[one["viewer"]],
                 trigger_mode="multiple", **_QUEUE,
             )  # fmt: skip
-            gr.on(
-                [widget.input if hasattr(widget, "input") else widget.change for widget in form],
+            gr.on(  # a dropdown says "input" again when it is left, and not only then
+                [widget.change if isinstance(widget, gr.Dropdown) else widget.input
+                 for widget in form],
                 self._change, [photo, look, *form], shown,
                 show_progress="minimal", show_progress_on=[one["viewer"]],
                 trigger_mode="always_last", **_QUEUE,
