@@ -12,7 +12,7 @@ from alphacut.server.body import Budget, Fields, read
 from alphacut.server.fetch import Fetcher
 from alphacut.server.keys import Allowance, Keys
 from alphacut.server.pool import Pool, Reply, WorkFailed
-from alphacut.server.settings import Settings, parse_bytes
+from alphacut.server.settings import Settings
 from alphacut.server.worker import Task
 
 _Result = TypeVar("_Result")
@@ -47,7 +47,7 @@ class Service:
             workers=settings.worker_count,
             waiting=settings.queue,
             timeout_s=settings.timeout,
-            memory_bytes=parse_bytes(settings.worker_memory),
+            memory_bytes=settings.worker_memory_bytes,
         )
         self.budget = Budget(_BUDGET_FILES * settings.max_body_bytes)
         self.self_test_passed = False
