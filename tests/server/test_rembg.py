@@ -160,13 +160,3 @@ def test_errors(
         assert set(detail[0]) == {"type", "loc", "msg"}
     else:
         assert isinstance(detail, str)
-
-
-def test_fetching_is_off_unless_asked_for() -> None:
-    """The switch is named; see test_run for a service without it."""
-    import asyncio
-
-    from alphacut.server.fetch import FetchDisabled, Fetcher
-
-    with pytest.raises(FetchDisabled):
-        asyncio.run(Fetcher(enabled=False, hosts=(), most_bytes=1)("http://example.com"))
