@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from alphacut import Options, zoo
-from alphacut.demo.page import Desk, Page
+from alphacut.demo.page import Desk, Page, result_names
 from alphacut.demo.shelf import Shelf
 from alphacut.demo.work import Made
 from alphacut.strokes import Stroke
@@ -113,3 +113,8 @@ def test_a_new_picture_is_not_replaced_by_the_last_one(page: Page, desk: Desk) -
     assert desk.photo
     assert viewer["photo"] == desk.photo["id"] != late.photo
     assert desk.look["version"] == 0
+
+
+def test_no_two_results_have_one_name() -> None:
+    names = ["a.jpg", "A.png", "a-2.jpg", "b.tar.jpg", "a.jpg"]
+    assert result_names(names) == ["a", "A-2", "a-2-2", "b.tar", "a-3"]

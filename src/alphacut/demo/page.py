@@ -5,18 +5,18 @@ import importlib.util
 import secrets
 import time
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from alphacut import batch, values
+from alphacut import values
 from alphacut.demo import words
 from alphacut.demo.quick import gr
 from alphacut.demo.shelf import Shelf, file_name
 from alphacut.demo.work import Made, Work
 from alphacut.errors import AlphacutError, OptionError
 from alphacut.options import Options
-from alphacut.remover import in_order
+from alphacut.remover import in_order, side_by_side
 from alphacut.strokes import read_strokes
 
 HERE = Path(__file__).parent
@@ -397,26 +397,23 @@ class Page:
         stop.clear()
         try:
             options = self._options(visitor, form).replace(format=_known(kind))
-            names = {str(self.shelf.take(visitor, one)): file_name(one) for one in uploads}
         except AlphacutError as error:
             yield [words.problem(error, ""), go, gr.update(visible=False)]
             return
-        folder = self.shelf.place(visitor)
-        jobs = batch.plan(list(names), f"{folder}/", options)
+        jobs = list(zip(uploads, result_names(map(file_name, uploads)), strict=True))
         begun = time.perf_counter()
         thumbnails: list[tuple[str, str]] = []
         failures: list[str] = []
-        archive = folder / "cutouts.zip"
+        archive = self.shelf.place(visitor) / "cutouts.zip"
 
-        def attempt(job: batch.Job) -> tuple[batch.Job, Made | None, str]:
+        def attempt(job: tuple[Mapping[str, Any], str]) -> tuple[str, Made | None, str]:
+            upload, name = job
+            if stop.is_set():
+                return name, None, ""
             try:
-                if job.error:
-                    raise job.error
-                if stop.is_set():
-                    return job, None, ""
-                return job, self.work(Path(job.source).read_bytes(), options), ""
+                return name, self.work(self.shelf.take(visitor, upload).read_bytes(), options), ""
             except AlphacutError as error:
-                return job, None, words.problem(error, names.get(job.source, job.source))
+                return name, None, words.problem(error, file_name(upload))
 
         yield [
             words.progress(0, len(jobs), begun, thumbnails, failures),
@@ -424,12 +421,13 @@ class Page:
             gr.update(visible=True),
         ]
         outcomes = in_order(attempt, jobs, self.work.at_once)
-        with zipfile.ZipFile(archive, "w") as file:  # results are compressed as they are
-            for done, (job, made, problem) in enumerate(outcomes, 1):
+        # results are compressed as they are
+        with side_by_side(self.work.at_once), zipfile.ZipFile(archive, "w") as file:
+            for done, (name, made, problem) in enumerate(outcomes, 1):
                 if problem:
                     failures.append(problem)
                 if made:
-                    name = Path(job.target).name
+                    name = f"{name}.{made.kind}"
                     file.writestr(name, made.data)
                     thumbnails.append(
                         (name, self.shelf.put(visitor, "thumbnail.webp", words.thumbnail(made)))
@@ -457,6 +455,18 @@ class Page:
 
 def _visitor(request: gr.Request) -> str:
     return str(request.session_hash)
+
+
+def result_names(names: Iterable[str]) -> list[str]:
+    """Name results after their pictures, without endings; the second of a name gets a 2."""
+    found: dict[str, str] = {}  # by what is the same name to every system
+    for stem in (Path(name).stem for name in names):
+        name, number = stem, 1
+        while name.casefold() in found:
+            number += 1
+            name = f"{stem}-{number}"
+        found[name.casefold()] = name
+    return list(found.values())
 
 
 def _choices(name: str) -> list[tuple[str, str]]:
