@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+import playwright.sync_api
 import pytest
 from numpy.typing import NDArray
 
@@ -32,10 +33,8 @@ FLAGS = [
 ]  # fmt: skip
 WAIT_MS = 90_000  # generous: nothing here measures time
 
-pytest.importorskip("gradio")
-playwright_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [
-    pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine"),
+    pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed"),
     pytest.mark.timeout(300),
 ]
 
@@ -80,8 +79,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with playwright.sync_api.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield running
         running.close()
 

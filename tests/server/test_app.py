@@ -6,6 +6,7 @@ import signal
 
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from alphacut import Remover
@@ -14,11 +15,15 @@ from alphacut.server.app import create_app
 from alphacut.server.settings import Settings
 
 
-def test_errors_that_nobody_foresaw_are_answered_and_counted_like_others(
-    fake_remover: Remover, caplog: pytest.LogCaptureFixture
-) -> None:
-    app = create_app(Settings(workers=1), {"u2net-lite": fake_remover})
+@pytest.fixture
+def app(fake_remover: Remover, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+    monkeypatch.setattr(fake_remover.runtime, "device", "CPU")  # which needs no thread for batches
+    return create_app(Settings(workers=1), {"u2net-lite": fake_remover})
 
+
+def test_errors_that_nobody_foresaw_are_answered_and_counted_like_others(
+    app: FastAPI, caplog: pytest.LogCaptureFixture
+) -> None:
     @app.get("/v1.0/broken")
     async def broken() -> None:
         raise RuntimeError("nobody foresaw this")
@@ -34,8 +39,7 @@ def test_errors_that_nobody_foresaw_are_answered_and_counted_like_others(
     assert 'path="/v1.0/broken",status="500"' in client.get("/metrics").text
 
 
-def test_a_signal_that_comes_before_the_service_is_up_ends_it(fake_remover: Remover) -> None:
-    app = create_app(Settings(workers=1), {"u2net-lite": fake_remover})
+def test_a_signal_that_comes_before_the_service_is_up_ends_it(app: FastAPI) -> None:
     server = run._Server(uvicorn.Config(app, log_config=None), app)
 
     async def start() -> None:

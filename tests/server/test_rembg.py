@@ -90,7 +90,8 @@ def test_what_has_no_effect_is_named(open_live: Live) -> None:
 
 
 def test_alpha_matting_solves_the_edges(open_live: Live) -> None:
-    pytest.importorskip("pymatting")
+    import pymatting  # noqa: F401, compiles itself the first time, longer than a request may take
+
     alphas = []
     for fields in ({}, {"a": "true"}, {"extras": '{"alpha_matting": true}'}):
         answer = open_live.client.post(PATH, files={"file": PHOTO}, data=fields)
