@@ -6,16 +6,19 @@ COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY src src
 RUN python -m venv /opt/alphacut \
  && /opt/alphacut/bin/pip install --no-cache-dir ".[serve,heif,matting]" \
- # PyMatting compiles itself when it is first imported, for a minute that no request should wait
- && /opt/alphacut/bin/python -c "import pymatting"
+ # PyMatting compiles itself when it is first imported, for a minute that no request should wait.
+ # What was compiled is looked for only where it could be written, too: not beside the library.
+ && NUMBA_CACHE_DIR=/var/cache/numba /opt/alphacut/bin/python -c "import pymatting"
 
 FROM python:3.13-slim
 COPY --from=build /opt/alphacut /opt/alphacut
+COPY --from=build --chown=10001:10001 /var/cache/numba /var/cache/numba
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin alphacut
 USER 10001:10001
 ENV PATH=/opt/alphacut/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp \
+    NUMBA_CACHE_DIR=/var/cache/numba \
     ALPHACUT_HOST=0.0.0.0 \
     ALPHACUT_LOG=json
 EXPOSE 7000

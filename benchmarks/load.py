@@ -11,7 +11,6 @@ hundred within the deadline, and memory that grows by no more than 5 % from the 
 import argparse
 import asyncio
 import json
-import os
 import re
 import subprocess
 import sys
@@ -148,7 +147,9 @@ def main() -> None:
     paths = chosen.picture or [examples / "astronaut.png"]
     pictures = [path.read_bytes() for path in paths]
 
-    threads = os.cpu_count() or 1
+    from alphacut.remover import processors
+
+    threads = processors()  # as many as the service takes workers
     half_s = min(60, chosen.seconds) / 2
     before = in_process(pictures, half_s, threads)
     process, address = start_service(chosen.workers)

@@ -52,7 +52,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "batch": ("compose encode errors image options remover trimap", ""),
     "doctor": ("__init__ errors runtimes weights zoo", "numpy"),
     "demo": (
-        "batch encode errors image options remover runtimes strokes values weights zoo",
+        "encode errors image options remover runtimes strokes values weights zoo",
         "click fastapi gradio starlette uvicorn",
     ),
     "server": (  # it shows the page, whose work is the pool's

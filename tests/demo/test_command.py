@@ -31,7 +31,6 @@ def test_a_model_that_is_not_here_is_told_at_once(name: str) -> None:
 
 
 def test_a_taken_port_is_told() -> None:
-    pytest.importorskip("gradio")
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         result = CliRunner().invoke(cli, ["demo", "--no-browser", "--port", port])

@@ -4,9 +4,6 @@ import json
 from typing import Any
 
 import pytest
-
-pytest.importorskip("gradio")
-
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 

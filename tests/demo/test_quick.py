@@ -3,10 +3,6 @@
 import subprocess
 import sys
 
-import pytest
-
-pytest.importorskip("gradio")
-
 
 def test_no_stub_is_written_and_nothing_is_reported() -> None:
     code = (

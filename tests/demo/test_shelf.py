@@ -63,6 +63,24 @@ def test_old_files_go(shelf: Shelf) -> None:
         shelf.take("me", {"path": str(old)})
 
 
+def test_a_visitor_may_leave_while_old_files_are_looked_for(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.put("me", "cut.png", b"mine")
+    scandir = os.scandir
+
+    def leave_first(path: str) -> object:
+        if Path(path) != shelf.folder:
+            monkeypatch.setattr(os, "scandir", scandir)
+            shelf.forget("me")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", leave_first)
+    shelf.sweep()
+    assert os.scandir is scandir
+    assert not list(shelf.folder.iterdir())
+
+
 def test_only_uploads_are_taken(shelf: Shelf, tmp_path: Path) -> None:
     secret = tmp_path / "secret.jpg"
     secret.write_bytes(b"")

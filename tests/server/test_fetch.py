@@ -1,12 +1,36 @@
 import asyncio
 import socket
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
 
 from alphacut.server import fetch
-from alphacut.server.fetch import BadAddress, Fetcher, FetchFailed, TooLarge, is_public
+from alphacut.server.body import Budget
+from alphacut.server.fetch import (
+    BadAddress,
+    FetchDisabled,
+    Fetcher,
+    FetchFailed,
+    TooLarge,
+    is_public,
+)
+from alphacut.server.refusal import Refusal
+
+
+def get(
+    address: str,
+    *hosts: str,
+    most_bytes: int = 100_000,
+    hold: Callable[[int], None] = lambda _: None,
+) -> bytes:
+    """Fetch from anywhere public, or from these hosts only."""
+    return asyncio.run(
+        Fetcher(enabled=not hosts, hosts=hosts, most_bytes=most_bytes)(address, hold)
+    )
 
 
 @pytest.mark.parametrize(
@@ -40,7 +64,7 @@ def test_not_public(address: str) -> None:
 )  # fmt: skip
 def test_addresses_that_are_none_of_pictures(url: str) -> None:
     with pytest.raises(BadAddress):
-        asyncio.run(Fetcher(enabled=True, hosts=(), most_bytes=10)(url))
+        get(url)
 
 
 def resolve_to(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
@@ -64,7 +88,7 @@ def test_every_address_of_a_name_must_be_public(
 ) -> None:
     resolve_to(monkeypatch, addresses)
     with pytest.raises(FetchFailed):
-        asyncio.run(Fetcher(enabled=True, hosts=(), most_bytes=10)("http://pictures.example/a"))
+        get("http://pictures.example/a")
 
 
 def test_a_name_that_changes_its_mind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,25 +101,64 @@ def test_a_name_that_changes_its_mind(monkeypatch: pytest.MonkeyPatch) -> None:
         return httpx.Response(200, stream=httpx.ByteStream(b"picture"), request=request)
 
     monkeypatch.setattr(httpx.AsyncClient, "send", send)
-    fetcher = Fetcher(enabled=True, hosts=(), most_bytes=10)
-    assert asyncio.run(fetcher("https://pictures.example/a")) == b"picture"
+    assert get("https://pictures.example/a") == b"picture"
     assert asked == ["pictures.example"]
     assert sent[0].url.host == "93.184.216.34"
     assert sent[0].headers["Host"] == "pictures.example"
     assert sent[0].extensions["sni_hostname"] == "pictures.example"
 
 
+def test_it_is_off_unless_asked_for() -> None:
+    """The switch is named by the service; see test_run."""
+    fetcher = Fetcher(enabled=False, hosts=(), most_bytes=1)
+    with pytest.raises(FetchDisabled):
+        asyncio.run(fetcher("http://example.com", lambda _: None))
+
+
 def test_hosts_that_are_named(pictures: str) -> None:
-    named = Fetcher(enabled=False, hosts=[pictures], most_bytes=100_000)
-    assert asyncio.run(named(f"http://{pictures}/photo.jpg"))[:2] == b"\xff\xd8"
+    assert get(f"http://{pictures}/photo.jpg", pictures)[:2] == b"\xff\xd8"
     with pytest.raises(FetchFailed):  # only that one
-        asyncio.run(named("http://localhost:8080/photo.jpg"))
+        get("http://localhost:8080/photo.jpg", pictures)
     with pytest.raises(FetchFailed):
-        asyncio.run(named(f"http://{pictures}/missing"))
+        get(f"http://{pictures}/missing", pictures)
     with pytest.raises(TooLarge):
-        asyncio.run(
-            Fetcher(enabled=False, hosts=[pictures], most_bytes=9)(f"http://{pictures}/photo.jpg")
-        )
+        get(f"http://{pictures}/photo.jpg", pictures, most_bytes=9)
+
+
+def test_what_is_fetched_counts_as_what_is_uploaded_does(pictures: str) -> None:
+    budget = Budget(200_000)
+    request = Request({"type": "http"})
+    with pytest.raises(Refusal, match="queue_full"):
+        get(
+            f"http://{pictures}/endless", pictures, most_bytes=10**9,
+            hold=lambda count: budget.hold(request, count),
+        )  # fmt: skip
+    assert 0 < budget.held_bytes <= 200_000
+    budget.release(request.scope)
+    assert budget.held_bytes == 0
+
+
+def test_slow_look_ups_keep_nobody_else_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = threading.Event()
+
+    def look_up(*_: Any, **__: Any) -> list[Any]:
+        assert answer.wait(60)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+    async def ask() -> int:
+        fetcher = Fetcher(enabled=True, hosts=(), most_bytes=9)
+        slow = [asyncio.ensure_future(fetcher(f"http://{number}.example/", lambda _: None))
+                for number in range(100)]  # fmt: skip
+        await asyncio.sleep(0.1)
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(lambda: 3), 30)
+        finally:
+            answer.set()
+            await asyncio.gather(*slow, return_exceptions=True)
+
+    assert asyncio.run(ask()) == 3
 
 
 def test_the_time_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +166,7 @@ def test_the_time_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setattr(fetch, "TOTAL_S", 0.3)
         with pytest.raises(FetchFailed):
-            asyncio.run(Fetcher(enabled=False, hosts=[address], most_bytes=9)(f"http://{address}/"))
+            get(f"http://{address}/", address)
 
 
 def test_proxies_of_the_environment_are_not_used(
@@ -111,5 +174,4 @@ def test_proxies_of_the_environment_are_not_used(
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
-    named = Fetcher(enabled=False, hosts=[pictures], most_bytes=100_000)
-    assert asyncio.run(named(f"http://{pictures}/photo.jpg"))
+    assert get(f"http://{pictures}/photo.jpg", pictures)

@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from starlette.datastructures import Headers
 
 from alphacut.errors import OutputError
 from alphacut.server.keys import ANYONE, Allowance, Keys
@@ -35,6 +36,12 @@ def test_names(tmp_path: Path) -> None:
         with pytest.raises(Refusal) as refused:
             keys.name_of(headers)
         assert (refused.value.status, refused.value.code) == (403, "auth_failed")
+
+
+def test_a_key_may_have_any_letters(tmp_path: Path) -> None:
+    keys = keys_of(tmp_path, f"{sha('schlüssel')} chris\n")
+    headers = Headers(raw=[(b"x-api-key", "schlüssel".encode())])
+    assert keys.name_of(headers) == "chris"
 
 
 def test_without_a_file_anyone_may_ask() -> None:
@@ -70,10 +77,9 @@ def test_allowance() -> None:
 
 
 def test_allowance_in_redis_is_shared_and_fails_closed(tmp_path: Path) -> None:
-    pytest.importorskip("redis", reason="the client of Redis is not installed")
     command = shutil.which("redis-server")
     if command is None:
-        pytest.skip("there is no redis-server")
+        pytest.skip("redis-server is not installed")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     store = f"redis://127.0.0.1:{port}"

@@ -15,10 +15,13 @@ class Doubles:
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
+        self.go_on = threading.Event()
+        self.go_on.set()
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         self.sizes.append(len(batch))
         time.sleep(0.05)
+        assert self.go_on.wait(60)
         if (batch < 0).any():
             raise RuntimeError("negative")
         return batch * 2
@@ -35,6 +38,7 @@ def test_what_waits_runs_together() -> None:
     assert sum(runtime.sizes) == 12
     assert 1 < max(runtime.sizes) <= 8
     network.close()
+    wait_for_the_end()
 
 
 def test_other_shapes_and_errors_stay_apart() -> None:
@@ -47,5 +51,25 @@ def test_other_shapes_and_errors_stay_apart() -> None:
             network(np.full((1, 3, 4, 4), -1, np.float32))
         assert network(np.ones((1, 3, 4, 4), np.float32)).max() == 2
     network.close()
-    time.sleep(0.05)
-    assert not [thread for thread in threading.enumerate() if thread.name == "alphacut-network"]
+    wait_for_the_end()
+
+
+def test_what_was_asked_before_the_end_is_done() -> None:
+    runtime = Doubles()
+    runtime.go_on.clear()
+    network = MicroBatches(runtime)
+    with ThreadPoolExecutor(3) as threads:
+        outputs = [threads.submit(network, np.ones((1, 3, 4, 4), np.float32)) for _ in range(3)]
+        while not runtime.sizes or sum(runtime.sizes) + network._waiting.qsize() < 3:
+            time.sleep(0.01)
+        network.close()
+        runtime.go_on.set()
+        assert [output.result(60).max() for output in outputs] == [2, 2, 2]
+    wait_for_the_end()
+
+
+def wait_for_the_end() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "alphacut-network":
+            thread.join(60)
+            assert not thread.is_alive()

@@ -90,7 +90,8 @@ def test_what_has_no_effect_is_named(open_live: Live) -> None:
 
 
 def test_alpha_matting_solves_the_edges(open_live: Live) -> None:
-    pytest.importorskip("pymatting")
+    import pymatting  # noqa: F401, compiles itself the first time, longer than a request may take
+
     alphas = []
     for fields in ({}, {"a": "true"}, {"extras": '{"alpha_matting": true}'}):
         answer = open_live.client.post(PATH, files={"file": PHOTO}, data=fields)
@@ -160,13 +161,3 @@ def test_errors(
         assert set(detail[0]) == {"type", "loc", "msg"}
     else:
         assert isinstance(detail, str)
-
-
-def test_fetching_is_off_unless_asked_for() -> None:
-    """The switch is named; see test_run for a service without it."""
-    import asyncio
-
-    from alphacut.server.fetch import FetchDisabled, Fetcher
-
-    with pytest.raises(FetchDisabled):
-        asyncio.run(Fetcher(enabled=False, hosts=(), most_bytes=1)("http://example.com"))

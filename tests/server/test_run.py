@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from live import PHOTO, Live, opened
 
-from alphacut.errors import OutputError, UnknownName
+from alphacut.errors import OptionError, OutputError, UnknownName
+from alphacut.remover import processors
 from alphacut.server.settings import Settings, parse_bytes
 
 
@@ -134,8 +135,8 @@ def test_wrong_settings_are_one_line(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1].startswith(f"alphacut: {keys}, line 1: ")
     assert "plain-key" not in done.stderr
     done = run(ALPHACUT_MAX_BODY="a lot")
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
+    assert done.returncode == 2
+    assert done.stderr == "alphacut: max_body 'a lot': give an amount such as 22MB or 2GB\n"
 
 
 def test_a_taken_port_is_told(live: Live) -> None:
@@ -148,7 +149,7 @@ def test_a_taken_port_is_told(live: Live) -> None:
     ("text", "count"), [("22MB", 22_000_000), ("1.5 GB", 1_500_000_000), ("10kb", 10_000), ("7", 7)]
 )
 def test_bytes(text: str, count: int) -> None:
-    assert parse_bytes(text) == count
+    assert parse_bytes("max_body", text) == count
 
 
 @pytest.mark.parametrize(
@@ -157,8 +158,14 @@ def test_bytes(text: str, count: int) -> None:
      {"max_megapixels": float("nan")}],
 )  # fmt: skip
 def test_wrong_settings(wrong: dict[str, object]) -> None:
-    with pytest.raises(UnknownName):
+    with pytest.raises(OptionError if wrong != {"log": "xml"} else UnknownName) as error:
         Settings(**wrong)  # type: ignore[arg-type]
+    assert next(iter(wrong)) in str(error.value)
+
+
+def test_a_container_s_limit_counts() -> None:
+    assert Settings().worker_count == processors()
+    assert Settings(workers=3).worker_count == 3
 
 
 def test_every_setting_has_a_flag_a_variable_and_a_manual() -> None:

@@ -5,18 +5,18 @@ import importlib.util
 import secrets
 import time
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from alphacut import batch, values
+from alphacut import values
 from alphacut.demo import words
 from alphacut.demo.quick import gr
 from alphacut.demo.shelf import Shelf, file_name
 from alphacut.demo.work import Made, Work
 from alphacut.errors import AlphacutError, OptionError
 from alphacut.options import Options
-from alphacut.remover import in_order
+from alphacut.remover import in_order, side_by_side
 from alphacut.strokes import read_strokes
 
 HERE = Path(__file__).parent
@@ -35,6 +35,21 @@ _QUEUE: dict[str, Any] = {
     "preprocess": False,
     "api_visibility": "private",
 }
+
+
+class Desk:
+    """What a visitor has before them. Several requests of theirs may be worked on at once.
+
+    Attributes:
+        photo: The picture, None before there is one.
+        look: How the viewer last asked to show it.
+        turn: How many results were begun: an earlier one is not shown over a later one.
+    """
+
+    def __init__(self) -> None:
+        self.photo: dict[str, Any] | None = None
+        self.look = _LOOK
+        self.turn = 0
 
 
 class Page:
@@ -63,7 +78,7 @@ class Page:
                 "They are deleted when you leave.</p>",
                 elem_id="head",
             )
-            photo, look = gr.State(None), gr.State(_LOOK)
+            desk = gr.State(Desk())
             with gr.Row(equal_height=False):
                 with gr.Column(scale=3, min_width=320), gr.Tabs():
                     with gr.Tab("One picture") as one_tab:
@@ -77,31 +92,31 @@ class Page:
                                  (one["examples"].choose, None)):  # fmt: skip
                 start(
                     self._take if value else self._take_example,
-                    [value, *form] if value else form,
-                    [photo, look, one["start"], one["result"], settings, one["problem"],
-                     one["viewer"], one["status"], one["upload"]],
+                    [desk, value, *form] if value else [desk, *form],
+                    [one["start"], one["result"], settings, one["problem"], one["viewer"],
+                     one["status"], one["upload"]],
                     show_progress_on=[one["upload"]], **_QUEUE,
                 )  # fmt: skip
-            shown = [photo, one["problem"], one["viewer"], one["status"]]
+            shown = [one["problem"], one["viewer"], one["status"]]
             one["viewer"].look(
-                self._look, [photo, *form], [look, *shown],
+                self._look, [desk, *form], shown,
                 show_progress="minimal", show_progress_on=[one["viewer"]],
                 trigger_mode="multiple", **_QUEUE,
             )  # fmt: skip
-            gr.on(
-                [widget.input if hasattr(widget, "input") else widget.change for widget in form],
-                self._change, [photo, look, *form], shown,
+            gr.on(  # a dropdown says "input" again when it is left, and not only then
+                [widget.change if isinstance(widget, gr.Dropdown) else widget.input
+                 for widget in form],
+                self._change, [desk, *form], shown,
                 show_progress="minimal", show_progress_on=[one["viewer"]],
                 trigger_mode="always_last", **_QUEUE,
             )  # fmt: skip
             one["again"].click(
-                lambda: (None, None, gr.update(visible=True), gr.update(visible=False),
-                         gr.update(visible=False), ""),
-                None, [photo, one["upload"], one["start"], one["result"], settings, one["problem"]],
+                self._clear, desk,
+                [one["upload"], one["start"], one["result"], settings, one["problem"]],
                 queue=False, api_visibility="private",
             )  # fmt: skip
             one["download"].click(
-                self._download, [photo, look, one["format"], *form], [one["saver"], one["problem"]],
+                self._download, [desk, one["format"], *form], [one["saver"], one["problem"]],
                 show_progress_on=[one["download"]], **_QUEUE,
             )  # fmt: skip
             many["go"].click(
@@ -110,7 +125,7 @@ class Page:
                 show_progress="minimal", **{**_QUEUE, "concurrency_id": "many"},
             )  # fmt: skip
             many["cancel"].click(self._cancel, queue=False, api_visibility="private")
-            one_tab.select(lambda photo: gr.update(visible=photo is not None), photo, settings,
+            one_tab.select(lambda desk: gr.update(visible=desk.photo is not None), desk, settings,
                            queue=False, api_visibility="private")  # fmt: skip
             many_tab.select(lambda: gr.update(visible=True), None, settings, queue=False,
                             api_visibility="private")  # fmt: skip
@@ -232,54 +247,77 @@ class Page:
 
     # --- one picture ------------------------------------------------------------------------------
 
-    def _take(self, request: gr.Request, upload: Mapping[str, Any] | None, *form: Any) -> list[Any]:
+    def _take(
+        self, request: gr.Request, desk: Desk, upload: Mapping[str, Any] | None, *form: Any
+    ) -> list[Any]:
         """Begin with a picture that was uploaded."""
         if not upload:
-            return [gr.skip()] * 9
-        return self._begin(request, upload, form)
+            return [gr.skip()] * 7
+        return self._begin(request, desk, upload, form)
 
-    def _take_example(self, event: gr.EventData, request: gr.Request, *form: Any) -> list[Any]:
+    def _take_example(
+        self, event: gr.EventData, request: gr.Request, desk: Desk, *form: Any
+    ) -> list[Any]:
         """Begin with an example."""
         name = event.name if event.name in EXAMPLES else next(iter(EXAMPLES))
         path = self.shelf.place(_visitor(request)) / name
         path.write_bytes((HERE / "examples" / name).read_bytes())
-        return self._begin(request, {"path": str(path), "orig_name": name}, form)
+        return self._begin(request, desk, {"path": str(path), "orig_name": name}, form)
 
-    def _begin(self, request: gr.Request, upload: Mapping[str, Any], form: Any) -> list[Any]:
+    def _begin(
+        self, request: gr.Request, desk: Desk, upload: Mapping[str, Any], form: Any
+    ) -> list[Any]:
         """Show a picture's first result, or why there is none."""
         name = file_name(upload)
-        photo = {"path": upload.get("path"), "name": name, "id": secrets.token_hex(8),
-                 "before": None}  # fmt: skip
+        desk.photo = photo = {"path": upload.get("path"), "name": name, "id": secrets.token_hex(8),
+                              "before": None}  # fmt: skip
+        desk.look = _LOOK
+        begun = True
         try:
-            self.shelf.take(_visitor(request), photo)
-            photo, *shown = self._render(request, photo, _LOOK, form)
+            shown = [*self._render(request, desk, photo, form), gr.skip()]
         except AlphacutError as error:
-            stay = [gr.update(visible=True), gr.update(visible=False), gr.update(visible=False)]
-            return [None, _LOOK, *stay, words.problem(error, name), None, "", None]
-        go = [gr.update(visible=False), gr.update(visible=True), gr.update(visible=True)]
-        return [photo, _LOOK, *go, *shown, gr.skip()]
+            begun, shown = False, [words.problem(error, name), None, "", None]
+        if desk.photo is not photo:  # another one was chosen meanwhile
+            return [gr.skip()] * 7
+        if not begun:
+            desk.photo = None
+        return [gr.update(visible=not begun), *[gr.update(visible=begun)] * 2, *shown]
 
-    def _look(self, event: gr.EventData, request: gr.Request, photo: Any, *form: Any) -> list[Any]:
+    def _clear(self, desk: Desk) -> list[Any]:
+        """Make room for a new picture."""
+        desk.photo = None
+        return [None, gr.update(visible=True), *[gr.update(visible=False)] * 2, ""]
+
+    def _look(self, event: gr.EventData, request: gr.Request, desk: Desk, *form: Any) -> list[Any]:
         """Show the picture as the viewer asks: another view, or with what was painted."""
         look = {name: getattr(event, name) for name in _LOOK}
-        return [look, *self._change(request, photo, look, *form)]
+        if desk.photo is None or event.photo != desk.photo["id"]:
+            return [gr.skip()] * 3
+        if look["version"] <= desk.look["version"]:  # a later one has come before it
+            return [gr.skip()] * 3
+        desk.look = look
+        return self._change(request, desk, *form)
 
-    def _change(self, request: gr.Request, photo: Any, look: Any, *form: Any) -> list[Any]:
+    def _change(self, request: gr.Request, desk: Desk, *form: Any) -> list[Any]:
         """Show the picture with other settings."""
-        if photo is None:
-            return [gr.skip()] * 4
+        if (photo := desk.photo) is None:
+            return [gr.skip()] * 3
         try:
-            return self._render(request, photo, look, form)
+            shown = self._render(request, desk, photo, form)
         except AlphacutError as error:
-            return [photo, words.problem(error, photo["name"]), gr.skip(), gr.skip()]
+            shown = [words.problem(error, photo["name"]), gr.skip(), gr.skip()]
+        return shown if desk.photo is photo else [gr.skip()] * 3
 
-    def _render(self, request: gr.Request, photo: Any, look: Any, form: Any) -> list[Any]:
+    def _render(
+        self, request: gr.Request, desk: Desk, photo: dict[str, Any], form: Any
+    ) -> list[Any]:
         """Cut the picture out at the size in which it is shown.
 
         Returns:
-            The picture's state, what there is to mind, and the viewer's and the status's values.
+            What there is to mind, and the viewer's and the status's values.
         """
-        visitor = _visitor(request)
+        visitor, look = _visitor(request), desk.look
+        desk.turn = turn = desk.turn + 1
         picture = self.shelf.take(visitor, photo).read_bytes()
         painted = read_strokes(look["strokes"])
         options = self._options(visitor, form, plain=look["painting"])
@@ -297,24 +335,24 @@ class Page:
                 matting=options.matting if placed else "none",
             )  # fmt: skip
             before = self.shelf.put(visitor, "before.jpg", self.work(picture, same, painted).data)
+            if not placed:
+                photo["before"] = before
         value = {
-            "photo": photo["id"], "version": look["version"], "before": before,
+            "photo": photo["id"], "turn": turn, "version": look["version"], "before": before,
             "after": self.shelf.put(visitor, f"after.{made.kind}", made.data, passing=True),
-            "alt": f"{view} of {photo['name']}", "stamp": secrets.token_hex(4),
+            "alt": f"{view} of {photo['name']}",
         }  # fmt: skip
-        photo = photo | {"before": photo["before"] if placed else before}
-        mind = words.NOTHING_FOUND if made.empty else ""
-        return [photo, mind, value, words.times(made, seconds)]
+        return [words.NOTHING_FOUND if made.empty else "", value, words.times(made, seconds)]
 
-    def _download(
-        self, request: gr.Request, photo: Any, look: Any, kind: str, *form: Any
-    ) -> list[Any]:
+    def _download(self, request: gr.Request, desk: Desk, kind: str, *form: Any) -> list[Any]:
         """Cut the picture out at its own size, and hand it over."""
+        if (photo := desk.photo) is None:
+            return [gr.skip()] * 2
         try:
             visitor = _visitor(request)
             options = self._options(visitor, form).replace(format=_known(kind))
             picture = self.shelf.take(visitor, photo).read_bytes()
-            made = self.work(picture, options, read_strokes(look["strokes"]))
+            made = self.work(picture, options, read_strokes(desk.look["strokes"]))
         except AlphacutError as error:
             return [gr.skip(), words.problem(error, photo["name"])]
         name = f"{Path(photo['name']).stem}-cutout.{made.kind}"
@@ -359,26 +397,23 @@ class Page:
         stop.clear()
         try:
             options = self._options(visitor, form).replace(format=_known(kind))
-            names = {str(self.shelf.take(visitor, one)): file_name(one) for one in uploads}
         except AlphacutError as error:
             yield [words.problem(error, ""), go, gr.update(visible=False)]
             return
-        folder = self.shelf.place(visitor)
-        jobs = batch.plan(list(names), f"{folder}/", options)
+        jobs = list(zip(uploads, result_names(map(file_name, uploads)), strict=True))
         begun = time.perf_counter()
         thumbnails: list[tuple[str, str]] = []
         failures: list[str] = []
-        archive = folder / "cutouts.zip"
+        archive = self.shelf.place(visitor) / "cutouts.zip"
 
-        def attempt(job: batch.Job) -> tuple[batch.Job, Made | None, str]:
+        def attempt(job: tuple[Mapping[str, Any], str]) -> tuple[str, Made | None, str]:
+            upload, name = job
+            if stop.is_set():
+                return name, None, ""
             try:
-                if job.error:
-                    raise job.error
-                if stop.is_set():
-                    return job, None, ""
-                return job, self.work(Path(job.source).read_bytes(), options), ""
+                return name, self.work(self.shelf.take(visitor, upload).read_bytes(), options), ""
             except AlphacutError as error:
-                return job, None, words.problem(error, names.get(job.source, job.source))
+                return name, None, words.problem(error, file_name(upload))
 
         yield [
             words.progress(0, len(jobs), begun, thumbnails, failures),
@@ -386,12 +421,13 @@ class Page:
             gr.update(visible=True),
         ]
         outcomes = in_order(attempt, jobs, self.work.at_once)
-        with zipfile.ZipFile(archive, "w") as file:  # results are compressed as they are
-            for done, (job, made, problem) in enumerate(outcomes, 1):
+        # results are compressed as they are
+        with side_by_side(self.work.at_once), zipfile.ZipFile(archive, "w") as file:
+            for done, (name, made, problem) in enumerate(outcomes, 1):
                 if problem:
                     failures.append(problem)
                 if made:
-                    name = Path(job.target).name
+                    name = f"{name}.{made.kind}"
                     file.writestr(name, made.data)
                     thumbnails.append(
                         (name, self.shelf.put(visitor, "thumbnail.webp", words.thumbnail(made)))
@@ -419,6 +455,18 @@ class Page:
 
 def _visitor(request: gr.Request) -> str:
     return str(request.session_hash)
+
+
+def result_names(names: Iterable[str]) -> list[str]:
+    """Name results after their pictures, without endings; the second of a name gets a 2."""
+    found: dict[str, str] = {}  # by what is the same name to every system
+    for stem in (Path(name).stem for name in names):
+        name, number = stem, 1
+        while name.casefold() in found:
+            number += 1
+            name = f"{stem}-{number}"
+        found[name.casefold()] = name
+    return list(found.values())
 
 
 def _choices(name: str) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """The page's files: each visitor's own, gone with the visitor and after an hour at the latest."""
 
+import contextlib
 import os
 import re
 import secrets
@@ -86,12 +87,11 @@ class Shelf:
 
     def sweep(self, oldest_s: float = OLDEST_S) -> None:
         """Delete files that are older than this, whoever they belong to."""
-        for path in list(self.folder.rglob("*")):
-            try:
-                if path.is_file() and time.time() - path.stat().st_mtime > oldest_s:
-                    path.unlink()
-            except FileNotFoundError:  # its visitor has just left
-                continue
+        for folder, _, names in os.walk(self.folder):  # which minds no folder that is just gone
+            for path in (Path(folder) / name for name in names):
+                with contextlib.suppress(OSError):  # gone, too, or open elsewhere: the next time
+                    if time.time() - path.stat().st_mtime > oldest_s:
+                        path.unlink()
 
     def close(self) -> None:
         """Delete everything."""

@@ -6,10 +6,10 @@ const stage = $(".stage"), before = $(".before"), after = $(".after"), slider = 
 const paper = $(".paper"), pen = paper.getContext("2d");
 const COLOURS = { keep: "#12b76a", remove: "#f04438", unsure: "#2e90fa" };
 let photo = null, strokes = [], version = 0, shown = 0, painting = false, current = null;
-let cursor = null;
+let cursor = null, turn = 0;
 
 function look() {
-  trigger("look", { view: $(".view").value, painting, strokes, version: ++version });
+  trigger("look", { photo, view: $(".view").value, painting, strokes, version: ++version });
 }
 
 function slide() {
@@ -130,7 +130,7 @@ new ResizeObserver(draw).observe(stage);
 
 async function show() {
   const value = props.value;
-  if (!value || !value.after) return;
+  if (!value || !value.after || value.turn < turn) return;  // overtaken by a later one
   if (value.photo !== photo) {  // another picture: nothing is painted on it yet
     [photo, strokes, version, shown] = [value.photo, [], 0, 0];
     $(".view").value = "result";
@@ -139,18 +139,17 @@ async function show() {
     slider.value = 50;
     slide();
   }
-  if (value.version < shown) return;  // overtaken by a later one
   const next = new Image();
   next.src = value.after;
   try { await next.decode(); } catch { return; }
-  if (value.photo !== photo || value.version < shown) return;
-  shown = value.version;
+  if (value.photo !== photo || value.turn < turn) return;
+  [turn, shown] = [value.turn, value.version];
   before.src = value.before;
   after.src = value.after;
   after.alt = value.alt;
   stage.style.aspectRatio = next.naturalWidth + " / " + next.naturalHeight;
   stage.style.setProperty("--ratio", next.naturalWidth / next.naturalHeight);
-  root.dataset.shown = value.stamp;
+  root.dataset.shown = value.turn;
   draw();
 }
 watch("value", show);

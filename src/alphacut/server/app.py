@@ -78,7 +78,9 @@ def create_app(settings: Settings, removers: Mapping[str, Remover]) -> FastAPI:
             CORSMiddleware, allow_origins=list(settings.cors), allow_methods=["GET", "POST"],
             allow_headers=["X-Api-Key", "Authorization", "Content-Type"], expose_headers=["*"],
         )  # fmt: skip
-    app.add_middleware(Guard, service=service)
+    stack = app.build_middleware_stack
+    # around Starlette's own answer to errors that nobody foresaw, which no middleware sees
+    app.build_middleware_stack = lambda: Guard(stack(), service)  # type: ignore[method-assign]
     return app
 
 

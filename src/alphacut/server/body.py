@@ -92,7 +92,7 @@ class Fields:
 
 
 class Budget:
-    """How much of all bodies together is held in memory."""
+    """How much of all that requests brought or named is held in memory."""
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes, self.held_bytes = most_bytes, 0

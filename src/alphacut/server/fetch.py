@@ -4,8 +4,9 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import Collection
-from functools import cached_property
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
 from typing import TypeAlias
 
 import httpx
@@ -15,6 +16,7 @@ _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 PORTS = (80, 443, 8000, 8080, 8443)
 REDIRECTS = 3
 CONNECT_S, TOTAL_S = 5.0, 15.0
+_LOOK_UPS = 8  # names that are looked up at a time; a name's owner can make that slow
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
@@ -91,9 +93,14 @@ class Fetcher:
         self.enabled = enabled or bool(hosts)
         self._anywhere, self._most_bytes = enabled, most_bytes
         self._hosts = frozenset(host.lower() for host in hosts)
+        self._look_ups = ThreadPoolExecutor(_LOOK_UPS, "alphacut-look-up")
 
-    async def __call__(self, address: str) -> bytes:
+    async def __call__(self, address: str, hold: Callable[[int], None]) -> bytes:
         """Return what is at an address.
+
+        Args:
+            address: The address.
+            hold: Told of the bytes of each piece; what it raises ends the download.
 
         Raises:
             FetchDisabled: if fetching is switched off.
@@ -105,14 +112,14 @@ class Fetcher:
             raise FetchDisabled
         url = _parse(address, self._hosts)
         try:
-            return await asyncio.wait_for(self._follow(url), TOTAL_S)
+            return await asyncio.wait_for(self._follow(url, hold), TOTAL_S)
         except (asyncio.TimeoutError, httpx.HTTPError, OSError, ValueError) as error:
             raise FetchFailed(address) from error
 
-    async def _follow(self, url: httpx.URL) -> bytes:
+    async def _follow(self, url: httpx.URL, hold: Callable[[int], None]) -> bytes:
         """Get an address and those that it redirects to, each checked like the first."""
         for _ in range(REDIRECTS + 1):
-            moved = await self._get(url)
+            moved = await self._get(url, hold)
             if isinstance(moved, bytes):
                 return moved
             try:
@@ -121,7 +128,7 @@ class Fetcher:
                 raise FetchFailed(str(moved)) from error
         raise FetchFailed("too many redirects")
 
-    async def _get(self, url: httpx.URL) -> bytes | httpx.URL:
+    async def _get(self, url: httpx.URL, hold: Callable[[int], None]) -> bytes | httpx.URL:
         """Return what is at an address, or where it has moved."""
         error: Exception = FetchFailed("no address")
         for ip in await self._resolve(url):
@@ -144,15 +151,17 @@ class Fetcher:
                     follow_redirects=False,
                     timeout=httpx.Timeout(TOTAL_S, connect=CONNECT_S),
                 ) as client:
-                    return await self._take(client, request, url)
-            except httpx.ConnectError as failed:
-                error = failed
-            except httpx.ConnectTimeout as failed:
+                    return await self._take(client, request, url, hold)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as failed:
                 error = failed
         raise error
 
     async def _take(
-        self, client: httpx.AsyncClient, request: httpx.Request, url: httpx.URL
+        self,
+        client: httpx.AsyncClient,
+        request: httpx.Request,
+        url: httpx.URL,
+        hold: Callable[[int], None],
     ) -> bytes | httpx.URL:
         """Read an answer to its end, counting whatever it says about its length."""
         answer = await client.send(request, stream=True)
@@ -165,6 +174,7 @@ class Fetcher:
                 raise FetchFailed("compressed")
             body = bytearray()
             async for piece in answer.aiter_raw():
+                hold(len(piece))
                 body += piece
                 if len(body) > self._most_bytes:
                     raise TooLarge(f"longer than {self._most_bytes} bytes")
@@ -175,8 +185,8 @@ class Fetcher:
     async def _resolve(self, url: httpx.URL) -> list[str]:
         """Look a name up once; every address of it must be public."""
         port = url.port or {"http": 80, "https": 443}[url.scheme]
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
+        look_up = partial(socket.getaddrinfo, url.host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._look_ups, look_up)
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         named = not self._hosts.isdisjoint({url.host.lower(), f"{url.host.lower()}:{port}"})
         if not named and not (self._anywhere and all(map(is_public, addresses))):

@@ -61,7 +61,7 @@ class Keys:
         key = headers.get("x-api-key") or (bearer[1] if bearer else "")
         if not key:
             raise Refusal(403, "auth_failed", "Missing API Key")
-        asked = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+        asked = hashlib.sha256(key.encode("latin-1")).digest()  # the bytes that were sent
         name = None
         for known, its_name in self._names.items():  # all of them, so that time tells nothing
             if hmac.compare_digest(known, asked):

@@ -107,7 +107,7 @@ class Pool:
             else MicroBatches(remover.runtime)
             for name, remover in removers.items()
         }
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._inside = 0
         self._mean_s = 0.0  # of what a task takes once it has a worker
         self._alive: set[int] = set()
@@ -226,7 +226,7 @@ class Pool:
         while not self._closed.is_set() and attended.is_alive():
             with contextlib.suppress(queue.Empty):
                 job = self._jobs.get(timeout=_LOOK_S)
-                if job is None or job.abandoned or time.monotonic() > job.deadline:
+                if job.abandoned or time.monotonic() > job.deadline:
                     continue
                 if not attended.is_alive():  # it died idle, through no fault of this task
                     self._jobs.put(job)
@@ -357,7 +357,11 @@ class MicroBatches:
         while (first := self._waiting.get()) is not None:
             taken = [first]
             with contextlib.suppress(queue.Empty):
-                while len(taken) < _BATCH and (more := self._waiting.get_nowait()):
+                while len(taken) < _BATCH:
+                    more = self._waiting.get_nowait()
+                    if more is None:
+                        self.close()  # once what came before is done
+                        break
                     taken.append(more)
             for shape in {batch.shape[1:] for batch, _ in taken}:
                 alike = [one for one in taken if one[0].shape[1:] == shape]

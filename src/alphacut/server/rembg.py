@@ -6,7 +6,6 @@ is accepted and named in the answer's header X-Alphacut-Ignored, so that nobody 
 
 import json
 import re
-from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
@@ -60,26 +59,22 @@ def router(service: Service) -> APIRouter:
     @routes.get(PATH, responses=_responses(), openapi_extra=_describe(post=False))
     async def remove_by_url(request: Request) -> Response:
         """Remove the background of the picture at an address."""
-        return await _remove(service, request, lambda: _nothing())
+        return await _remove(service, request)
 
     @routes.post(PATH, responses=_responses(), openapi_extra=_describe(post=True))
     async def remove(request: Request) -> Response:
         """Remove the background of an uploaded picture."""
-        return await _remove(service, request, lambda: service.read(request, FILES))
+        return await _remove(service, request)
 
     return routes
 
 
-async def _nothing() -> Fields:
-    return Fields({})
-
-
-async def _remove(service: Service, request: Request, read: Callable[[], Any]) -> Response:
+async def _remove(service: Service, request: Request) -> Response:
     """Answer a request."""
     name = service.keys.name_of(request.headers)
     await service.allowance.check(name)
     service.pool.admit()
-    form: Fields = await read()
+    form = await service.read(request, FILES) if request.method == "POST" else Fields({})
     query = Fields(dict(request.query_params))
     options, ignored = translate(form, query, service)
 
@@ -115,7 +110,7 @@ def translate(form: Fields, query: Fields, service: Service) -> tuple[Options, l
     for name, most in (("af", 255), ("ab", 255), ("ae", 10**6)):
         if (text := field(name)) and not (re.fullmatch(r"\d{1,7}", text) and int(text) <= most):
             raise _invalid(name, f"Input should be a whole number from 0 to {most}")
-    ignored = [name for name in _IGNORED if field(name) and field(name).lower() not in NO]  # type: ignore[union-attr]
+    ignored = [name for name in _IGNORED if (text := field(name)) and text.lower() not in NO]
     flag("vm")
     wanted = field("model")
     model = service.find_model(wanted) if wanted else service.default_model
@@ -190,7 +185,7 @@ async def _picture(form: Fields, query: Fields, service: Service, request: Reque
     if url is None:
         raise _invalid("url", "Field required")
     try:
-        return await service.fetch(url)
+        return await service.fetch(request, url)
     except FetchDisabled as error:
         title = "Fetching is switched off: the service was started without --allow-url."
         raise Refusal(400, "url_disabled", title) from error

@@ -204,10 +204,11 @@ async def _remove(service: Service, request: Request) -> Response:
         raise refuse("file_too_large", f"{most_bytes / 1e6:g}")
 
     async def work() -> tuple[Reply, dict[str, str]]:
-        image = picture or await _download(service, fields, "image_url", "failed_image_download")
-        behind = background
+        image, behind = picture, background
+        if image is None:
+            image = await _download(service, request, fields, "image_url", "failed_image_download")
         if "bg_image_url" in fields:
-            behind = await _download(service, fields, "bg_image_url", "failed_bg_download")
+            behind = await _download(service, request, fields, "bg_image_url", "failed_bg_download")
         chosen = options.replace(background=behind) if behind else options
         return await service.cut(Task(image, chosen), name)
 
@@ -356,11 +357,13 @@ def _source(fields: Fields, most_bytes: int) -> bytes | None:
     return picture
 
 
-async def _download(service: Service, fields: Fields, name: str, failure: str) -> bytes:
+async def _download(
+    service: Service, request: Request, fields: Fields, name: str, failure: str
+) -> bytes:
     """Fetch a picture whose address a request names."""
     url = fields.text(name) or ""
     try:
-        return await service.fetch(url)
+        return await service.fetch(request, url)
     except FetchDisabled as error:
         advice = "This service fetches no pictures: it was started without --allow-url."
         raise refuse(f"invalid_{name}", advice) from error

@@ -145,7 +145,6 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: Any = None) -> None:
         """Say where it listens."""
-        self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         for server in self.servers:
             for socket in server.sockets:
@@ -155,6 +154,7 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Take signals as requests to stop; uvicorn would die of them in the end."""
+        self._loop = asyncio.get_running_loop()
         before = {
             number: signal.signal(number, self.handle_exit)
             for number in (signal.SIGINT, signal.SIGTERM)
@@ -200,7 +200,9 @@ def _allow_connections() -> None:
         return
     import resource
 
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 4 * CONNECTIONS if most == resource.RLIM_INFINITY else min(most, 4 * CONNECTIONS)
+    if now == resource.RLIM_INFINITY or now >= wanted:
+        return
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))

@@ -12,7 +12,7 @@ from alphacut.server.body import Budget, Fields, read
 from alphacut.server.fetch import Fetcher
 from alphacut.server.keys import Allowance, Keys
 from alphacut.server.pool import Pool, Reply, WorkFailed
-from alphacut.server.settings import Settings, parse_bytes
+from alphacut.server.settings import Settings
 from alphacut.server.worker import Task
 
 _Result = TypeVar("_Result")
@@ -37,7 +37,7 @@ class Service:
         self.default_model = next(iter(removers))
         self.keys = Keys(settings.api_keys)
         self.allowance = Allowance(settings.rate_limit, settings.rate_store)
-        self.fetch = Fetcher(
+        self._fetcher = Fetcher(
             enabled=settings.allow_url,
             hosts=settings.allow_url_host,
             most_bytes=settings.max_body_bytes,
@@ -47,7 +47,7 @@ class Service:
             workers=settings.worker_count,
             waiting=settings.queue,
             timeout_s=settings.timeout,
-            memory_bytes=parse_bytes(settings.worker_memory),
+            memory_bytes=settings.worker_memory_bytes,
         )
         self.budget = Budget(_BUDGET_FILES * settings.max_body_bytes)
         self.self_test_passed = False
@@ -70,6 +70,14 @@ class Service:
             timeout_s=settings.timeout,
             budget=self.budget,
         )
+
+    async def fetch(self, request: Request, address: str) -> bytes:
+        """Return the picture that a request names; see `fetch.Fetcher`.
+
+        Raises:
+            Refusal: 429 if there is no room for it.
+        """
+        return await self._fetcher(address, lambda count: self.budget.hold(request, count))
 
     async def cut(self, task: Task, name: str) -> tuple[Reply, dict[str, str]]:
         """Do a task for a key's owner, and count it.

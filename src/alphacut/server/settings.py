@@ -1,13 +1,12 @@
 """How the service runs, once: flags and environment variables are built from `Settings`."""
 
 import dataclasses
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alphacut.errors import OutputError, UnknownName
+from alphacut.errors import OptionError, OutputError, UnknownName
 from alphacut.options import DEFAULT_MODEL, DEVICES, RUNTIMES
 
 _UNITS = {"": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
@@ -25,15 +24,15 @@ def _setting(
     return field(default=default, metadata=facts)
 
 
-def parse_bytes(text: str) -> int:
-    """Read an amount of memory, such as 22MB; units are powers of 1000.
+def parse_bytes(name: str, text: str) -> int:
+    """Read a setting's amount of memory, such as 22MB; units are powers of 1000.
 
     Raises:
-        UnknownName: if it is none.
+        OptionError: if it is none.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(KB|MB|GB|)", text.strip().upper())
     if not found:
-        raise UnknownName("amount", text, ["22MB", "2GB"])
+        raise OptionError(name, text, "give an amount such as 22MB or 2GB")
     return int(float(found[1]) * _UNITS[found[2]])
 
 
@@ -81,10 +80,12 @@ class Settings:
     log: str = _setting("text", "How requests are logged.", choices=("text", "json"))
 
     def __post_init__(self) -> None:
-        """Refuse values outside a field's choices, early.
+        """Refuse what cannot be, early and saying what can.
 
         Raises:
-            UnknownName: if a value cannot be.
+            UnknownName: if a value is not among its field's choices.
+            OptionError: if a value is malformed or beyond its limits.
+            OutputError: if two do not go together.
         """
         for setting in dataclasses.fields(self):
             choices = setting.metadata["choices"]
@@ -92,23 +93,30 @@ class Settings:
                 raise UnknownName(setting.name, getattr(self, setting.name), choices)
         for name in ("workers", "queue", "rate_limit", "port"):
             if getattr(self, name) < 0:
-                raise UnknownName(name, getattr(self, name), ["0 or more"])
+                raise OptionError(name, getattr(self, name), "give 0 or more")
         for name in ("timeout", "max_megapixels"):
             if not getattr(self, name) > 0:
-                raise UnknownName(name, getattr(self, name), ["a number above 0"])
+                raise OptionError(name, getattr(self, name), "give a number above 0")
         if self.demo and self.api_keys:
             raise OutputError("the page asks for no key: choose --demo or --api-keys, not both")
         if not self.model:
-            raise UnknownName("model", "", ["at least one"])
-        parse_bytes(self.worker_memory)
-        parse_bytes(self.max_body)
+            raise OptionError("model", "", "name at least one")
+        parse_bytes("worker_memory", self.worker_memory)
+        parse_bytes("max_body", self.max_body)
 
     @property
     def max_body_bytes(self) -> int:
         """Largest file of a request, in bytes."""
-        return parse_bytes(self.max_body)
+        return parse_bytes("max_body", self.max_body)
+
+    @property
+    def worker_memory_bytes(self) -> int:
+        """What a worker may map, in bytes."""
+        return parse_bytes("worker_memory", self.worker_memory)
 
     @property
     def worker_count(self) -> int:
-        """How many workers run."""
-        return self.workers or os.cpu_count() or 1
+        """How many workers run: by default one for each processor that the process may use."""
+        from alphacut.remover import processors
+
+        return self.workers or processors()

@@ -142,12 +142,13 @@ def _do(task: Task, specs: dict[str, ModelSpec], pipe: Connection) -> tuple[dict
     else:
         kind, data = placed.encode(options.replace(**_ARRANGED))
     encode_ms = (time.perf_counter() - start) * 1000
+    box = placed.box
     facts = {
         "format": kind,
         "input_size": cutout.input_size,
         "size": placed.size,
-        "box": placed.box,
-        "empty": cutout.empty,
+        "box": box,
+        "empty": box is None,
         "frames": 1 + len(cutout.frames),
         "milliseconds": {**cutout.milliseconds, "encode": encode_ms},
     }
