@@ -120,8 +120,7 @@ def estimate_alpha_closed_form(image: Image, trimap: Array, prior: Array | None 
         near = cv2.dilate(unknown.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
         model = _model(guide, alpha, alpha, near, _UPSAMPLE_RADIUS_PX, ((0, 1),))
         alpha = _render(image, model)
-    alpha[trimap == 0] = 0
-    alpha[trimap == 1] = 1
+    np.copyto(alpha, trimap, where=trimap != 0.5)
     return alpha
 
 
