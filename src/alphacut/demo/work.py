@@ -86,19 +86,21 @@ class Here:
         Raises:
             AlphacutError: if it cannot be loaded.
         """
-        precision = options.precision
-        key = (options.model, options.runtime, options.device, precision)
+        key = (options.model, options.runtime, options.device, options.precision)
         with self._loading:
             if key not in self._networks:
                 spec = weights.find_model(options.model)
-                form = runtimes.needed(spec, options.runtime, precision, options.device)
+                form = runtimes.needed(spec, options.runtime, options.precision, options.device)
                 if weights.locate(spec.weights[form]) is None:
                     raise WeightsError(
                         f"{spec.name}: its {form} weights are not here: alphacut models pull "
                         f"{spec.name}, or choose another runtime"
                     )
                 network = runtimes.load(
-                    spec, runtime=options.runtime, device=options.device, precision=precision
+                    spec,
+                    runtime=options.runtime,
+                    device=options.device,
+                    precision=options.precision,
                 )
                 self._networks[key] = Remembering(network)
             return self._networks[key]
