@@ -120,6 +120,12 @@ def test_names_are_not_patterns_and_other_files_no_pictures(folder: Path) -> Non
     assert [sample.name for sample in find_samples(folder)] == ["a [1]", "b"]
 
 
+def test_two_pictures_of_one_name_are_refused(folder: Path) -> None:
+    (folder / "image" / "a.jpg").write_bytes((folder / "image" / "a.png").read_bytes())
+    with pytest.raises(ImageError, match=r"a\.jpg has the same name: keep one"):
+        find_samples(folder)
+
+
 def test_sizes_have_to_agree(folder: Path) -> None:
     PIL.Image.new("L", (9, 9)).save(folder / "alpha" / "a.png")
     with pytest.raises(ImageError, match=r"is \(9, 9\), but its picture \(40, 80\)"):

@@ -75,13 +75,11 @@ def find_samples(folder: Path) -> list[Sample]:
     """List the pictures of a folder that holds image/, alpha/ and perhaps foreground/.
 
     Raises:
-        ImageError: if there are none, or a picture has no alpha.
+        ImageError: if there are none, a picture has no alpha, or two have the same name.
     """
     images, alphas, foregrounds = (
-        {path.stem: path for path in sorted((folder / part).glob("*"))
-         if path.suffix.lower() in INPUT_SUFFIXES}
-        for part in ("image", "alpha", "foreground")
-    )  # fmt: skip
+        _by_name(folder / part) for part in ("image", "alpha", "foreground")
+    )
     if not images:
         raise ImageError(f"{folder}: has no pictures in image/ with their truth in alpha/")
     for name, image in images.items():
@@ -90,6 +88,17 @@ def find_samples(folder: Path) -> list[Sample]:
     return [
         Sample(name, image, alphas[name], foregrounds.get(name)) for name, image in images.items()
     ]
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    """Find the pictures of a folder, by their names without the ending."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.glob("*")):
+        if path.suffix.lower() not in INPUT_SUFFIXES:
+            continue
+        if (first := found.setdefault(path.stem, path)) != path:
+            raise ImageError(f"{path}: {first.name} has the same name: keep one of them")
+    return found
 
 
 def evaluate(
