@@ -19,7 +19,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "zoo": ("errors", ""),
     "weights": ("errors zoo", ""),
     "image": ("errors options", "numpy cv2 PIL pillow_heif"),
-    "encode": ("errors image options", "numpy cv2 PIL"),
+    "encode": ("errors image options", "numpy cv2 PIL isal"),
     "nets": ("", "torch"),
     "shrink": ("", "numpy cv2"),
     "transforms": ("image shrink zoo", "numpy cv2"),

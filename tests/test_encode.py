@@ -4,6 +4,8 @@ import io
 import os
 import subprocess
 import sys
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +252,28 @@ def test_any_array_survives_a_file(array: NDArray[Any], kind: str) -> None:
         np.testing.assert_array_equal(picture.alpha, expected.alpha)
     else:
         assert picture.alpha is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(samples_of(), st.integers(1, 99))
+def test_png_of_several_bands_is_sound(array: NDArray[Any], band_bytes: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("alphacut.encode._PNG_BAND_BYTES", band_bytes)
+        data = encoded(Picture(array), "png")
+    with PIL.Image.open(io.BytesIO(data)) as pillow:
+        pillow.verify()  # the checksums of the chunks
+    compressed = b"".join(body for name, body in chunks_of(data) if name == b"IDAT")
+    filtered = zlib.decompress(compressed)  # and that of all samples
+    assert len(filtered) == array.nbytes + len(array)
+    np.testing.assert_array_equal(read(data, DEEP).image, read(array, DEEP).image)
+
+
+def chunks_of(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+    place = 8
+    while place < len(png):
+        length = int.from_bytes(png[place : place + 4], "big")
+        yield png[place + 4 : place + 8], png[place + 8 : place + 8 + length]
+        place += 12 + length
 
 
 @settings(max_examples=60, deadline=None)

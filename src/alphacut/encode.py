@@ -5,14 +5,15 @@ import io
 import os
 import secrets
 import struct
-import zlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import PIL.Image
+from isal import isal_zlib as zlib
 from numpy.typing import NDArray
 
 from alphacut.errors import ImageError, OutputError
@@ -33,16 +34,20 @@ OUTPUT_SUFFIXES = SUFFIXES | {".zip": "zip", ".ora": "ora"}
 ANIMATES = ("png", "webp", "avif")
 OPAQUE = ("jpg",)
 _LONGEST_PX = {"png": 1_000_000, "jpg": 65500, "webp": 16383, "avif": 65535}
-# By effort: zlib's level, strategy and filter of rows
-_PNG = {
-    "fast": (1, cv2.IMWRITE_PNG_STRATEGY_RLE, cv2.IMWRITE_PNG_FILTER_AVG),
-    "balanced": (4, cv2.IMWRITE_PNG_STRATEGY_FILTERED, cv2.IMWRITE_PNG_FILTER_PAETH),
-    "small": (9, cv2.IMWRITE_PNG_STRATEGY_FILTERED, cv2.IMWRITE_PNG_ALL_FILTERS),
+# By effort: deflate's level, and OpenCV's filter of rows; "fast" is written here
+_LEVEL = {"fast": 1, "balanced": 4, "small": 9}
+_PNG_FILTER = {
+    "balanced": cv2.IMWRITE_PNG_FILTER_PAETH,
+    "small": cv2.IMWRITE_PNG_ALL_FILTERS,
 }
 # By effort: libwebp's method and its search, for pictures without loss
 _WEBP = {"fast": (0, 100), "balanced": (1, 0), "small": (6, 80)}
 _MARKER_BYTES = 65502  # EXIF or XMP that fits into a JPEG marker, behind its own name
 _BAND_ROWS = 256
+_PNG_BAND_BYTES = 1 << 20  # compressed at a time: fits a processor's cache
+_PNG_COLORS = {1: 0, 3: 2, 4: 6}  # the standard's code, by channels
+_PNG_UP = 2  # its filter that takes from each byte the one above
+_ADLER = 65521
 
 
 def output_format(path: Path | None, options: Options) -> str:
@@ -175,7 +180,7 @@ def encode(frames: Sequence[Picture], kind: str, options: Options) -> Sequence[b
                      "loop": first.loop}  # fmt: skip
     settings = {name: value for name, value in settings.items() if value is not None}
     if kind == "png":  # blend 0 replaces the frame before it instead of painting over it
-        settings |= {"blend": 0, "disposal": 0, "compress_level": _PNG[options.png][0]}
+        settings |= {"blend": 0, "disposal": 0, "compress_level": _LEVEL[options.png]}
         pillow[0].save(file, "PNG", **settings)
         return _insert_chunks(file.getbuffer(), Metadata(xmp=meta.xmp, dpi=meta.dpi))
     pillow[0].save(file, {"jpg": "JPEG"}.get(kind, kind.upper()), **settings)
@@ -206,33 +211,86 @@ def write(path: Path, pieces: Callable[[], Sequence[bytes | memoryview]]) -> Non
 
 
 def _encode_png(picture: Picture, effort: str) -> Sequence[bytes | memoryview]:
-    """Encode by OpenCV; docs/decisions/0004 has the figures."""
-    level, strategy, rows = _PNG[effort]
-    settings = [cv2.IMWRITE_PNG_COMPRESSION, level, cv2.IMWRITE_PNG_STRATEGY, strategy,
-                cv2.IMWRITE_PNG_FILTER, rows]  # fmt: skip
+    """Encode with metadata; docs/decisions/0004 has the figures."""
+    if effort == "fast":
+        return _encode_png_fast(picture)
+    settings = [cv2.IMWRITE_PNG_COMPRESSION, _LEVEL[effort],
+                cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_FILTERED,
+                cv2.IMWRITE_PNG_FILTER, _PNG_FILTER[effort]]  # fmt: skip
     _, data = cv2.imencode(".png", _joined(picture, bgr=True), settings)
     return _insert_chunks(data.data, picture.metadata)
 
 
+def _encode_png_fast(picture: Picture) -> Sequence[bytes | memoryview]:
+    """Encode bands of rows side by side: each is deflated on its own, up to a byte's boundary."""
+    image, alpha = picture.image, picture.alpha
+    H, W = image.shape[:2]
+    channels = 4 if alpha is not None else image[0, 0].size
+    row_bytes = W * channels * image.itemsize
+    band_rows = max(1, _PNG_BAND_BYTES // row_bytes)
+
+    def compress(top: int) -> tuple[bytes, int, int]:
+        rows = np.s_[max(top - 1, 0) : top + band_rows]  # with the row above
+        samples = _joined(Picture(image[rows], None if alpha is None else alpha[rows]))
+        if samples.dtype == np.uint16:
+            samples = samples.astype(">u2")
+        lines = np.ascontiguousarray(samples).view(np.uint8).reshape(-1, row_bytes)
+        filtered = np.empty((min(band_rows, H - top), 1 + row_bytes), np.uint8)
+        filtered[:, 0] = _PNG_UP
+        if top == 0:
+            filtered[0, 1:] = lines[0]
+        above = lines[:-1]
+        np.subtract(lines[1:], above, out=filtered[len(filtered) - len(above) :, 1:])
+        deflate = zlib.compressobj(_LEVEL["fast"], zlib.DEFLATED, -15)
+        last = top + band_rows >= H
+        data = deflate.compress(filtered)
+        data += deflate.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
+        return data, zlib.adler32(filtered), filtered.size
+
+    with ThreadPoolExecutor(max(1, cv2.getNumThreads())) as pool:
+        bands = list(pool.map(compress, range(0, H, band_rows)))
+    low, high = 1, 0
+    for _, check, size in bands:  # Adler-32 of all of it, from the bands'
+        high = (high + (check >> 16) + size * (low - 1)) % _ADLER
+        low = (low + (check & 0xFFFF) - 1) % _ADLER
+    bits = 8 * image.itemsize
+    header = struct.pack(">IIBBBBB", W, H, bits, _PNG_COLORS[channels], 0, 0, 0)
+    return [
+        b"\x89PNG\r\n\x1a\n",
+        _chunk(b"IHDR", header),
+        *_metadata_chunks(picture.metadata),
+        _chunk(b"IDAT", b"\x78\x01"),
+        *(_chunk(b"IDAT", data) for data, _, _ in bands),
+        _chunk(b"IDAT", struct.pack(">HH", high, low)),
+        _chunk(b"IEND", b""),
+    ]
+
+
 def _insert_chunks(png: memoryview, metadata: Metadata) -> Sequence[bytes | memoryview]:
     """Add metadata to a PNG, behind its header as the standard wants it."""
+    header = 33  # signature and IHDR
+    return [png[:header], *_metadata_chunks(metadata), png[header:]]
+
+
+def _metadata_chunks(metadata: Metadata) -> list[bytes]:
     chunks = []
-
-    def chunk(name: bytes, data: bytes) -> None:
-        check = zlib.crc32(name + data)
-        chunks.append(struct.pack(">I", len(data)) + name + data + struct.pack(">I", check))
-
     if metadata.icc_profile:
-        chunk(b"iCCP", b"ICC profile\x00\x00" + zlib.compress(metadata.icc_profile))
+        profile = b"ICC profile\x00\x00" + zlib.compress(metadata.icc_profile)
+        chunks.append(_chunk(b"iCCP", profile))
     if metadata.dpi:
         across, down = (round(dpi / 0.0254) for dpi in metadata.dpi)
-        chunk(b"pHYs", struct.pack(">IIB", across, down, 1))
+        chunks.append(_chunk(b"pHYs", struct.pack(">IIB", across, down, 1)))
     if metadata.exif:
-        chunk(b"eXIf", metadata.exif)
+        chunks.append(_chunk(b"eXIf", metadata.exif))
     if metadata.xmp:
-        chunk(b"iTXt", b"XML:com.adobe.xmp\x00\x00\x00\x00\x00" + metadata.xmp)
-    header = 33  # signature and IHDR
-    return [png[:header], *chunks, png[header:]]
+        text = b"XML:com.adobe.xmp\x00\x00\x00\x00\x00" + metadata.xmp
+        chunks.append(_chunk(b"iTXt", text))
+    return chunks
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    check = zlib.crc32(data, zlib.crc32(name))
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", check)
 
 
 def _encode_tiff(picture: Picture) -> Sequence[bytes | memoryview]:

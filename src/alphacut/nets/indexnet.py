@@ -167,10 +167,14 @@ class IndexNet(nn.Module):
         self.decoder_layer2 = DecoderLayer(48, 16)
         self.decoder_layer1 = DecoderLayer(32, 32)
         self.decoder_layer0 = DecoderLayer(64, 32)
-        self.pred = nn.Sequential(
-            nn.Sequential(*_conv_bn(32, 1, 5, padding=2), nn.ReLU6()),
-            nn.Conv2d(1, 1, 5, padding=2, bias=False),
-        )
+        norm, answer = nn.BatchNorm2d(1), nn.Conv2d(1, 1, 5, padding=2, bias=False)
+        last = nn.Conv2d(32, 1, 5, padding=2, bias=False)
+        self.pred = nn.Sequential(nn.Sequential(last, norm, nn.ReLU6()), answer)
+        # All goes through one channel behind a ReLU: drawn at random it may answer with negative
+        # alphas, and training then shuts it for good. A mean of what is mostly open does not.
+        nn.init.constant_(answer.weight, 1 / 25)
+        nn.init.constant_(norm.weight, 0.25)
+        nn.init.constant_(norm.bias, 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         """Raw alpha (N, 1, H, W), not clipped, of x (N, 4, H, W): normalised RGB and the trimap.
