@@ -56,6 +56,21 @@ def test_published_form_of_the_checkpoint_loads(network):
     assert all(torch.equal(t, state[f"module.{key}"]) for key, t in loaded.named_parameters())
 
 
+def test_a_network_without_weights_learns():
+    """As its authors draw it, its last layer halves this error at best, or is shut by a ReLU."""
+    torch.manual_seed(0)
+    network = nets.build("indexnet").train()
+    values = torch.rand(4, 1, 32, 32)
+    batch = torch.cat([values.expand(-1, 3, -1, -1) * 2 - 1, torch.full_like(values, 0.5)], dim=1)
+    optimizer = torch.optim.Adam(network.parameters(), 2e-3)
+    for _ in range(25):
+        loss = (network(batch) - (values > 0.5).float()).abs().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1  # an answer of 0.5 has 0.5
+
+
 def test_index_block_by_hand():
     block = IndexBlock(2, expansion=1).eval()
     for k in range(1, 5):  # branch k answers k wherever it looks

@@ -170,10 +170,10 @@ class IndexNet(nn.Module):
         norm, answer = nn.BatchNorm2d(1), nn.Conv2d(1, 1, 5, padding=2, bias=False)
         last = nn.Conv2d(32, 1, 5, padding=2, bias=False)
         self.pred = nn.Sequential(nn.Sequential(last, norm, nn.ReLU6()), answer)
-        # All goes through one channel behind a ReLU: drawn at random it may answer with negative
-        # alphas, and training then shuts it for good. A mean of what is mostly open does not.
-        nn.init.constant_(answer.weight, 1 / 25)
-        nn.init.constant_(norm.weight, 0.25)
+        # All goes through one channel behind a ReLU. Drawn at random it blurs, and may answer with
+        # negative alphas, which training then shuts off for good; so it begins mostly open.
+        nn.init.dirac_(answer.weight)
+        nn.init.constant_(norm.weight, 0.5)
         nn.init.constant_(norm.bias, 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
