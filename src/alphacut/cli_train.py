@@ -121,9 +121,16 @@ def find_lr(
 @click.option("-o", "--output", type=_FILE, required=True, help="The file, .onnx or .xml.")
 @click.option("--share", type=click.FloatRange(0, 1), default=1.0, show_default=True,
               help="How far to go from the recipe's first weights to WEIGHTS.")  # fmt: skip
+@click.option("--fp16", is_flag=True, help="Store weights as float16, in half the space.")
 @click.option("--name", help="Add the ONNX file as a model of this name, too.")
 def export(
-    recipe: Path, weights: Path, to: Any, output: Path, share: float, name: str | None
+    recipe: Path,
+    weights: Path,
+    to: Any,
+    output: Path,
+    share: float,
+    fp16: bool,
+    name: str | None,
 ) -> None:
     """Write WEIGHTS of a run by RECIPE, such as best.safetensors, for other runtimes."""
     suffix = {"onnx": ".onnx", "openvino": ".xml"}[to]
@@ -136,7 +143,7 @@ def export(
     from alphacut.training.recipe import read_recipe
 
     settings = read_recipe(recipe)
-    difference = write(settings, weights, output, to, share=share)
+    difference = write(settings, weights, output, to, share=share, fp16=fp16)
     click.echo(f"{output}: differs from PyTorch by {difference:.1e} of the largest value", err=True)
     if name:
         row = add_model(settings, output, name)

@@ -8,6 +8,7 @@ from alphacut import nets, runtimes, zoo
 from alphacut.errors import RuntimeFailure, WeightsError
 from alphacut.runtimes import graph
 from alphacut.runtimes.openvino import OpenVINORuntime
+from alphacut.runtimes.pytorch import load_network
 
 SIZE = (32, 64)
 
@@ -31,6 +32,19 @@ def test_half_weights_are_half_the_size(
     assert sum(path.stat().st_size for path in files) < 0.6 * 4 * numbers
     output = OpenVINORuntime(target)(np.zeros((1, 4, *SIZE), np.float32))
     assert output.dtype == np.float32
+
+
+@pytest.mark.parametrize("fp16", [False, True])
+def test_pytorch_reads_back_what_it_wrote(fp16: bool, tmp_path: Path) -> None:
+    network = nets.build("indexnet").eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # as trained: equal tensors are written once
+            torch.nn.init.normal_(module.bias, std=0.1)
+    target = tmp_path / "net.onnx"
+    graph.write_graph(network, target, to="onnx", channels=4, sizes=(SIZE,), fp16=fp16)
+    again = load_network("indexnet", target).state_dict()
+    for name, tensor in nets.fold_batch_norm(network).state_dict().items():
+        assert torch.equal(again[name], tensor.half().float() if fp16 else tensor)
 
 
 def test_what_differs_is_not_written(

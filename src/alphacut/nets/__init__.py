@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 ARCHITECTURES = (
     "u2net",
@@ -54,8 +57,8 @@ def load_state(arch: str, checkpoint: Mapping[str, Any]) -> nn.Module:
             read from a tensor's shape.
         checkpoint: State dict, or a dictionary that holds one as `state_dict`. A prefix `module.`
             of the keys and the auxiliary head of DeepLabV3 are dropped; the counters of batch norm
-            (`num_batches_tracked`) may be missing. A U-2-Net or IS-Net without any batch norm is
-            one that was folded.
+            (`num_batches_tracked`) may be missing. Without any batch norm it is of a network that
+            was folded.
 
     Raises:
         ValueError: There is no such architecture; a tensor is missing, unexpected or of another
@@ -68,39 +71,51 @@ def load_state(arch: str, checkpoint: Mapping[str, Any]) -> nn.Module:
     if arch == "indexnet" and (branch := state.get("index0.indexnet1.0.weight")) is not None:
         options["expansion"] = 2 if branch.shape[:1] == (64,) else 1
     network = build(arch, **options)
-    if not any(".bn_s1." in key for key in state):
-        from alphacut.nets.u2net import NestedUNet, fold_batch_norm
-
-        if isinstance(network, NestedUNet):
-            network = fold_batch_norm(network)
+    if not any(key.endswith("running_var") for key in state):
+        network = fold_batch_norm(network)
     return _fill(arch, network, state)
 
 
-def load_onnx_weights(arch: str, initializers: Mapping[str, Tensor]) -> nn.Module:
-    """A network in eval mode, without batch norm, with the weights of a published ONNX file.
+def fold_batch_norm(network: nn.Module) -> nn.Module:
+    """A copy of a network in eval mode, each batch norm folded into the convolution before it.
 
-    The exporter folds a batch norm into its convolution and drops the names of the two; what it
-    leaves alone keeps its key. Without names the order tells: the folded convolutions of a
-    U-2-Net or IS-Net form one chain, so that every valid order of the graph's nodes agrees.
+    Folded, a state dict has the convolutions' weights and biases only; this is the form in which
+    ONNX files of these networks are published.
+    """
+    folded = copy.deepcopy(network).eval()
+    for block in folded.modules():
+        for (name, conv), (after, norm) in itertools.pairwise(block.named_children()):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(block, name, fuse_conv_bn_eval(conv, norm))
+                setattr(block, after, nn.Identity())
+    return folded
+
+
+def load_onnx_weights(arch: str, initializers: Mapping[str, Tensor]) -> nn.Module:
+    """A network in eval mode, without batch norm, with the weights of an ONNX file.
+
+    PyTorch's exporter folds a batch norm into its convolution and drops the names of the two; what
+    it leaves alone, and what was folded before, keeps its key. Without names the order tells: the
+    folded convolutions of a U-2-Net or IS-Net form one chain, so that every valid order of the
+    graph's nodes agrees.
 
     Args:
-        arch: u2net, u2netp or isnet.
+        arch: One of `ARCHITECTURES`; without names u2net, u2netp or isnet.
         initializers: Weight, then bias of each Conv node in the order of the graph, by name;
             half precision becomes float32.
 
     Raises:
         ValueError: Another architecture; the number of tensors or a shape does not agree.
     """
-    from alphacut.nets.u2net import NestedUNet, fold_batch_norm
+    from alphacut.nets.u2net import NestedUNet
 
-    network = build(arch)
-    if not isinstance(network, NestedUNet):
-        raise ValueError(f"weights of {arch} cannot be read from ONNX; use a state dict")
-    network = fold_batch_norm(network)
+    network = fold_batch_norm(build(arch))
     keys = network.state_dict().keys()
     named = {name: t for name, t in initializers.items() if name in keys}
     unnamed = [t for name, t in initializers.items() if name not in keys]
     chain = [key for key in keys if key not in named]
+    if chain and not isinstance(network, NestedUNet):
+        raise ValueError(f"weights of {arch} without names cannot be read; use a state dict")
     if len(chain) != len(unnamed):
         raise ValueError(
             f"not the weights of {arch}: {len(initializers)} tensors instead of {len(keys)}"

@@ -7,14 +7,12 @@ state dict. Shapes: N pictures, C channels, H x W pixels.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 Stages = dict[str, tuple[Callable[[int, int, int], nn.Module], int, int, int]]
 
@@ -187,17 +185,3 @@ class U2Net(NestedUNet):
         """Fused logits l_0, then l_1 to l_6; each (N, 1, H, W)."""
         sides = super().logits(x)
         return (self.outconv(torch.cat(sides, dim=1)), *sides)
-
-
-def fold_batch_norm(network: NestedUNet) -> NestedUNet:
-    """A copy of the network in eval mode, each batch norm folded into its convolution.
-
-    Folded, a state dict has the convolutions' weights and biases only; this is the form in which
-    ONNX files of these networks are published.
-    """
-    folded = copy.deepcopy(network).eval()
-    for block in folded.modules():
-        if isinstance(block, REBNConv) and isinstance(block.bn_s1, nn.BatchNorm2d):
-            block.conv_s1 = fuse_conv_bn_eval(block.conv_s1, block.bn_s1)
-            block.bn_s1 = nn.Identity()
-    return folded

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from alphacut import weights
+from alphacut import nets, weights
 from alphacut.errors import MissingExtra, RuntimeFailure
 from alphacut.runtimes.openvino import OpenVINORuntime, openvino
 
@@ -95,7 +95,7 @@ def _smooth(n: int, channels: int, size: tuple[int, int]) -> torch.Tensor:
 
 def _write_onnx(network: torch.nn.Module, example: torch.Tensor, path: Path, dynamic: bool) -> None:
     torch.onnx.export(
-        network,
+        nets.fold_batch_norm(network),  # so that weights keep their names, and can be read back
         (example,),
         path,
         dynamo=False,
@@ -124,10 +124,13 @@ def _halve(path: Path) -> None:
     for tensor in model.graph.initializer:
         if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) >= 1:
             name, half = tensor.name, onnx.numpy_helper.to_array(tensor).astype(np.float16)
-            tensor.CopyFrom(onnx.numpy_helper.from_array(half, f"{name}.half"))
+            tensor.CopyFrom(onnx.numpy_helper.from_array(half, name))
             casts.append(
-                onnx.helper.make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT)
+                onnx.helper.make_node("Cast", [name], [f"{name}.float"], to=onnx.TensorProto.FLOAT)
             )
+    halved = {cast.input[0] for cast in casts}
+    for node in model.graph.node:
+        node.input[:] = [f"{name}.float" if name in halved else name for name in node.input]
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)

@@ -141,7 +141,7 @@ def read_convolutions(path: Path) -> dict[str, NDArray[Any]]:
     """
     found: dict[str, NDArray[Any]] = {}
     for node in _read(path).get_ordered_ops():
-        if node.get_type_name() != "Convolution":
+        if node.get_type_name() not in ("Convolution", "GroupConvolution"):
             continue
         constants = [_constant(node.input_value(1).get_node())]
         for reader in node.output(0).get_target_inputs():

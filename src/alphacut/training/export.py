@@ -22,6 +22,7 @@ def export(
     to: Literal["onnx", "openvino"],
     *,
     share: float = 1.0,
+    fp16: bool = False,
 ) -> float:
     """Write trained weights as ONNX or in OpenVINO's format, compared with PyTorch.
 
@@ -33,6 +34,7 @@ def export(
         share: How far to go from the weights the recipe starts from to the trained ones. Half way
             is often better than either, above all on other pictures than the trained (Wortsman et
             al., CVPR 2022, arXiv 2109.01903). 1 for the trained weights themselves.
+        fp16: Whether the weights are stored as float16, in half the space.
 
     Returns:
         The largest difference from PyTorch, of PyTorch's largest value.
@@ -53,7 +55,9 @@ def export(
                 tensor.copy_(start[name].lerp(tensor, share))
     sizes = (spec.input_size or _OPEN_SIZE,)
     dynamic = spec.input_size is None
-    return write_graph(network, target, to=to, channels=spec.channels, sizes=sizes, dynamic=dynamic)
+    return write_graph(
+        network, target, to=to, channels=spec.channels, sizes=sizes, dynamic=dynamic, fp16=fp16
+    )
 
 
 def add_model(recipe: Recipe, path: Path, name: str) -> ModelSpec:
