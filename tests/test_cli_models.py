@@ -41,7 +41,7 @@ def test_list() -> None:
     rows = {row["name"]: row for row in json.loads(run("models", "--json").stdout)}
     assert rows["u2net"]["state"] == "to fetch"
     assert rows["rmbg-1.4"]["state"] == "to fetch, ask for terms"
-    assert rows["indexnet"]["state"] == "to add by hand"
+    assert rows["indexnet-adobe"]["state"] == "to add by hand"
     assert rows["u2net-lite"]["paths"] == {"onnx": str(LITE), "int8": str(LITE_INT8)}
 
 
@@ -101,7 +101,7 @@ def test_pull_says_what_failed_and_does_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ALPHACUT_MIRROR", str(tmp_path))
-    result = run("models", "pull", "u2net", "u2net-lite", "rmbg-1.4", "indexnet", "nobody")
+    result = run("models", "pull", "u2net", "u2net-lite", "rmbg-1.4", "indexnet-adobe", "nobody")
     assert result.exit_code == 1
     int8 = runtimes.needed(zoo.MODELS[0], "openvino") == "int8"
     assert result.stdout == f"u2net-lite: {LITE_INT8 if int8 else LITE}\n"
@@ -109,7 +109,7 @@ def test_pull_says_what_failed_and_does_the_rest(
     assert "weights of u2net cannot be fetched" in errors[0]
     assert "non-commercial" in errors[1]
     assert "--accept-license" in errors[1]
-    assert "models add PATH --name indexnet" in errors[2]
+    assert "models add PATH --name indexnet-adobe" in errors[2]
     assert "unknown model 'nobody'" in errors[3]
 
 

@@ -3,15 +3,19 @@
 import dataclasses
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
-from alphacut import Remover, metrics, runtimes, weights, zoo
+from alphacut import Remover, matting, metrics, runtimes, weights, zoo
 from alphacut.image import load_image
+from alphacut.options import RUNTIMES
+from alphacut.trimap import read_trimap
 
 SHARED = Path(__file__).parents[2] / "shared"
 ISNET = SHARED / "models" / "isnet-general-use-fp16.onnx"
 COMPOSITES = SHARED / "data" / "composites"
+PAIRS = SHARED / "data" / "trimap_pairs"
 STEPS = 2 / 255
 
 
@@ -44,3 +48,37 @@ def test_isnet_added_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert np.abs(ours.mask - theirs.mask).max() <= STEPS
         assert 1000 * metrics.mad(ours.alpha, truth) <= 18.2
         assert metrics.grad(ours.alpha, truth) <= 8.1
+
+
+@pytest.fixture
+def indexnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> zoo.ModelSpec:
+    """The row, fetched from the checkout's weights."""
+    monkeypatch.setenv("ALPHACUT_HOME", str(tmp_path))
+    monkeypatch.setenv("ALPHACUT_MIRROR", str(Path(__file__).parents[1] / "weights"))
+    return zoo.find_model("indexnet")
+
+
+def test_indexnet_is_the_same_in_all(indexnet: zoo.ModelSpec) -> None:
+    coarse = np.random.default_rng(0).random((4, 6, 4), np.float32)
+    batch = cv2.resize(coarse, (96, 64)).transpose(2, 0, 1)[np.newaxis]
+    batch[:, 3] = np.where(batch[:, 3] < 0.4, 0, np.where(batch[:, 3] > 0.6, 1, 128 / 255))
+    ours, *theirs = (runtimes.load(indexnet, runtime=name)(batch) for name in RUNTIMES)
+    for other in theirs:
+        assert np.abs(ours - other).max() <= 1e-3 * np.abs(ours).max()
+
+
+@pytest.mark.skipif(not PAIRS.exists(), reason="the trimap pairs are not beside the checkout")
+def test_indexnet_beats_closed_form_where_a_trimap_is_unknown(indexnet: zoo.ModelSpec) -> None:
+    network = runtimes.load(indexnet)
+    errors = []
+    for path in sorted((PAIRS / "trimaps").iterdir()):
+        image = load_image(next((PAIRS / "images").glob(f"{path.stem}.*")))
+        truth = load_image(PAIRS / "alphas" / path.name)[..., 0] / np.float32(255)
+        trimap = read_trimap(load_image(path))
+        solved = (
+            matting.estimate_alpha_indexnet(image, trimap, network),
+            matting.estimate_alpha_closed_form(image, trimap),
+        )
+        errors.append([metrics.mad(alpha, truth, trimap == 0.5) for alpha in solved])
+    ours, closed_form = np.mean(errors, axis=0)
+    assert ours < closed_form

@@ -493,13 +493,13 @@ def test_a_known_row_takes_only_its_own_file(home: Path, tmp_path: Path) -> None
     with pytest.raises(WeightsError, match="is not that of the file of isnet"):
         weights.add(path, zoo.find_model("isnet"), "onnx")
     assert files(home) == []
-    indexnet = zoo.find_model("indexnet")  # nobody states its checksum: what comes is noted
+    indexnet = zoo.find_model("indexnet-adobe")  # nobody states its checksum: what comes is noted
     added = weights.add(path, indexnet, "torch")
     assert added.weights["torch"].sha256 == hashlib.sha256(DATA).hexdigest()
     assert weights.find_model("indexnet_matting") == added
     assert weights.fetch(added, "torch").name == "indexnet_matting.pth.tar"
     weights.remove(added)
-    assert weights.find_model("indexnet") is indexnet
+    assert weights.find_model("indexnet-adobe") is indexnet
 
 
 @pytest.mark.parametrize("name", ["", "../evil", ".hidden", "a/b", "a b", "x" * 65])

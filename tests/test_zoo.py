@@ -45,7 +45,10 @@ def test_other_programs_names_are_known(other: str, ours: str) -> None:
 
 
 def test_terms_are_told_as_they_are() -> None:
-    assert {spec.name for spec in zoo.MODELS if spec.commercial == "no"} == {"rmbg-1.4", "indexnet"}
+    assert {spec.name for spec in zoo.MODELS if spec.commercial == "no"} == {
+        "rmbg-1.4",
+        "indexnet-adobe",
+    }
     assert "non-commercial" in weights.terms(zoo.find_model("u2net-human"))
     assert "CC BY-NC-SA" in weights.terms(zoo.find_model("ormbg"))
 

@@ -133,7 +133,7 @@ def estimate_alpha_indexnet(image: Image, trimap: Array, network: Runtime) -> Ar
     Args:
         image: (H, W, 3) uint8 or uint16, RGB.
         trimap: (H, W) float32 in {0, 0.5, 1}.
-        network: The loaded network of the model `indexnet`.
+        network: The loaded network of a model of the architecture `indexnet`.
 
     Returns:
         (H, W) float32 in [0, 1].

@@ -10,7 +10,7 @@ from alphacut import values
 from alphacut.errors import OptionError, UnknownName
 
 QUALITIES = ("fast", "best")
-MATTING = ("auto", "none", "fast", "closed-form", "indexnet")
+MATTING = ("auto", "none", "fast", "closed-form", "indexnet", "indexnet-adobe")
 FORMATS = ("auto", "png", "webp", "avif", "tiff", "jpg", "zip", "ora")
 EFFORTS = ("fast", "balanced", "small")
 RESULTS = ("cutout", "mask", "trimap", "foreground", "background", "preview")

@@ -46,7 +46,8 @@ Result = TypeVar("Result")
 _crowded = threading.Lock()
 _crowds = 0  # how many callers work on several pictures at once
 _threads_before = 0  # OpenCV's, when the first of them came
-SOLVERS = ("closed-form", "indexnet")  # methods that work from a trimap
+INDEXNETS = ("indexnet", "indexnet-adobe")  # rows of the same network: our weights, its authors'
+SOLVERS = ("closed-form", *INDEXNETS)  # methods that work from a trimap
 
 
 class Remover:
@@ -119,8 +120,8 @@ class Remover:
             progress=progress,
         )
         self._runtime = runtime or load(self.spec)
-        if self._matting == "indexnet":
-            self._indexnet = load(weights.find_model("indexnet"))
+        if self._matting in INDEXNETS:
+            self._indexnet = load(weights.find_model(self._matting))
 
     @property
     def runtime(self) -> Runtime:
@@ -245,7 +246,7 @@ class Remover:
         if self._matting == "closed-form":
             prior = rough if given is None else None
             return matting.estimate_alpha_closed_form(image, trimap, prior), trimap
-        if self._matting == "indexnet":
+        if self._matting in INDEXNETS:
             return matting.estimate_alpha_indexnet(image, trimap, self._indexnet), trimap
         return (rough if given is None else np.where(trimap == 0.5, rough, trimap)), trimap
 

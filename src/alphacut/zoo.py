@@ -101,6 +101,7 @@ class ModelSpec:
 
 
 _REMBG = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/"
+_OWN = "https://github.com/alphacut/alphacut/raw/main/weights/"
 _DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
 _HUGGING = "https://huggingface.co/"
 _U2NET = "https://github.com/xuebinqin/U-2-Net (Qin et al. 2020, arXiv 2005.09007)"
@@ -373,6 +374,26 @@ MODELS = (
     ),
     ModelSpec(
         name="indexnet",
+        arch="indexnet",
+        multiple=32,
+        output="alpha",
+        weights={
+            "onnx": Weights(  # its weights carry the names of the state dict, for PyTorch
+                file="indexnet.onnx",
+                addresses=(_OWN + "indexnet.onnx",),
+                bytes=11_984_019,
+                sha256="c399e19b1cc7e3935cc5f5f815f24d4d66f0f09d25e664701b117f8879bbb748",
+            ),
+        },
+        code_license="Apache-2.0",
+        license="Apache-2.0",
+        commercial="yes",
+        note="Trained here without Adobe's data, on few pictures and none with hair: "
+        "docs/models/indexnet.md has data and numbers.",
+        source="recipes/indexnet-composites.toml (network: Lu et al. 2019, arXiv 1908.00672)",
+    ),
+    ModelSpec(
+        name="indexnet-adobe",
         aliases=("indexnet_matting",),
         arch="indexnet",
         multiple=32,

@@ -113,7 +113,7 @@ def test_other_runtimes_get_a_graph_made_once(
     torch.manual_seed(0)
     network = nets.build("indexnet").eval()
     torch.save({"state_dict": network.state_dict()}, tmp_path / "net.pth.tar")
-    row = weights.add(tmp_path / "net.pth.tar", zoo.find_model("indexnet"), "torch")
+    row = weights.add(tmp_path / "net.pth.tar", zoo.find_model("indexnet-adobe"), "torch")
     written: list[Path] = []
 
     def write_graph(network: torch.nn.Module, target: Path, **settings: Any) -> float:
