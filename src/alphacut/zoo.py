@@ -388,7 +388,7 @@ MODELS = (
         code_license="Apache-2.0",
         license="Apache-2.0",
         commercial="yes",
-        note="Trained here without Adobe's data, on few pictures and none with hair: "
+        note="Trained here without Adobe's data, on few and small pictures, hardly any of hair: "
         "docs/models/indexnet.md has data and numbers.",
         source="recipes/indexnet-composites.toml (network: Lu et al. 2019, arXiv 1908.00672)",
     ),
