@@ -19,9 +19,10 @@ def mixture(alpha: np.ndarray, foreground, background, dtype=np.uint8) -> np.nda
     return np.rint(mixed * (np.iinfo(dtype).max / 255)).astype(dtype)
 
 
+@pytest.mark.parametrize("size", [90, 777])  # the larger on a grid of 388 pixels
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_plain_colours_are_unmixed(dtype):
-    alpha = soft_disc()
+def test_plain_colours_are_unmixed(dtype, size):
+    alpha = soft_disc(size)
     image = mixture(alpha, (200, 40, 30), (10, 220, 60), dtype)
     foreground = estimate_foreground(image, alpha)
     assert foreground.dtype == dtype

@@ -67,6 +67,15 @@ def test_indexnet_is_the_same_in_all(indexnet: zoo.ModelSpec) -> None:
         assert np.abs(ours - other).max() <= 1e-3 * np.abs(ours).max()
 
 
+def test_indexnet_decides_what_the_trimap_leaves_open(indexnet: zoo.ModelSpec) -> None:
+    photo = Path(__file__).parents[1] / "examples" / "chelsea.png"
+    fast, solved = (Remover(matting=method)(photo) for method in ("fast", indexnet.name))
+    assert solved.trimap is not None
+    certain = solved.trimap != 0.5
+    np.testing.assert_array_equal(solved.alpha[certain], solved.trimap[certain])
+    assert 0 < np.abs(solved.alpha - fast.alpha)[~certain].mean() < 0.3
+
+
 @pytest.mark.skipif(not PAIRS.exists(), reason="the trimap pairs are not beside the checkout")
 def test_indexnet_beats_closed_form_where_a_trimap_is_unknown(indexnet: zoo.ModelSpec) -> None:
     network = runtimes.load(indexnet)
