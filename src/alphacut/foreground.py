@@ -78,9 +78,9 @@ def _means(image: Image, alpha: Array) -> list[Array]:
     colours = shrink_to(small, _FAR_GRID_PX) * unit
     wide = []
     for share in (far, 1 - far):
-        mean = np.full(colours.shape, 0.5, np.float32)
+        mean, weight = np.full(colours.shape, 0.5, np.float32), _weight(share)
         for radius_px in _FAR_PX:
-            mean = _weighted_mean(colours, _weight(share), mean, radius_px)
+            mean = _weighted_mean(colours, weight, mean, radius_px)
         wide.append(np.asarray(cv2.resize(mean, size[::-1]), np.float32))
     shares = near, 1 - near
     corrected = _correct(small * unit, (_three(shares[0]), _three(shares[1])), wide)
