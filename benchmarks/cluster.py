@@ -42,9 +42,9 @@ def make_pictures(folder: Path, count: int, long_side_px: int) -> None:
 
 def measure(source: Path, dest: Path, engine: str) -> tuple[dict[str, Any], list[Any]]:
     """Do all pictures with an engine; return figures, and what other engines must agree on."""
-    from alphacut.cluster import job as jobs
-    from alphacut.cluster import manifest
-    from alphacut.cluster.store import Store
+    from alphacut.batch import job as jobs
+    from alphacut.batch import manifest
+    from alphacut.batch.store import Store
 
     name, _, actors = engine.partition(":")
     job = jobs.Job(

@@ -269,7 +269,8 @@ def stages(bench: Bench) -> dict[str, Any]:
 
 def threads(bench: Bench) -> dict[str, Any]:
     """Count pictures a second of `batch.process`, by threads; files in, files out."""
-    from alphacut import Remover, batch
+    from alphacut import Remover
+    from alphacut.batch import folder as batch
 
     remover = Remover()
     jobs = batch.plan(
@@ -292,8 +293,9 @@ def memory(bench: Bench) -> dict[str, Any]:
     """Follow the memory of a process that does a folder of 1,000 pictures, in MB."""
     import psutil
 
-    from alphacut import Remover, batch
-    from alphacut.batch import Job
+    from alphacut import Remover
+    from alphacut.batch import folder as batch
+    from alphacut.batch.folder import Job
 
     remover, process, seen = Remover(hint="throughput"), psutil.Process(), []
     jobs = [

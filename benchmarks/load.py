@@ -147,7 +147,7 @@ def main() -> None:
     paths = chosen.picture or [examples / "astronaut.png"]
     pictures = [path.read_bytes() for path in paths]
 
-    from alphacut.remover import processors
+    from alphacut.parallel import processors
 
     threads = processors()  # as many as the service takes workers
     half_s = min(60, chosen.seconds) / 2

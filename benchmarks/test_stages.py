@@ -11,7 +11,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from alphacut import Options, Remover, foreground, image, matting, transforms
+from alphacut import Options, Remover
+from alphacut.pipeline import foreground, matting, transforms
+from alphacut.pipeline.load import load_image
 
 SIZES = {"1MP": (1224, 816), "6MP": (3000, 2000)}  # (W, H)
 
@@ -31,11 +33,11 @@ def jpeg(request: pytest.FixtureRequest) -> bytes:
 
 
 def test_load(benchmark: Any, jpeg: bytes) -> None:
-    assert benchmark(image.load_image, jpeg).ndim == 3
+    assert benchmark(load_image, jpeg).ndim == 3
 
 
 def test_preprocess(benchmark: Any, jpeg: bytes, remover: Remover) -> None:
-    photo = image.load_image(jpeg)
+    photo = load_image(jpeg)
     assert benchmark(transforms.preprocess, photo, remover.spec).shape == (1, 3, 320, 320)
 
 

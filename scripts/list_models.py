@@ -8,7 +8,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from alphacut.zoo import MODELS, ModelSpec
+from alphacut.models.catalogue import MODELS, ModelSpec
 
 PAGE = Path(__file__).parents[1] / "MODELS.md"
 COMMERCIAL = {"yes": "yes", "no": "**no**", "unclear": "unclear"}

@@ -9,7 +9,7 @@ import os
 import shlex
 from pathlib import Path
 
-from alphacut.cli import cli
+from alphacut.cli.main import cli
 
 ROOT = Path(__file__).parents[1]
 LIMIT_BYTES = 60_000

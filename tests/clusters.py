@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from alphacut import weights, zoo
+from alphacut.models import catalogue, weights
 from pictures import make_photo
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -36,7 +36,7 @@ def add_tiny_model(folder: Path) -> str:
     path = folder / "tiny.onnx"
     opset = [helper.make_opsetid("", 13)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
-    row = next(row for row in zoo.MODELS if row.arch == "u2net")
+    row = next(row for row in catalogue.MODELS if row.arch == "u2net")
     spec = dataclasses.replace(
         row, name="tiny", aliases=(), weights={}, license="-", commercial="yes", note="",
         source="here",

@@ -12,9 +12,10 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from PIL import ImageCms
 
-from alphacut.encode import encode
-from alphacut.image import Picture, load_frames
 from alphacut.options import Options
+from alphacut.output.encode import encode
+from alphacut.pipeline.image import Picture
+from alphacut.pipeline.load import load_frames
 
 COLOUR = (200, 180, 160)
 DEEP = Options(keep_depth=True)

@@ -200,7 +200,7 @@ def test_import_is_light() -> None:
         "fsspec",
     }
     assert not loaded_by("import alphacut") & heavy
-    assert not loaded_by("import alphacut.cli") & heavy
+    assert not loaded_by("import alphacut.cli.main") & heavy
 
 
 def test_pipeline_modules_load_no_extra() -> None:

@@ -31,7 +31,7 @@ def test_continuous_integration_runs_its_commands() -> None:
 def test_its_command_line_exists() -> None:
     from click.testing import CliRunner
 
-    from alphacut.cli import cli
+    from alphacut.cli.main import cli
 
     commands = [["batch", "run", "--help"], *([name, "--help"] for name in cli.commands)]
     text = "".join(CliRunner().invoke(cli, command).output for command in commands)

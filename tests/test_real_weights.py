@@ -7,10 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
-from alphacut import Remover, matting, metrics, runtimes, weights, zoo
-from alphacut.image import load_image
+from alphacut import Remover, runtimes
+from alphacut.evaluation import metrics
+from alphacut.models import catalogue, weights
 from alphacut.options import RUNTIMES
-from alphacut.trimap import read_trimap
+from alphacut.pipeline import matting
+from alphacut.pipeline.load import load_image
+from alphacut.pipeline.trimap import read_trimap
 
 SHARED = Path(__file__).parents[2] / "shared"
 ISNET = SHARED / "models" / "isnet-general-use-fp16.onnx"
@@ -22,7 +25,7 @@ STEPS = 2 / 255
 def test_u2net_lite_is_the_same_in_both() -> None:
     for picture in sorted((Path(__file__).parents[1] / "examples").glob("*.png")):
         removers = [
-            Remover(runtime=runtimes.load(zoo.MODELS[0], runtime=name, precision="fp32"))
+            Remover(runtime=runtimes.load(catalogue.MODELS[0], runtime=name, precision="fp32"))
             for name in ("openvino", "onnx")
         ]
         masks = [remover(picture).mask for remover in removers]
@@ -36,7 +39,7 @@ def test_isnet_added_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     Over all forty the means are MAD 14.8e-3 and Grad 7.89, without matting 17.5e-3 and 7.94.
     """
     monkeypatch.setenv("ALPHACUT_HOME", str(tmp_path))
-    like = zoo.find_model("isnet")
+    like = catalogue.find_model("isnet")
     spec = weights.add(ISNET, dataclasses.replace(like, name="mine", weights={}), "onnx")
     removers = [
         Remover("mine", runtime=runtimes.load(spec, runtime=name)) for name in ("openvino", "onnx")
@@ -51,14 +54,14 @@ def test_isnet_added_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture
-def indexnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> zoo.ModelSpec:
+def indexnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> catalogue.ModelSpec:
     """The row, fetched from the checkout's weights."""
     monkeypatch.setenv("ALPHACUT_HOME", str(tmp_path))
     monkeypatch.setenv("ALPHACUT_MIRROR", str(Path(__file__).parents[1] / "weights"))
-    return zoo.find_model("indexnet")
+    return catalogue.find_model("indexnet")
 
 
-def test_indexnet_is_the_same_in_all(indexnet: zoo.ModelSpec) -> None:
+def test_indexnet_is_the_same_in_all(indexnet: catalogue.ModelSpec) -> None:
     coarse = np.random.default_rng(0).random((4, 6, 4), np.float32)
     batch = cv2.resize(coarse, (96, 64)).transpose(2, 0, 1)[np.newaxis]
     batch[:, 3] = np.where(batch[:, 3] < 0.4, 0, np.where(batch[:, 3] > 0.6, 1, 128 / 255))
@@ -67,7 +70,7 @@ def test_indexnet_is_the_same_in_all(indexnet: zoo.ModelSpec) -> None:
         assert np.abs(ours - other).max() <= 1e-3 * np.abs(ours).max()
 
 
-def test_indexnet_decides_what_the_trimap_leaves_open(indexnet: zoo.ModelSpec) -> None:
+def test_indexnet_decides_what_the_trimap_leaves_open(indexnet: catalogue.ModelSpec) -> None:
     photo = Path(__file__).parents[1] / "examples" / "chelsea.png"
     fast, solved = (Remover(matting=method)(photo) for method in ("fast", indexnet.name))
     assert solved.trimap is not None
@@ -77,7 +80,9 @@ def test_indexnet_decides_what_the_trimap_leaves_open(indexnet: zoo.ModelSpec) -
 
 
 @pytest.mark.skipif(not PAIRS.exists(), reason="the trimap pairs are not beside the checkout")
-def test_indexnet_beats_closed_form_where_a_trimap_is_unknown(indexnet: zoo.ModelSpec) -> None:
+def test_indexnet_beats_closed_form_where_a_trimap_is_unknown(
+    indexnet: catalogue.ModelSpec,
+) -> None:
     network = runtimes.load(indexnet)
     errors = []
     for path in sorted((PAIRS / "trimaps").iterdir()):

@@ -11,7 +11,7 @@ import pytest
 import alphacut
 from alphacut import Options, Remover
 from alphacut.errors import ImageError, MissingExtra, NoForegroundWarning, UnknownName
-from alphacut.remover import side_by_side
+from alphacut.parallel import side_by_side
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

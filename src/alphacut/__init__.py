@@ -9,14 +9,15 @@ The stages are modules of their own: image, transforms, matting, compose, encode
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from alphacut.compose import Cutout
-    from alphacut.encode import save_image
+    from alphacut.cutout import Cutout
     from alphacut.errors import AlphacutError, NoForegroundWarning
-    from alphacut.image import load_image
+    from alphacut.models.catalogue import MODELS, ModelSpec
     from alphacut.options import Options
+    from alphacut.output.encode import save_image
+    from alphacut.pipeline.load import load_image
+    from alphacut.pipeline.strokes import Stroke
     from alphacut.remover import Remover, remove
     from alphacut.runtimes import Runtime
-    from alphacut.zoo import MODELS, ModelSpec
 
 __version__ = "0.1.0"
 
@@ -29,20 +30,22 @@ __all__ = [
     "Options",
     "Remover",
     "Runtime",
+    "Stroke",
     "load_image",
     "remove",
     "save_image",
 ]
 
 _HOMES = {
-    "compose": ("Cutout",),
+    "cutout": ("Cutout",),
     "errors": ("AlphacutError", "NoForegroundWarning"),
-    "encode": ("save_image",),
-    "image": ("load_image",),
+    "models.catalogue": ("MODELS", "ModelSpec"),
     "options": ("Options",),
+    "output.encode": ("save_image",),
+    "pipeline.load": ("load_image",),
+    "pipeline.strokes": ("Stroke",),
     "remover": ("Remover", "remove"),
     "runtimes": ("Runtime",),
-    "zoo": ("MODELS", "ModelSpec"),
 }
 
 

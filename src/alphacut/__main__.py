@@ -1,3 +1,3 @@
-from alphacut.cli import program
+from alphacut.cli.main import program
 
 program()

@@ -2,50 +2,36 @@
 
 import dataclasses
 import functools
-import os
-import threading
 import time
 import warnings
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from alphacut import (
-    background,
-    geometry,
-    matting,
-    refine,
-    runtimes,
-    strokes,
-    transforms,
-    weights,
-    zoo,
-)
-from alphacut import image as images
-from alphacut.compose import Cutout, difference
+from alphacut import runtimes
+from alphacut.cutout import Cutout
 from alphacut.errors import ImageError, NoForegroundWarning, UnknownName
-from alphacut.foreground import estimate_foreground
-from alphacut.image import Image, Picture, Source
+from alphacut.models import catalogue, weights
+from alphacut.models.download import Progress
 from alphacut.options import Options
+from alphacut.output import background, geometry
+from alphacut.output.composite import difference
+from alphacut.parallel import in_order, side_by_side
+from alphacut.pipeline import image as images
+from alphacut.pipeline import matting, refine, strokes, transforms
+from alphacut.pipeline.foreground import estimate_foreground
+from alphacut.pipeline.image import Image, Picture
+from alphacut.pipeline.load import Source, describe, load_frames, load_image
+from alphacut.pipeline.strokes import Stroke
+from alphacut.pipeline.trimap import make_trimap, read_trimap
 from alphacut.runtimes import Runtime
-from alphacut.strokes import Stroke
-from alphacut.trimap import make_trimap, read_trimap
-from alphacut.weights import Progress
 
 Array = NDArray[np.float32]
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-_crowded = threading.Lock()
-_crowds = 0  # how many callers work on several pictures at once
-_threads_before = 0  # OpenCV's, when the first of them came
 INDEXNETS = ("indexnet", "indexnet-adobe")  # rows of the same network: our weights, its authors'
 SOLVERS = ("closed-form", *INDEXNETS)  # methods that work from a trimap
 
@@ -78,7 +64,7 @@ class Remover:
 
     def __init__(
         self,
-        model: str | zoo.ModelSpec | None = None,
+        model: str | catalogue.ModelSpec | None = None,
         *,
         runtime: Runtime | Future[Runtime] | str | None = None,
         options: Options | None = None,
@@ -89,18 +75,18 @@ class Remover:
         **changes: Any,
     ) -> None:
         if model is not None:
-            changes["model"] = model.name if isinstance(model, zoo.ModelSpec) else model
+            changes["model"] = model.name if isinstance(model, catalogue.ModelSpec) else model
         if isinstance(runtime, str):
             changes["runtime"], runtime = runtime, None
         self.options = (options or Options()).replace(**changes)
-        if not isinstance(model, zoo.ModelSpec):
+        if not isinstance(model, catalogue.ModelSpec):
             model = weights.find_model(self.options.model)
         self.spec = model
         if model.output == "alpha":
             finders = (spec.name for spec in weights.models() if spec.output != "alpha")
             raise UnknownName("model that finds subjects", model.name, finders)
         if self.options.classes:
-            zoo.choose_classes(model, self.options.classes)  # before any work
+            catalogue.choose_classes(model, self.options.classes)  # before any work
         self._matting = self.options.matting
         if self._matting == "auto":
             self._matting = "closed-form" if self.options.quality == "best" else "fast"
@@ -145,7 +131,7 @@ class Remover:
             RuntimeFailure: if the network cannot be run.
         """
         clock = _Clock()
-        pictures = images.load_frames(source, self.options)
+        pictures = load_frames(source, self.options)
         with clock("load"):
             first = next(pictures)
         cutout = self._cut(first, clock, painted)
@@ -153,7 +139,7 @@ class Remover:
         frames = tuple(self._cut(picture, _Clock(), painted) for picture in pictures)
         if all(frame.empty for frame in (cutout, *frames)):
             warnings.warn(
-                f"{images.describe(source)}: no foreground found", NoForegroundWarning, stacklevel=2
+                f"{describe(source)}: no foreground found", NoForegroundWarning, stacklevel=2
             )
         return dataclasses.replace(cutout, frames=frames) if frames else cutout
 
@@ -253,7 +239,7 @@ class Remover:
     def _read_trimap(self, image: Image) -> Array:
         """Read the trimap that the options name, shrunk as the picture was."""
         path, options = str(self.options.trimap), self.options
-        levels = Picture(images.load_image(path, options))
+        levels = Picture(load_image(path, options))
         trimap = read_trimap(images.shrink(levels, options.output_megapixels).image)
         if trimap.shape != image.shape[:2]:
             size, wanted = (" x ".join(map(str, plane.shape[1::-1])) for plane in (trimap, image))
@@ -274,77 +260,6 @@ class _Clock:
         start = time.perf_counter()
         yield
         self.milliseconds[stage] = round((time.perf_counter() - start) * 1000, 2)
-
-
-def in_order(
-    work: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None
-) -> Generator[Result, None, None]:
-    """Do work on items in threads and yield the results in the items' order.
-
-    Items are drawn as they are needed and few results wait, so that memory does not grow with the
-    number of items. When the caller stops, what has begun is finished and the rest is dropped.
-
-    Args:
-        work: What to do with an item.
-        items: The items.
-        threads: How many at once; as many as the process may use processors by default.
-
-    Yields:
-        What `work` returned; an exception of it is raised in its place.
-    """
-    threads = threads or processors()
-    waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-@contextmanager
-def side_by_side(threads: int | None = None) -> Iterator[None]:
-    """Keep OpenCV to one thread while several pictures are worked on at once.
-
-    They fill the processors already: with threads of its own a folder takes a third longer.
-
-    Args:
-        threads: How many pictures; with one, nothing changes.
-    """
-    global _crowds, _threads_before
-    if (threads or processors()) == 1:
-        yield
-        return
-    with _crowded:
-        if _crowds == 0:
-            _threads_before = cv2.getNumThreads()
-            cv2.setNumThreads(1)
-        _crowds += 1
-    try:
-        yield
-    finally:
-        with _crowded:
-            _crowds -= 1
-            if _crowds == 0:
-                cv2.setNumThreads(_threads_before)
-
-
-def processors() -> int:
-    """Return how many processors this process may use, a container's limit included."""
-    if hasattr(os, "sched_getaffinity"):
-        count = len(os.sched_getaffinity(0))
-    else:
-        count = os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return max(1, min(count, int(quota) // int(period)))
-    except (OSError, ValueError):  # no such limit here
-        return count
 
 
 def remove(source: Source, **options: Any) -> Cutout:

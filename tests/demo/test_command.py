@@ -8,14 +8,14 @@ import pytest
 from click.testing import CliRunner
 
 from alphacut import Options
-from alphacut.cli import cli
+from alphacut.cli.main import cli
 from alphacut.errors import OutputError, UnknownName
 
 
 def test_without_gradio_it_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['gradio'] = None; sys.argv = ['alphacut', 'demo', '--port', '0']\n"
-        "from alphacut.cli import main; main()"
+        "from alphacut.cli.main import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from alphacut import Options, zoo
+from alphacut import Options
 from alphacut.demo.page import Desk, Page, result_names
 from alphacut.demo.shelf import Shelf
 from alphacut.demo.work import Made
-from alphacut.strokes import Stroke
+from alphacut.models import catalogue
+from alphacut.pipeline.strokes import Stroke
 
 VISITOR: Any = SimpleNamespace(session_hash="me")
 
@@ -21,7 +22,7 @@ VISITOR: Any = SimpleNamespace(session_hash="me")
 class Slow:
     """Work that does nothing, and waits for its turn where the picture is to have a drop shadow."""
 
-    models = (zoo.MODELS[0],)
+    models = (catalogue.MODELS[0],)
     runtimes = ("openvino",)
     at_once = 2
 

@@ -8,10 +8,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from alphacut import NoForegroundWarning, Options, weights
+from alphacut import NoForegroundWarning, Options
 from alphacut.demo.work import Here
 from alphacut.errors import ImageError, WeightsError
-from alphacut.strokes import Stroke
+from alphacut.models import weights
+from alphacut.pipeline.strokes import Stroke
 
 ASTRONAUT = Path(__file__).parents[2] / "examples" / "astronaut.png"
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from alphacut import nets, runtimes, zoo
+from alphacut import runtimes
 from alphacut.errors import RuntimeFailure, WeightsError
+from alphacut.models import catalogue, nets
 from alphacut.runtimes import graph
 from alphacut.runtimes.openvino import OpenVINORuntime
 from alphacut.runtimes.pytorch import load_network
@@ -84,5 +85,5 @@ def test_a_place_that_cannot_be_written(network: torch.nn.Module, tmp_path: Path
 def test_sizes_that_a_network_does_not_take(tmp_path: Path) -> None:
     with pytest.raises(RuntimeFailure, match="sides must be multiples of 32"):
         runtimes.export(
-            zoo.find_model("indexnet"), tmp_path / "net.onnx", to="onnx", size=(100, 64)
+            catalogue.find_model("indexnet"), tmp_path / "net.onnx", to="onnx", size=(100, 64)
         )

@@ -5,11 +5,12 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from alphacut import runtimes, zoo
+from alphacut import runtimes
 from alphacut.errors import RuntimeFailure, UnknownName
+from alphacut.models import catalogue
 from alphacut.runtimes.onnx import ONNXRuntime
 
-LITE = zoo.find_model("u2net-lite")
+LITE = catalogue.find_model("u2net-lite")
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,13 @@ import pytest
 import safetensors.torch
 import torch
 
-from alphacut import nets, runtimes, weights, zoo
+from alphacut import runtimes
 from alphacut.errors import RuntimeFailure, UnknownName, WeightsError
+from alphacut.models import catalogue, nets, weights
 from alphacut.runtimes.graph import write_graph as real_write_graph
 from alphacut.runtimes.pytorch import TorchRuntime, load_network
 
-LITE = zoo.find_model("u2net-lite")
+LITE = catalogue.find_model("u2net-lite")
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,7 @@ def test_files_that_are_no_weights(suffix: str, data: bytes, tmp_path: Path) -> 
 
 def test_a_network_that_cannot_be_built() -> None:
     with pytest.raises(WeightsError, match="silueta: PyTorch cannot build this network"):
-        runtimes.load(zoo.find_model("silueta"), runtime="torch")
+        runtimes.load(catalogue.find_model("silueta"), runtime="torch")
 
 
 def test_other_runtimes_get_a_graph_made_once(
@@ -113,7 +114,7 @@ def test_other_runtimes_get_a_graph_made_once(
     torch.manual_seed(0)
     network = nets.build("indexnet").eval()
     torch.save({"state_dict": network.state_dict()}, tmp_path / "net.pth.tar")
-    row = weights.add(tmp_path / "net.pth.tar", zoo.find_model("indexnet-adobe"), "torch")
+    row = weights.add(tmp_path / "net.pth.tar", catalogue.find_model("indexnet-adobe"), "torch")
     written: list[Path] = []
 
     def write_graph(network: torch.nn.Module, target: Path, **settings: Any) -> float:

@@ -12,7 +12,7 @@ import pytest
 from live import PHOTO, Live, opened
 
 from alphacut.errors import OptionError, OutputError, UnknownName
-from alphacut.remover import processors
+from alphacut.parallel import processors
 from alphacut.server.settings import Settings, parse_bytes
 
 
@@ -171,7 +171,7 @@ def test_a_container_s_limit_counts() -> None:
 def test_every_setting_has_a_flag_a_variable_and_a_manual() -> None:
     import dataclasses
 
-    from alphacut.cli import serve
+    from alphacut.cli.main import serve
 
     parameters = {parameter.name: parameter for parameter in serve.params}
     for setting in dataclasses.fields(Settings):

@@ -10,9 +10,9 @@ from small import photograph, write
 from torch.utils.data import DataLoader
 
 from alphacut.errors import UnknownName
+from alphacut.models.catalogue import IMAGENET_MEAN, IMAGENET_STD
 from alphacut.training.data import Batches, Pictures, make_training_trimap
 from alphacut.training.recipe import Recipe, Source
-from alphacut.zoo import IMAGENET_MEAN, IMAGENET_STD
 
 
 def numbers(recipe: Recipe, data: Path, workers: int, rank: int = 0, processes: int = 1) -> list:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from alphacut import runtimes, weights
+from alphacut import runtimes
+from alphacut.models import weights
 from alphacut.training.network import precision, prepare, start_network, update_average
 from alphacut.training.recipe import Recipe
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from small import RECIPE
 
-from alphacut import zoo
 from alphacut.errors import TrainingError
+from alphacut.models import catalogue
 from alphacut.training.recipe import Recipe, read_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
@@ -15,7 +15,7 @@ RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_shipped_recipes(path: Path) -> None:
     recipe = read_recipe(path)
-    assert recipe.model in {spec.name for spec in zoo.MODELS}
+    assert recipe.model in {spec.name for spec in catalogue.MODELS}
     assert recipe.loss.terms
     assert all(vars(recipe.about).values())
 

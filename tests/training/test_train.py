@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from small import photograph, write
 
 from alphacut.errors import RuntimeFailure, TrainingError
-from alphacut.nets import load_state
+from alphacut.models.nets import load_state
 from alphacut.training import train as training
 from alphacut.training.network import start_network
 from alphacut.training.recipe import Loss, Rate, Recipe, Source, read_recipe

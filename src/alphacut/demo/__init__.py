@@ -34,8 +34,8 @@ def serve(
         AlphacutError: if it cannot be loaded.
         OutputError: if the address cannot be listened on.
     """
-    from alphacut import weights
     from alphacut.demo.work import Here
+    from alphacut.models import weights
 
     warnings.simplefilter("ignore", NoForegroundWarning)  # the page says it
     work = Here()

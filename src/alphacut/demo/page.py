@@ -16,8 +16,8 @@ from alphacut.demo.shelf import Shelf, file_name
 from alphacut.demo.work import Made, Work
 from alphacut.errors import AlphacutError, OptionError
 from alphacut.options import Options
-from alphacut.remover import in_order, side_by_side
-from alphacut.strokes import read_strokes
+from alphacut.parallel import in_order, side_by_side
+from alphacut.pipeline.strokes import read_strokes
 
 HERE = Path(__file__).parent
 EXAMPLES = {"astronaut.jpg": "An astronaut", "cat.jpg": "A cat", "coffee.jpg": "A cup of coffee"}

@@ -5,11 +5,12 @@ import time
 from collections.abc import Sequence
 
 from alphacut.demo.work import Made
-from alphacut.encode import encode
 from alphacut.errors import AlphacutError
-from alphacut.image import load_frames, shrink
+from alphacut.models.catalogue import ModelSpec
 from alphacut.options import Options
-from alphacut.zoo import ModelSpec
+from alphacut.output.encode import encode
+from alphacut.pipeline.image import shrink
+from alphacut.pipeline.load import load_frames
 
 _THUMBNAIL_MP = 0.1
 _MANNERS = {

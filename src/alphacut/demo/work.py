@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from alphacut import runtimes, weights
+from alphacut import runtimes
 from alphacut.errors import WeightsError
+from alphacut.models import weights
+from alphacut.models.catalogue import ModelSpec
 from alphacut.options import DEVICES, RUNTIMES, Options
-from alphacut.remover import Remover, processors
+from alphacut.parallel import processors
+from alphacut.pipeline.strokes import Stroke
+from alphacut.remover import Remover
 from alphacut.runtimes import Runtime
 from alphacut.runtimes.memory import Remembering
-from alphacut.strokes import Stroke
-from alphacut.zoo import ModelSpec
 
 _PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime", "torch": "torch"}
 

@@ -7,11 +7,11 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from alphacut import weights
 from alphacut.errors import RuntimeFailure, UnknownName, WeightsError
+from alphacut.models import weights
+from alphacut.models.catalogue import Format, ModelSpec
+from alphacut.models.download import Progress
 from alphacut.options import RUNTIMES
-from alphacut.weights import Progress
-from alphacut.zoo import Format, ModelSpec
 
 Hint = Literal["latency", "throughput"]
 # Sizes at which a graph is made and compared where the model's row leaves them open

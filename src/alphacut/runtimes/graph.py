@@ -1,15 +1,18 @@
 """From a network in PyTorch to a file for other runtimes, compared with PyTorch at once."""
 
+import contextlib
+import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 
-from alphacut import nets, weights
+from alphacut import files
 from alphacut.errors import MissingExtra, RuntimeFailure
+from alphacut.models import nets
 from alphacut.runtimes.openvino import OpenVINORuntime, openvino
 
 # How far answers may differ from PyTorch's, as parts of the largest value. Rounding weights to
@@ -49,7 +52,7 @@ def write_graph(
 
     Raises:
         RuntimeFailure: if the network cannot be exported or the answers differ.
-        WeightsError: if the file cannot be written.
+        OutputError: if the file cannot be written.
     """
     example = torch.rand(1, channels, *sizes[0])
     batches = [_smooth(2 if dynamic else 1, channels, size)
@@ -58,28 +61,39 @@ def write_graph(
         with warnings.catch_warnings():
             # both converters are built on tracing, which PyTorch calls its older way
             warnings.simplefilter("ignore")
-            if to == "onnx":
-                with weights.whole_file(target.with_suffix(".onnx")) as part:
-                    _write_onnx(network, example, part, dynamic)
-                    difference = _compare(network, part, target, batches)
-                    if fp16:
-                        _halve(part)
-                        difference = _compare(network, part, target, batches, fp16)
-                return difference
-            # the two files are renamed from the inside out: weights before the graph over them
-            with (
-                weights.whole_file(target.with_suffix(".xml")) as graph,
-                weights.whole_file(target.with_suffix(".bin")),
-            ):
-                model = _convert(network, example, dynamic)
-                openvino.save_model(model, graph, compress_to_fp16=False)
-                difference = _compare(network, graph, target, batches)
+            with _drafts(target, to) as draft:
+                if to == "onnx":
+                    _write_onnx(network, example, draft, dynamic)
+                else:
+                    model = _convert(network, example, dynamic)
+                    openvino.save_model(model, draft, compress_to_fp16=False)
+                difference = _compare(network, draft, target, batches)
                 if fp16:
-                    openvino.save_model(model, graph, compress_to_fp16=True)
-                    difference = _compare(network, graph, target, batches, fp16)
+                    if to == "onnx":
+                        _halve(draft)
+                    else:
+                        openvino.save_model(model, draft, compress_to_fp16=True)
+                    difference = _compare(network, draft, target, batches, fp16)
             return difference
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
         raise RuntimeFailure(f"{target}: the network cannot be exported: {error}") from error
+
+
+@contextlib.contextmanager
+def _drafts(target: Path, to: str) -> Iterator[Path]:
+    """Yield a path in a folder of its own, whose files take their places if all goes well.
+
+    Raises:
+        OutputError: if a file cannot be written; nothing is left behind.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as folder:
+            yield Path(folder) / target.with_suffix(".onnx" if to == "onnx" else ".xml").name
+            for draft in sorted(Path(folder).iterdir()):  # weights before the graph over them
+                draft.replace(target.with_name(draft.name))
+    except OSError as error:
+        raise files.unwritable(target, error) from error
 
 
 def _smooth(n: int, channels: int, size: tuple[int, int]) -> torch.Tensor:

@@ -16,7 +16,7 @@ try:
 except ImportError as missing:
     raise MissingExtra("PyTorch", "torch") from missing
 
-from alphacut import nets
+from alphacut.models import nets
 
 DEVICES = ("auto", "cpu", "gpu", "cuda", "mps")
 

@@ -14,10 +14,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from alphacut import __version__, doctor
+from alphacut import __version__
 from alphacut.errors import AlphacutError, MissingExtra
-from alphacut.image import load_image
+from alphacut.evaluation import self_test
 from alphacut.options import Options
+from alphacut.pipeline.load import load_image
 from alphacut.remover import Remover
 from alphacut.server import rembg, removebg
 from alphacut.server.guard import CLIENT_GONE, Guard, note
@@ -87,11 +88,11 @@ def create_app(settings: Settings, removers: Mapping[str, Remover]) -> FastAPI:
 async def _self_test(service: Service) -> None:
     """Cut out the embedded example as a client would, until it comes out right."""
     options = Options(model=service.default_model, result="mask", format="png")
-    task = Task(doctor.EXAMPLE.read_bytes(), options)
+    task = Task(self_test.EXAMPLE.read_bytes(), options)
     while not service.self_test_passed:
         try:
             reply = await service.pool.run(task)
-            doctor.judge(load_image(reply.data)[..., 0] / 255)
+            self_test.judge(load_image(reply.data)[..., 0] / 255)
             service.self_test_passed = True
             log.info("ready: the self-test passed")
         except (AlphacutError, Refusal, WorkFailed) as error:

@@ -10,14 +10,14 @@ from fastapi import FastAPI
 from alphacut.demo import door
 from alphacut.demo.work import Made
 from alphacut.errors import ImageError, RuntimeFailure
+from alphacut.models.catalogue import ModelSpec
 from alphacut.options import Options
+from alphacut.pipeline.strokes import Stroke
 from alphacut.server.keys import ANYONE
 from alphacut.server.pool import WorkFailed
 from alphacut.server.refusal import Refusal
 from alphacut.server.service import Service
 from alphacut.server.worker import Task
-from alphacut.strokes import Stroke
-from alphacut.zoo import ModelSpec
 
 _MARGIN_S = 5.0  # that a wait here is longer than the pool's own
 

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alphacut.models.catalogue import ModelSpec
 from alphacut.remover import Remover
 from alphacut.runtimes import Runtime
 from alphacut.server import worker
 from alphacut.server.refusal import Refusal
 from alphacut.server.worker import Task, hear, say
-from alphacut.zoo import ModelSpec
 
 log = logging.getLogger("alphacut.server")
 

@@ -117,6 +117,6 @@ class Settings:
     @property
     def worker_count(self) -> int:
         """How many workers run: by default one for each processor that the process may use."""
-        from alphacut.remover import processors
+        from alphacut.parallel import processors
 
         return self.workers or processors()

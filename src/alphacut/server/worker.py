@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from alphacut import values
 from alphacut.errors import AlphacutError, NoForegroundWarning
+from alphacut.models.catalogue import ModelSpec
 from alphacut.options import Options
+from alphacut.pipeline.strokes import Stroke
 from alphacut.remover import Remover
-from alphacut.strokes import Stroke
-from alphacut.zoo import ModelSpec
 
 # What is left to do once a cut-out has been arranged
 _ARRANGED = {

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from alphacut.training.augment import Array, Chance, Pixels
-from alphacut.training.files import Files, read_photograph, read_subject
+from alphacut.training.datasets import Files, read_photograph, read_subject
 from alphacut.training.recipe import Source
 
 

@@ -12,11 +12,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from alphacut import transforms, weights
+from alphacut.models import weights
+from alphacut.pipeline import transforms
 from alphacut.training import augment, composites
 from alphacut.training.augment import Array, Chance, Pixels
 from alphacut.training.composites import Sample
-from alphacut.training.files import find, read_pair
+from alphacut.training.datasets import find, read_pair
 from alphacut.training.recipe import Recipe, Source
 
 

@@ -4,13 +4,13 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-from alphacut import weights
 from alphacut.errors import TrainingError
+from alphacut.models import weights
+from alphacut.models.catalogue import ModelSpec
 from alphacut.runtimes.graph import write_graph
 from alphacut.runtimes.pytorch import load_network
 from alphacut.training.network import start_network
 from alphacut.training.recipe import Recipe
-from alphacut.zoo import ModelSpec
 
 _OPEN_SIZE = (256, 320)  # of the batch that is tried where a row leaves the size open
 

@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from alphacut import nets, weights, zoo
+from alphacut import files
 from alphacut.errors import TrainingError
-from alphacut.nets.u2net import NestedUNet
+from alphacut.models import catalogue, nets, weights
+from alphacut.models.nets.u2net import NestedUNet
 from alphacut.runtimes.pytorch import load_network
 from alphacut.training import losses
 from alphacut.training.recipe import Loss, Recipe
@@ -45,7 +46,7 @@ def start_network(recipe: Recipe) -> nn.Module:
         return nets.build(arch)
     if recipe.start != "model":
         return load_network(arch, Path(recipe.start)).train()
-    form: zoo.Format = "torch" if "torch" in spec.weights else "onnx"
+    form: catalogue.Format = "torch" if "torch" in spec.weights else "onnx"
     return load_network(arch, weights.fetch(spec, form)).train()
 
 
@@ -95,7 +96,7 @@ def update_average(average: dict[str, Tensor], network: nn.Module, decay: float,
 
 def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
     """Write a state dict as safetensors, whole or not at all."""
-    with weights.whole_file(path) as part:
+    with files.replacing(path, make_folder=True) as part:
         save_file({name: t.detach().cpu().contiguous() for name, t in state.items()}, part)
 
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from alphacut import weights
+from alphacut.models import weights
 from alphacut.training.data import Pictures
 from alphacut.training.recipe import Recipe
 

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from alphacut import metrics, weights
+from alphacut import files
 from alphacut.errors import MissingExtra, RuntimeFailure, TrainingError
+from alphacut.evaluation import metrics
 from alphacut.runtimes.pytorch import devices
 from alphacut.training import losses
 from alphacut.training.data import Batches, Pictures
@@ -139,7 +140,7 @@ def train(
             "scaler": scaler.state_dict(), "recipe": _settings(recipe),
         }  # fmt: skip
         if rank == 0:
-            with weights.whole_file(out / LAST) as part:
+            with files.replacing(out / LAST, make_folder=True) as part:
                 torch.save(state, part)
 
     began, first = time.monotonic(), step
@@ -159,7 +160,7 @@ def train(
             finite = bool(torch.isfinite(loss)) and (scaler.is_enabled() or math.isfinite(norm))
             if not _agreed(finite, all, processes, chosen):
                 bad = out / (f"{rank}-{BAD_BATCH}" if processes > 1 else BAD_BATCH)
-                with weights.whole_file(bad) as part:
+                with files.replacing(bad, make_folder=True) as part:
                     torch.save(batch, part)
                 raise TrainingError(
                     f"step {step}: loss {loss.item()}, norm of the gradient {norm:.3g}: the "

@@ -1,0 +1,177 @@
+"""Workers as actors of Ray Data: tasks travel there and rows come back, pictures never."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+
+# Ray would report its use to its maker over the network; it looks at this when it is imported
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # deaths of actors are rows in the end
+
+from alphacut.batch.job import to_tasks
+from alphacut.batch.manifest import Row, to_table
+from alphacut.batch.work import Work, Worker, describe
+from alphacut.errors import MissingExtra, RuntimeFailure
+from alphacut.parallel import processors
+
+try:
+    import ray
+    import ray.data
+    import ray.exceptions
+except ImportError as missing:
+    raise MissingExtra("Ray", "cluster") from missing
+
+BLOCK_TASKS = 32  # what a process that dies takes with it, at most, times two
+ROUND_TASKS = 10_000  # for each actor, before they start anew
+_LARGEST_ROUND = 1_000_000
+TRIES = 3
+
+
+class _Actor:
+    """A worker that takes and gives tables."""
+
+    def __init__(self, work: Work) -> None:
+        import cv2
+
+        cv2.setNumThreads(work.threads or 1)
+        warnings.simplefilter("ignore")  # of empty and damaged pictures: their rows tell
+        self._worker = Worker(work)
+
+    def __call__(self, tasks: pa.Table) -> pa.Table:
+        return to_table(self._worker(to_tasks(tasks)))
+
+
+def process(
+    work: Work,
+    tables: Sequence[pa.Table],
+    *,
+    address: str | None,
+    actors: int | None,
+    gpus_per_actor: float,
+) -> Iterator[Row]:
+    """Do tasks in actors.
+
+    An actor that dies is replaced. Its tasks are done again, one by one, so that a picture that
+    kills its process is found out: after three such deaths it has failed.
+
+    Args:
+        work: What each actor does.
+        tables: The tasks.
+        address: Of a cluster; by default the one that runs this, or a new one on this machine.
+        actors: How many processes; one for each processor, or GPU, by default.
+        gpus_per_actor: GPUs that each of them gets.
+
+    Yields:
+        One row a task, in no order.
+
+    Raises:
+        RuntimeFailure: if the cluster cannot be reached or is lost, or its actors cannot start.
+    """
+    own = _connect(address)
+    try:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        actors, cores = share(nodes, actors, gpus_per_actor)
+        work = replace(work, cores=cores, threads=cores)
+        table = pa.concat_tables(tables)
+        size = min(_LARGEST_ROUND, ROUND_TASKS * actors)
+        for start in range(0, len(table), size):
+            yield from _round(work, table.slice(start, size), actors, cores, gpus_per_actor)
+    except ray.exceptions.RayError as error:
+        last = str(error).rstrip().rpartition("\n")[2]  # a traceback ends in what the error was
+        raise RuntimeFailure(f"Ray failed: {describe(last)}") from error
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def share(
+    nodes: Sequence[Mapping[str, float]], actors: int | None, gpus_per_actor: float
+) -> tuple[int, int]:
+    """Return how many actors there are, and how many processors each of them has.
+
+    An actor lives on one node: what asks for more than the largest has would wait for ever.
+
+    Args:
+        nodes: "CPU" and "GPU" of each.
+        actors: How many are wanted; one for each processor, or GPU, by default.
+        gpus_per_actor: GPUs that each of them gets.
+
+    Raises:
+        RuntimeFailure: if no node has so many GPUs.
+    """
+    fit = [node for node in nodes if node.get("GPU", 0) >= gpus_per_actor]
+    if not fit:
+        raise RuntimeFailure(
+            f"Ray finds no node with {gpus_per_actor:g} GPUs: leave --gpus-per-actor out, or start "
+            "such a node first"
+        )
+    cores = [int(node.get("CPU", 0)) for node in fit]
+    if actors is None:
+        gpus = sum(int(node.get("GPU", 0) // gpus_per_actor) for node in fit if gpus_per_actor)
+        actors = max(1, gpus or sum(cores))
+    return actors, max(1, min(sum(cores) // actors, max(cores)))
+
+
+def _round(work: Work, table: pa.Table, actors: int, cores: int, gpus: float) -> Iterator[Row]:
+    """Do tasks in one life of the actors, and those that were lost again, each by itself."""
+    size = max(1, min(BLOCK_TASKS, len(table) // (4 * actors)))
+    for _ in range(TRIES):
+        answered: set[bytes] = set()
+        for row in _run(work, table, size, min(actors, len(table)), cores, gpus):
+            if row.key not in answered:
+                answered.add(row.key)
+                yield row
+        if len(answered) == len(table):
+            return
+        keys = table["key"].to_pylist()
+        table = table.take([index for index, key in enumerate(keys) if key not in answered])
+        size = 1
+    for task in to_tasks(table):
+        error = f"{task.input}: the process that worked on it died, {TRIES} times"
+        yield task.failed(error, again=True)
+
+
+def _run(
+    work: Work, table: pa.Table, size: int, actors: int, cores: int, gpus: float
+) -> Iterator[Row]:
+    """Stream blocks of tasks through actors; those of an actor that died are left out."""
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.max_errored_blocks = -1
+    blocks = [table.slice(start, size) for start in range(0, len(table), size)]
+    with warnings.catch_warnings():  # that max_task_retries is to get another name
+        warnings.simplefilter("ignore")
+        rows = ray.data.from_arrow(blocks).map_batches(
+            _Actor, fn_constructor_args=(work,), batch_size=size, batch_format="pyarrow",
+            # a block that waits beside the one at work, but none where deaths are told apart
+            compute=ray.data.ActorPoolStrategy(
+                size=actors, max_tasks_in_flight_per_actor=2 if size > 1 else 1
+            ),
+            num_cpus=cores, num_gpus=gpus or None, max_restarts=-1, max_task_retries=0,
+        )  # fmt: skip
+    for batch in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for values in batch.to_pylist():
+            yield Row(**values)
+
+
+def _connect(address: str | None) -> bool:
+    """Reach a cluster, or start one here; tell whether it was started."""
+    if ray.is_initialized():
+        return False
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address:
+        settings["address"] = address
+    else:
+        settings |= {"address": "local", "include_dashboard": False, "num_cpus": processors()}
+    try:
+        ray.init(**settings)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise RuntimeFailure(f"Ray cannot be reached at {address or 'local'}: {error}") from error
+    return not address

@@ -1,0 +1,71 @@
+"""`alphacut serve` and `alphacut demo`: the service and the page."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar
+
+import click
+
+from alphacut.errors import MissingExtra
+from alphacut.options import Options
+from alphacut.server.settings import Settings
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def from_settings(command: _Command, names: Collection[str] | None = None) -> _Command:
+    """Give a command a flag and an environment variable for fields of `Settings`, or for all."""
+    for setting in reversed(dataclasses.fields(Settings)):
+        if names is not None and setting.name not in names:
+            continue
+        facts = setting.metadata
+        command = click.option(
+            "--" + setting.name.replace("_", "-"),
+            type=click.Choice(facts["choices"]) if facts["choices"] else facts["kind"],
+            is_flag=isinstance(setting.default, bool),
+            multiple=isinstance(setting.default, tuple),
+            default=setting.default,
+            show_default=setting.default not in (None, False, ()),
+            metavar=facts["unit"] or None,
+            envvar=f"ALPHACUT_{setting.name.upper()}",
+            help=facts["help"],
+        )(command)
+    return command
+
+
+@click.command()
+@from_settings
+def serve(**settings: Any) -> None:
+    """Answer requests over HTTP, as remove.bg and rembg do.
+
+    Each option is also an environment variable: --max-body is ALPHACUT_MAX_BODY. Values of an
+    option that can be repeated are separated by spaces there.
+    """
+    chosen = Settings(**settings)
+    try:
+        from alphacut.server import run
+    except ModuleNotFoundError as error:
+        raise MissingExtra(str(error.name), "serve") from error
+    run.serve(chosen, run.load(chosen))
+
+
+@click.command()
+@functools.partial(from_settings, names=("host", "port", "max_megapixels", "max_body"))
+@click.option("--model", default=Options.model, show_default=True, metavar="NAME",
+              help="Network that the page begins with.")  # fmt: skip
+@click.option("--browser/--no-browser", default=True, help="Open the page.")
+def demo(model: str, browser: bool, **settings: Any) -> None:
+    """Show a web page that removes backgrounds: drop a picture, touch it up, download it.
+
+    It is served on this machine and needs no other.
+    """
+    chosen = Settings(**settings)
+    from alphacut.demo import serve as show
+
+    options = Options(model=model, max_megapixels=chosen.max_megapixels)
+    try:
+        show(host=chosen.host, port=chosen.port, options=options,
+             max_body_bytes=chosen.max_body_bytes, browser=browser)  # fmt: skip
+    except ModuleNotFoundError as error:
+        raise MissingExtra(str(error.name), "demo") from error

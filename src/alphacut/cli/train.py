@@ -1,0 +1,150 @@
+"""The sub-command that makes weights: `alphacut train ...`."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alphacut.cli.options import DefaultGroup
+from alphacut.errors import OutputError
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_DATA = click.option(
+    "--data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
+    help="Folder that the paths of the recipe are below.",
+)  # fmt: skip
+_DEVICE = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+    help="Where to calculate.",
+)  # fmt: skip
+_RECIPE = click.argument("recipe", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+
+
+@click.group(cls=DefaultGroup, default="run")
+def train() -> None:
+    """Train a network by a recipe: `alphacut train RECIPE` is short for `alphacut train run`."""
+
+
+@train.command()
+@_RECIPE
+@_DATA
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True,
+              help="Folder of the run.")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint of the run.")
+@click.option("--steps", type=click.IntRange(1), help="Stop after this step; --resume goes on.")
+@click.option("--workers", type=click.IntRange(0), default=0, show_default=True,
+              help="Processes that make pictures.")  # fmt: skip
+@click.option("--threads", type=click.IntRange(1), help="Cores that the network may use.")
+@click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard, too.")
+@_DEVICE
+def run(
+    recipe: Path,
+    data: Path,
+    output: Path,
+    resume: bool,
+    steps: int | None,
+    workers: int,
+    threads: int | None,
+    tensorboard: bool,
+    device: str,
+) -> None:
+    """Train by RECIPE, a TOML file. Ctrl-C saves; several GPUs by torchrun -m alphacut train."""
+    from alphacut.training.recipe import read_recipe
+    from alphacut.training.train import LAST, train
+
+    try:
+        for record in train(
+            read_recipe(recipe), data, output, resume=resume, device=device, workers=workers,
+            threads=threads, steps=steps, tensorboard=tensorboard,
+        ):  # fmt: skip
+            values = "  ".join(f"{name} {value:.4g}" for name, value in record.values.items())
+            minutes = record.seconds_left / 60
+            click.echo(f"{record.step}/{record.steps}  {values}  {minutes:.0f} min left", err=True)
+    except KeyboardInterrupt:
+        if (output / LAST).exists():  # a second Ctrl-C, or one before the first step, saves nothing
+            click.echo(f"alphacut: {output / LAST} is saved; go on with --resume", err=True)
+        raise
+
+
+@train.command()
+@_RECIPE
+@_DATA
+@click.option("-o", "--output", type=_FILE, required=True, help="The picture to write.")
+@click.option("--count", type=click.IntRange(1), default=24, show_default=True, help="How many.")
+@click.option("--held-out", is_flag=True, help="Those that the network is judged by.")
+def preview(recipe: Path, data: Path, output: Path, count: int, held_out: bool) -> None:
+    """Draw what the network will see: pictures above their alpha."""
+    from alphacut.output.encode import save_image
+    from alphacut.training.data import Pictures
+    from alphacut.training.preview import draw_sheet
+    from alphacut.training.recipe import read_recipe
+
+    settings = read_recipe(recipe)
+    pictures = Pictures(settings, settings.valid if held_out else settings.source, data)
+    save_image(output, draw_sheet(settings, pictures, count))
+
+
+@train.command("find-lr")
+@_RECIPE
+@_DATA
+@click.option("-o", "--output", type=_FILE, required=True, help="The picture of the curve.")
+@click.option("--least", default=1e-7, show_default=True, help="The first rate.")
+@click.option("--largest", default=1.0, show_default=True, help="The last.")
+@click.option("--steps", type=click.IntRange(2), default=100, show_default=True, help="How many.")
+@_DEVICE
+def find_lr(
+    recipe: Path, data: Path, output: Path, least: float, largest: float, steps: int, device: str
+) -> None:
+    """Raise the learning rate with every step, and draw where the loss falls and grows."""
+    from alphacut.files import write
+    from alphacut.training.range_test import draw_rates, find_rates, suggest_rate
+    from alphacut.training.recipe import read_recipe
+
+    curve = find_rates(
+        read_recipe(recipe), data, least=least, largest=largest, steps=steps, device=device
+    )
+    file = io.BytesIO()
+    try:
+        draw_rates(curve).savefig(file, format=output.suffix[1:])
+    except ValueError as error:
+        raise OutputError(f"{output}: cannot be written: {error}") from error
+    write(output, lambda: [file.getvalue()])
+    click.echo(f"written: {output}; the loss falls fastest at {suggest_rate(curve):.1e}",
+               err=True)  # fmt: skip
+
+
+@train.command()
+@_RECIPE
+@click.argument("weights", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--to", type=click.Choice(["onnx", "openvino"]), required=True, help="Format.")
+@click.option("-o", "--output", type=_FILE, required=True, help="The file, .onnx or .xml.")
+@click.option("--share", type=click.FloatRange(0, 1), default=1.0, show_default=True,
+              help="How far to go from the recipe's first weights to WEIGHTS.")  # fmt: skip
+@click.option("--fp16", is_flag=True, help="Store weights as float16, in half the space.")
+@click.option("--name", help="Add the ONNX file as a model of this name, too.")
+def export(
+    recipe: Path,
+    weights: Path,
+    to: Any,
+    output: Path,
+    share: float,
+    fp16: bool,
+    name: str | None,
+) -> None:
+    """Write WEIGHTS of a run by RECIPE, such as best.safetensors, for other runtimes."""
+    suffix = {"onnx": ".onnx", "openvino": ".xml"}[to]
+    if output.suffix != suffix:
+        raise OutputError(f"{output}: an {to} file ends in {suffix}")
+    if name and to != "onnx":
+        raise click.UsageError("--name needs --to onnx, which all runtimes read")
+    from alphacut.training.export import add_model
+    from alphacut.training.export import export as write
+    from alphacut.training.recipe import read_recipe
+
+    settings = read_recipe(recipe)
+    difference = write(settings, weights, output, to, share=share, fp16=fp16)
+    click.echo(f"{output}: differs from PyTorch by {difference:.1e} of the largest value", err=True)
+    if name:
+        row = add_model(settings, output, name)
+        click.echo(f"{row.name}: alphacut PHOTO --model {row.name}", err=True)

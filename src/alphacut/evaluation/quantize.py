@@ -1,0 +1,327 @@
+"""INT8 form of a network: 8-bit weights and activations, in one ONNX file.
+
+Made for U-networks of convolutions and ReLUs, whose channels can be scaled freely. Four steps:
+
+1. equalise: each channel of each map is divided by a power of its largest value, and the next
+   convolution multiplied by it. The network computes the same (ReLU(s x) = s ReLU(x), and pools,
+   resizes and joins keep factors apart), but all maps then share one range and one scale
+   (Nagel et al. 2019, arXiv 1906.04721);
+2. keep what is fragile in float32: convolutions whose inputs hardly vary and whose weights and
+   bias cancel. Rounding such weights costs more than the signal they carry;
+3. round the weights one input at a time, each error made good by the inputs that follow (Frantar
+   et al. 2022, arXiv 2210.17323), and correct the bias for what is left;
+4. write QuantizeLinear and DequantizeLinear around them, which runtimes turn into 8-bit kernels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alphacut import files
+from alphacut.errors import MissingExtra, WeightsError
+
+if TYPE_CHECKING:
+    import onnx
+
+Array = NDArray[np.float32]
+Double = NDArray[np.float64]
+
+_EQUALISED = 0.5  # exponent of the ranges: half of their spread moves into the weights
+_QUIETEST = 0.02  # a channel that was quieter than this share of its map may yet speak
+_HEADROOM = 1.25  # other pictures exceed the calibrated maxima; what exceeds the range is lost
+_FRAGILE = 0.002  # rounding noise of the weights over the signal's variance; others have 1e-3 less
+_MOMENT_BATCHES = 24  # that many batches tell how inputs of convolutions vary together
+_POSITIONS = 1200  # sampled in each of them
+_DAMPING = 0.01  # share of the mean variance added to all, so that the inverse exists
+_PASSING = {"MaxPool", "Resize"}  # each channel comes out with the factor it came in with
+_KNOWN = {"Conv", "Relu", "Add", "Concat", "Sigmoid", *_PASSING}
+
+
+@dataclass
+class _Moments:
+    """Mean (D,) and covariance (D, D) of a convolution's inputs; D = C * kh * kw."""
+
+    mean: Double
+    covariance: Double
+
+
+def quantize(source: Path, batches: Sequence[Array], target: Path) -> list[str]:
+    """Write the INT8 form of a float32 network.
+
+    Takes a few minutes: each batch is run once, some of them twice.
+
+    Args:
+        source: ONNX file of one input, made of convolutions, ReLUs, pools, resizes, joins, sums of
+            two ReLUs, and sigmoids; batch norms folded.
+        batches: (1, C, h, w) float32, preprocessed as for use. About 100 varied pictures; too few,
+            and rare values are cut off.
+        target: ONNX file to write, opset 13.
+
+    Returns:
+        Names of the convolutions that stay float32.
+
+    Raises:
+        MissingExtra: if onnx is not installed.
+        WeightsError: if the network is of another kind, there are no batches, or the file cannot
+            be written.
+    """
+    try:
+        import onnx
+        from onnx import numpy_helper, version_converter
+    except ImportError as error:
+        raise MissingExtra("onnx", "quantize") from error
+    if not batches:
+        raise WeightsError("quantize needs pictures to calibrate with: give a folder of some")
+    model = onnx.load(source)
+    if model.opset_import[0].version < 13:  # the first with a scale for each channel
+        model = version_converter.convert_version(model, 13)
+    _check(model.graph, source)
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+    factors = _factors(model.graph, _maxima(model, batches))
+    _equalise(model.graph, arrays, factors)
+    _store(model.graph, arrays)
+    moments = _moments(model, batches[:: -(-len(batches) // _MOMENT_BATCHES)])
+
+    rounded: set[str] = set()
+    kept: list[str] = []
+    for conv in (node for node in model.graph.node if node.op_type == "Conv"):
+        of_inputs = moments[conv.output[0]]
+        if conv.input[0] in factors and _noise(arrays[conv.input[1]], of_inputs) < _FRAGILE:
+            _round(conv, arrays, of_inputs)
+            rounded.add(conv.output[0])
+        else:
+            kept.append(conv.input[1].removesuffix(".weight"))
+    arrays["range"] = np.array(_HEADROOM / 255, np.float32)  # equalised maps end at 1
+    arrays["zero"] = np.array(0, np.uint8)
+    _insert(model.graph, factors, rounded)
+    _store(model.graph, arrays)
+    onnx.checker.check_model(model, full_check=True)
+    with files.replacing(target, make_folder=True) as part:
+        part.write_bytes(model.SerializeToString(deterministic=True))
+    return kept
+
+
+# --- what kind of network ---
+
+
+def _check(graph: "onnx.GraphProto", source: Path) -> None:
+    made_by = {name: node.op_type for node in graph.node for name in node.output}
+    for node in graph.node:
+        if node.op_type not in _KNOWN:
+            raise WeightsError(f"{source}: quantize does not know the operation {node.op_type}")
+        if node.op_type == "Add" and {made_by.get(name) for name in node.input} != {"Relu"}:
+            raise WeightsError(f"{source}: quantize knows sums of two ReLUs only ({node.name})")
+        if node.op_type == "Relu" and made_by.get(node.input[0]) != "Conv":
+            raise WeightsError(f"{source}: quantize knows ReLUs of convolutions only")
+
+
+def _attributes(node: "onnx.NodeProto") -> dict[str, Any]:
+    from onnx import helper
+
+    return {each.name: helper.get_attribute_value(each) for each in node.attribute}
+
+
+def _store(graph: "onnx.GraphProto", arrays: dict[str, NDArray[Any]]) -> None:
+    """Make the arrays that the graph uses its initializers."""
+    from onnx import numpy_helper
+
+    used = dict.fromkeys(name for node in graph.node for name in node.input)
+    del graph.initializer[:], graph.value_info[:]
+    graph.initializer.extend(
+        numpy_helper.from_array(arrays[name], name) for name in used if name in arrays
+    )
+
+
+# --- what the pictures say ---
+
+
+def _maxima(model: "onnx.ModelProto", batches: Sequence[Array]) -> dict[str, Array]:
+    """The largest value of each channel (C,) of each ReLU and sum, over all batches."""
+    from alphacut.runtimes.openvino import CORE, openvino
+
+    full = CORE.read_model(model.SerializeToString())
+    wanted = [node.output[0] for node in model.graph.node if node.op_type in ("Relu", "Add")]
+    outputs = {
+        name: output
+        for op in full.get_ops()
+        for output in op.outputs()
+        for name in output.get_names()
+    }
+    opset = openvino.opset13
+    axes = opset.constant(np.array([0, 2, 3]))
+    maxima = [opset.result(opset.reduce_max(outputs[name], axes)) for name in wanted]
+    request = _request(openvino.Model(maxima, full.get_parameters()))
+    largest = [np.zeros(1, np.float32)] * len(wanted)
+    for batch in batches:
+        request.infer([batch])
+        for k in range(len(wanted)):
+            largest[k] = np.maximum(largest[k], request.get_output_tensor(k).data)
+    return dict(zip(wanted, largest, strict=True))
+
+
+def _moments(model: "onnx.ModelProto", batches: Sequence[Array]) -> dict[str, _Moments]:
+    """How the inputs of each convolution vary together, by the name of its output."""
+    from alphacut.runtimes.openvino import CORE
+
+    convs = [node for node in model.graph.node if node.op_type == "Conv"]
+    source = model.graph.input[0].name
+    full = CORE.read_model(model.SerializeToString())
+    full.add_outputs(sorted({conv.input[0] for conv in convs} - {source}))
+    request = _request(full)
+    draw = np.random.default_rng(0)
+    count: dict[str, int] = {}
+    total: dict[str, Any] = {}
+    squares: dict[str, Any] = {}
+    for batch in batches:
+        request.infer([batch])
+        for conv in convs:
+            name = conv.output[0]
+            maps = batch if conv.input[0] == source else request.get_tensor(conv.input[0]).data
+            patches = _patches(maps[0], _attributes(conv), draw)
+            count[name] = count.get(name, 0) + len(patches)
+            total[name] = total.get(name, 0) + patches.sum(axis=0, dtype=np.float64)
+            squares[name] = squares.get(name, 0) + (patches.T @ patches).astype(np.float64)
+    moments = {}
+    for name, n in count.items():
+        mean = total[name] / n
+        moments[name] = _Moments(mean, squares[name] / n - np.outer(mean, mean))
+    return moments
+
+
+def _request(model: Any) -> Any:
+    from alphacut.runtimes.openvino import CORE
+
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    return CORE.compile_model(model, "CPU", settings).create_infer_request()
+
+
+def _patches(maps: Array, conv: dict[str, Any], draw: np.random.Generator) -> Array:
+    """What a convolution sees at random positions of maps (C, H, W): (N, C * kh * kw)."""
+    (kh, kw), (top, left, bottom, right) = conv["kernel_shape"], conv["pads"]
+    (dy, dx), (sy, sx) = conv["dilations"], conv["strides"]
+    padded = np.pad(maps, ((0, 0), (top, bottom), (left, right)))
+    h = (padded.shape[1] - dy * (kh - 1) - 1) // sy + 1
+    w = (padded.shape[2] - dx * (kw - 1) - 1) // sx + 1
+    y, x = np.divmod(draw.choice(h * w, min(_POSITIONS, h * w), replace=False), w)
+    taps = [padded[:, y * sy + i * dy, x * sx + j * dx] for i in range(kh) for j in range(kw)]
+    patches: Array = np.stack(taps, axis=-1).transpose(1, 0, 2).reshape(len(y), -1)
+    return patches
+
+
+# --- 1. equalise ---
+
+
+def _factors(graph: "onnx.GraphProto", maxima: dict[str, Array]) -> dict[str, Array]:
+    """What each channel (C,) of each map will be divided by; maps of no ReLU have none."""
+    factors: dict[str, Array] = {}
+    for name, largest in maxima.items():
+        peak = max(float(largest.max()), 1e-6)
+        share = np.maximum(largest / peak, _QUIETEST)
+        factors[name] = peak * share**_EQUALISED
+    for node in graph.node:
+        if node.op_type == "Add":  # a sum and its terms have one factor
+            factors.update(dict.fromkeys(node.input, factors[node.output[0]]))
+    for node in graph.node:
+        if node.op_type in _PASSING and node.input[0] in factors:
+            factors[node.output[0]] = factors[node.input[0]]
+        elif node.op_type == "Concat" and all(name in factors for name in node.input):
+            factors[node.output[0]] = np.concatenate([factors[name] for name in node.input])
+    return factors
+
+
+def _equalise(
+    graph: "onnx.GraphProto", arrays: dict[str, NDArray[Any]], factors: dict[str, Array]
+) -> None:
+    """Move the factors of the maps into the convolutions before and after them."""
+    after = {node.input[0]: node.output[0] for node in graph.node if node.op_type == "Relu"}
+    for conv in (node for node in graph.node if node.op_type == "Conv"):
+        weight, bias = conv.input[1], conv.input[2]
+        if conv.input[0] in factors:
+            arrays[weight] = arrays[weight] * factors[conv.input[0]][:, None, None]
+        if conv.output[0] in after:
+            factor = factors[after[conv.output[0]]]
+            arrays[weight] = arrays[weight] / factor[:, None, None, None]
+            arrays[bias] = arrays[bias] / factor
+
+
+# --- 2. and 3. the weights ---
+
+
+def _noise(weight: Array, inputs: _Moments) -> float:
+    """Noise of rounded weights over the variance of what they compute, mean of the outputs."""
+    rows = weight.reshape(len(weight), -1).astype(np.float64)
+    step = np.abs(rows).max(axis=1) / 127
+    signal = np.einsum("oi,ij,oj->o", rows, inputs.covariance, rows)
+    power = float(np.trace(inputs.covariance) + inputs.mean @ inputs.mean)
+    return float(np.mean(step**2 / 12 * power / np.maximum(signal, 1e-12)))
+
+
+def _round(conv: "onnx.NodeProto", arrays: dict[str, NDArray[Any]], inputs: _Moments) -> None:
+    """Replace a convolution's weights by 8-bit ones and a scale for each output, mend its bias."""
+    weight, bias = conv.input[1], conv.input[2]
+    rows = arrays[weight].reshape(len(arrays[weight]), -1).astype(np.float64)
+    step = np.maximum(np.abs(rows).max(axis=1), 1e-12) / 127
+    levels = _round_in_turn(rows, step, inputs.covariance)
+    lost = rows - levels * step[:, None]
+    arrays[f"{weight}.int8"] = levels.reshape(arrays[weight].shape).astype(np.int8)
+    arrays[f"{weight}.scale"] = step.astype(np.float32)
+    arrays[bias] = (arrays[bias] + lost @ inputs.mean).astype(np.float32)
+
+
+def _round_in_turn(rows: Double, step: Double, covariance: Double) -> Double:
+    """Weights (O, D) in whole steps (O,), -127 to 127, that lose least on inputs (D, D)."""
+    D = rows.shape[1]
+    damped = covariance + np.eye(D) * (_DAMPING * np.trace(covariance) / D + 1e-12)
+    passing_on = np.linalg.cholesky(np.linalg.inv(damped)).T
+    rest, levels = rows.copy(), np.zeros_like(rows)
+    for start in range(0, D, 64):  # in blocks: only the block itself is mended at once
+        stop = min(start + 64, D)
+        lost = np.zeros((len(rows), stop - start))
+        for d in range(start, stop):
+            levels[:, d] = np.clip(np.rint(rest[:, d] / step), -127, 127)
+            lost[:, d - start] = (rest[:, d] - levels[:, d] * step) / passing_on[d, d]
+            rest[:, d:stop] -= np.outer(lost[:, d - start], passing_on[d, d:stop])
+        rest[:, stop:] -= lost @ passing_on[start:stop, stop:]
+    return levels
+
+
+# --- 4. the graph ---
+
+
+def _insert(graph: "onnx.GraphProto", factors: dict[str, Array], rounded: set[str]) -> None:
+    """Put 8-bit maps and weights before the rounded convolutions, and nowhere else."""
+    from onnx import helper
+
+    wanted = set(rounded)  # outputs of nodes that read 8-bit maps
+    needed: set[str] = set()  # maps that are read so
+    for node in reversed(graph.node):
+        passes = node.op_type in {*_PASSING, "Concat", "Add"} and node.output[0] in factors
+        if node.output[0] in rounded or (passes and node.output[0] in needed):
+            wanted.add(node.output[0])
+            needed.update(name for name in node.input if name in factors)
+    nodes = []
+    for node in graph.node:
+        if node.output[0] in wanted:
+            for k, name in enumerate(node.input):
+                if f"{name}.real" in factors:
+                    node.input[k] = f"{name}.real"
+        if node.output[0] in rounded:
+            weight = node.input[1]
+            node.input[1] = f"{weight}.real"
+            scaled = [f"{weight}.int8", f"{weight}.scale"]
+            nodes.append(helper.make_node("DequantizeLinear", scaled, [f"{weight}.real"], axis=0))
+        nodes.append(node)
+        output = node.output[0]
+        if node.op_type in ("Relu", "Add", "Resize") and output in needed:
+            real, whole = f"{output}.real", f"{output}.int8"
+            nodes.append(helper.make_node("QuantizeLinear", [output, "range", "zero"], [whole]))
+            nodes.append(helper.make_node("DequantizeLinear", [whole, "range", "zero"], [real]))
+            factors[real] = factors[output]
+    copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)

@@ -1,0 +1,1 @@
+"""What is known of networks, and their files."""

@@ -1,0 +1,153 @@
+"""The networks in PyTorch, one architecture a file, under the keys of the published state dicts."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+ARCHITECTURES = (
+    "u2net",
+    "u2netp",
+    "isnet",
+    "deeplabv3_resnet101",
+    "deeplabv3_resnet50",
+    "indexnet",
+)
+
+
+def build(arch: str, **options: int) -> nn.Module:
+    """A network with random weights, in training mode.
+
+    Args:
+        arch: One of `ARCHITECTURES`.
+        **options: `expansion` (1 or 2) for indexnet; the others have none.
+
+    Raises:
+        ValueError: There is no such architecture.
+    """
+    if arch in ("u2net", "u2netp"):
+        from alphacut.models.nets.u2net import FULL, LITE, U2Net
+
+        return U2Net(FULL if arch == "u2net" else LITE, **options)
+    if arch == "isnet":
+        from alphacut.models.nets.isnet import ISNet
+
+        return ISNet(**options)
+    if arch in ("deeplabv3_resnet101", "deeplabv3_resnet50"):
+        from alphacut.models.nets.deeplabv3 import DeepLabV3
+
+        return DeepLabV3((3, 4, 23 if arch == "deeplabv3_resnet101" else 6, 3), **options)
+    if arch == "indexnet":
+        from alphacut.models.nets.indexnet import IndexNet
+
+        return IndexNet(**options)
+    raise ValueError(f"unknown architecture {arch!r}; there are {', '.join(ARCHITECTURES)}")
+
+
+def load_state(arch: str, checkpoint: Mapping[str, Any]) -> nn.Module:
+    """A network in eval mode with the weights of a published or own checkpoint.
+
+    Args:
+        arch: One of `ARCHITECTURES`. Whether an indexnet is the released or the paper's form is
+            read from a tensor's shape.
+        checkpoint: State dict, or a dictionary that holds one as `state_dict`. A prefix `module.`
+            of the keys and the auxiliary head of DeepLabV3 are dropped; the counters of batch norm
+            (`num_batches_tracked`) may be missing. Without any batch norm it is of a network that
+            was folded.
+
+    Raises:
+        ValueError: There is no such architecture; a tensor is missing, unexpected or of another
+            shape.
+    """
+    state = {key.removeprefix("module."): t for key, t in _state_dict(checkpoint).items()}
+    options = {}
+    if arch.startswith("deeplabv3"):
+        state = {key: t for key, t in state.items() if not key.startswith("aux_classifier.")}
+    if arch == "indexnet" and (branch := state.get("index0.indexnet1.0.weight")) is not None:
+        options["expansion"] = 2 if branch.shape[:1] == (64,) else 1
+    network = build(arch, **options)
+    if not any(key.endswith("running_var") for key in state):
+        network = fold_batch_norm(network)
+    return _fill(arch, network, state)
+
+
+def fold_batch_norm(network: nn.Module) -> nn.Module:
+    """A copy of a network in eval mode, each batch norm folded into the convolution before it.
+
+    Folded, a state dict has the convolutions' weights and biases only; this is the form in which
+    ONNX files of these networks are published.
+    """
+    folded = copy.deepcopy(network).eval()
+    for block in folded.modules():
+        for (name, conv), (after, norm) in itertools.pairwise(block.named_children()):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(block, name, fuse_conv_bn_eval(conv, norm))
+                setattr(block, after, nn.Identity())
+    return folded
+
+
+def load_onnx_weights(arch: str, initializers: Mapping[str, Tensor]) -> nn.Module:
+    """A network in eval mode, without batch norm, with the weights of an ONNX file.
+
+    PyTorch's exporter folds a batch norm into its convolution and drops the names of the two; what
+    it leaves alone, and what was folded before, keeps its key. Without names the order tells: the
+    folded convolutions of a U-2-Net or IS-Net form one chain, so that every valid order of the
+    graph's nodes agrees.
+
+    Args:
+        arch: One of `ARCHITECTURES`; without names u2net, u2netp or isnet.
+        initializers: Weight, then bias of each Conv node in the order of the graph, by name;
+            half precision becomes float32.
+
+    Raises:
+        ValueError: Another architecture; the number of tensors or a shape does not agree.
+    """
+    from alphacut.models.nets.u2net import NestedUNet
+
+    network = fold_batch_norm(build(arch))
+    keys = network.state_dict().keys()
+    named = {name: t for name, t in initializers.items() if name in keys}
+    unnamed = [t for name, t in initializers.items() if name not in keys]
+    chain = [key for key in keys if key not in named]
+    if chain and not isinstance(network, NestedUNet):
+        raise ValueError(f"weights of {arch} without names cannot be read; use a state dict")
+    if len(chain) != len(unnamed):
+        raise ValueError(
+            f"not the weights of {arch}: {len(initializers)} tensors instead of {len(keys)}"
+        )
+    return _fill(arch, network, named | dict(zip(chain, unnamed, strict=True)))
+
+
+def _state_dict(checkpoint: Mapping[str, Any]) -> Mapping[str, Tensor]:
+    """The state dict in a checkpoint; ValueError where something else than tensors is in it."""
+    state = checkpoint.get("state_dict", checkpoint)
+    if not (isinstance(state, Mapping) and all(isinstance(t, Tensor) for t in state.values())):
+        raise ValueError("not a state dict: it should map names to tensors")
+    return state
+
+
+def _fill(arch: str, network: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
+    """Copies the tensors into the network, which goes to eval mode; ValueError if they differ."""
+    expected = network.state_dict()
+    counters = {key: t for key, t in expected.items() if key.endswith("num_batches_tracked")}
+    state = counters | dict(state)
+    differences = [
+        *(f"{key} is missing" for key in expected.keys() - state.keys()),
+        *(f"{key} is unexpected" for key in state.keys() - expected.keys()),
+        *(
+            f"{key} has shape {tuple(state[key].shape)} instead of {tuple(t.shape)}"
+            for key, t in expected.items()
+            if key in state and state[key].shape != t.shape
+        ),
+    ]
+    if differences:
+        shown = "; ".join(sorted(differences)[:4])
+        more = f"; and {len(differences) - 4} more" if len(differences) > 4 else ""
+        raise ValueError(f"not the weights of {arch}: {shown}{more}")
+    network.load_state_dict(state)
+    return network.eval()

@@ -1,0 +1,1 @@
+"""What is made of a cut-out: canvas, background, shadow, composite, file."""

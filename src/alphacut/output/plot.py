@@ -1,0 +1,59 @@
+"""The steps of a cut-out drawn side by side, by Matplotlib (extra `plot`)."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from alphacut.errors import MissingExtra
+from alphacut.pipeline import image as images
+from alphacut.pipeline.image import Image
+from alphacut.pipeline.shrink import shrink_to
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_PANEL_PX = 640
+_PANEL_INCHES = 3.2
+_WIDE = 1.2  # wider pictures stand one below the other
+
+
+def draw(panels: Sequence[tuple[str, Image]]) -> "Figure":
+    """Draw pictures with their names above: in a row, or in a column if they are wide.
+
+    Args:
+        panels: Name and picture, (H, W) or (H, W, 3) uint8 or uint16.
+
+    Returns:
+        A Matplotlib figure, of no window: save it, or show it in a notebook.
+
+    Raises:
+        MissingExtra: if Matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtra("matplotlib", "plot") from error
+
+    H, W = panels[0][1].shape[:2]
+    wide = W > _WIDE * H
+    rows, columns = (len(panels), 1) if wide else (1, len(panels))
+    factor = _PANEL_INCHES / min(H, W) if max(H, W) < 2.5 * min(H, W) else 8 / max(H, W)
+    width, height = max(1.2, W * factor), max(0.8, H * factor)
+    figure = Figure(figsize=(columns * width, rows * (height + 0.35)), layout="constrained")
+    for index, (name, picture) in enumerate(panels):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        small = images.to_depth(shrink_to(picture, _PANEL_PX), np.uint8)
+        axes.imshow(small, cmap="gray", vmin=0, vmax=255, interpolation="none")
+        axes.set_title(name, fontsize=11)
+        axes.set_axis_off()
+    return figure
+
+
+def render(figure: "Figure") -> Image:
+    """Return a figure's pixels, (H, W, 3) uint8."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas: Any = FigureCanvasAgg(figure)  # its methods have no types
+    canvas.draw()
+    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])

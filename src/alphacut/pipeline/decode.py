@@ -1,0 +1,209 @@
+"""One frame, settled: everything that makes photographs of the world differ ends here.
+
+Orientation, colour mode, colour profile, bit depth, transparency: behind this file there are only
+arrays.
+"""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from typing import IO, Any
+
+import cv2
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from alphacut.errors import ImageError
+from alphacut.options import Options
+from alphacut.pipeline.image import Metadata, Picture, to_depth
+
+# What Pillow's decoders raise on damaged files, apart from errors of our own making
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError,
+           OverflowError, struct.error, zlib.error, cv2.error)  # fmt: skip
+_ORIENTATION = 0x0112
+# How to turn an array so that it stands upright, by EXIF orientation
+_UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a),
+}
+# Tags of a TIFF that describe the photograph rather than how its pixels are stored
+TIFF_TAGS = (270, 271, 272, 305, 306, 315, 33432)
+SUB_DIRECTORIES = (0x8769, 0x8825)
+_RGB = b"RGB "  # an ICC profile's colour space
+_DEEP = ("I;16", "I;16B", "RGB", "RGBA", "L", "LA")  # modes in which Pillow opens 16-bit files
+
+
+def damaged(name: str, error: Exception) -> ImageError:
+    """Return the error of a picture whose decoder gave up."""
+    return ImageError(
+        f"{name}: is damaged or cut short ({error}): "
+        "--allow-truncated reads what is there, if anything is"
+    )
+
+
+def load_pixels(pillow: PIL.Image.Image, options: Options) -> bool:
+    """Decode a picture's pixels, and tell whether some of them are missing."""
+    try:
+        pillow.load()
+    except DAMAGE:
+        # Pillow keeps the rows that it has decoded; without tiles it takes them for all
+        if not options.allow_truncated or not pillow.im:
+            raise
+        pillow.tile = []  # type: ignore[attr-defined]
+        return True
+    return False
+
+
+def decode(pillow: PIL.Image.Image, file: IO[bytes] | None, options: Options, name: str) -> Picture:
+    """Decode the current frame, upright, with what its file says about it.
+
+    Args:
+        pillow: The picture; it is changed.
+        file: Where it comes from, if all 16 bits of it can be read there.
+        options: The fields about reading.
+        name: What to call it in messages.
+    """
+    import PIL.ImageOps
+
+    try:
+        missing = load_pixels(pillow, options)
+        deep = None if missing or file is None else _read_16_bits(file, pillow)
+        exif_of_tiff = _exif_of_tiff(pillow)
+        PIL.ImageOps.exif_transpose(pillow, in_place=True)
+        metadata = _metadata(pillow, exif_of_tiff)
+        return split(_to_array(pillow) if deep is None else deep, metadata, options)
+    except DAMAGE as error:
+        raise damaged(name, error) from error
+
+
+def _read_16_bits(file: IO[bytes], pillow: PIL.Image.Image) -> NDArray[np.uint16] | None:
+    """Read, upright, a file with 16 bits a channel, of which Pillow gives 8; None if it has not."""
+    depth = 8
+    if pillow.format == "PNG":
+        file.seek(24)
+        depth = file.read(1)[0]
+    elif pillow.format == "TIFF":
+        depth = max(pillow.tag_v2.get(258, (1,)))  # type: ignore[attr-defined]
+    if depth != 16 or pillow.mode not in _DEEP:
+        return None
+    file.seek(0)
+    array = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if array is None or array.dtype != np.uint16:
+        return None
+    if array.ndim == 2:
+        array = array[..., np.newaxis]
+        hidden = pillow.info.get("transparency")  # the one grey that is transparent
+        if isinstance(hidden, int):
+            alpha = np.where(array == hidden, 0, 65535).astype(np.uint16)
+            array = np.concatenate([array, array, array, alpha], axis=2)
+    else:
+        codes = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
+        array = cv2.cvtColor(array, codes[array.shape[2]])
+    if pillow.format == "PNG":  # of a TIFF, OpenCV applies the orientation
+        array = _UPRIGHT.get(pillow.getexif().get(_ORIENTATION, 1), _UPRIGHT[1])(array)
+    elif pillow.tag_v2.get(262) == 0:  # type: ignore[attr-defined]
+        array = 65535 - array  # grey whose white is 0
+    elif array.shape[2] == 4 and pillow.tag_v2.get(338) == (1,):  # type: ignore[attr-defined]
+        opaque = np.maximum(array[..., 3:], 1).astype(np.float32)  # colours multiplied by alpha
+        array[..., :3] = np.minimum(np.rint(array[..., :3] * (65535 / opaque)), 65535)
+    return np.asarray(array, np.uint16)
+
+
+def _to_array(pillow: PIL.Image.Image) -> NDArray[Any]:
+    """Turn any colour mode into grey, RGB or RGBA samples."""
+    if pillow.mode.startswith("I;16"):
+        return np.asarray(pillow).astype(np.uint16)[..., np.newaxis]
+    if pillow.mode in ("I", "F"):
+        # integers come from 8 or 16 bits; floats reach 1 in TIFF files, 255 in Pillow's conversions
+        whites = (255.0, 65535.0) if pillow.mode == "I" else (1.0, 255.0, 65535.0)
+        return _from_numbers(np.asarray(pillow), whites)[..., np.newaxis]
+    transparent = pillow.has_transparency_data
+    if pillow.mode == "La":  # Pillow converts it to nothing else
+        pillow = pillow.convert("LA")
+    profile = pillow.info.get("icc_profile")
+    space = profile[16:20] if profile else _RGB
+    if pillow.mode == "LAB" or (space != _RGB and pillow.mode in ("CMYK", "L", "LA")):
+        alpha = pillow.getchannel("A") if pillow.mode == "LA" else None
+        pillow = _to_srgb(pillow if alpha is None else pillow.convert("L"), profile)
+        if alpha is not None:
+            pillow.putalpha(alpha)
+    return np.asarray(pillow.convert("RGBA" if transparent else "RGB"))
+
+
+def _from_numbers(numbers: NDArray[Any], whites: Sequence[float]) -> NDArray[np.uint16]:
+    """Read numbers that have no stated white: the first of `whites` that holds them all."""
+    numbers = np.nan_to_num(numbers.astype(np.float64))
+    peak = float(numbers.max())
+    top = next((value for value in whites if peak <= value), peak)
+    return np.rint(np.clip(numbers / top, 0, 1) * 65535).astype(np.uint16)
+
+
+def _to_srgb(pillow: PIL.Image.Image, profile: bytes | None) -> PIL.Image.Image:
+    """Convert CMYK, Lab or profiled grey to sRGB by its profile."""
+    from PIL import ImageCms
+
+    srgb = ImageCms.createProfile("sRGB")
+    try:
+        if pillow.mode == "LAB":
+            source: Any = ImageCms.createProfile("LAB")
+        else:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile or b""))
+        converted = ImageCms.profileToProfile(pillow, source, srgb, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):  # a broken profile says no more than none
+        return pillow.convert("RGB")
+    assert converted is not None
+    return converted
+
+
+def split(array: NDArray[Any], metadata: Metadata, options: Options) -> Picture:
+    """Part samples (H, W, 1 | 3 | 4) into image and alpha, at the depth that was asked for."""
+    if array.dtype == np.uint16 and not options.keep_depth:
+        array = to_depth(array, np.uint8)
+    alpha = array[..., 3] if array.shape[2] == 4 else None
+    if alpha is not None and np.all(alpha == np.iinfo(alpha.dtype).max):
+        alpha = None
+    image = np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[..., :3]
+    return Picture(np.ascontiguousarray(image), alpha, metadata)
+
+
+def _metadata(pillow: PIL.Image.Image, exif_of_tiff: bytes | None) -> Metadata:
+    """Collect what an upright picture's file says about it."""
+    info = pillow.info
+    exif = info.get("exif") or exif_of_tiff
+    if exif:
+        exif = exif.removeprefix(b"Exif\x00\x00")
+    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
+    if isinstance(xmp, str):
+        xmp = xmp.encode()
+    dpi = info.get("dpi")
+    try:  # 1 is what Pillow makes of a TIFF that says nothing
+        dpi = (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 1 else None
+    except (TypeError, ValueError, ZeroDivisionError):
+        dpi = None
+    profile = info.get("icc_profile") or b""
+    if profile[16:20] != _RGB:  # the samples are RGB by now
+        profile = None
+    return Metadata(profile, exif or None, xmp or None, dpi)
+
+
+def _exif_of_tiff(pillow: PIL.Image.Image) -> bytes | None:
+    """Gather the EXIF tags that a TIFF keeps among those of its storage."""
+    if pillow.format != "TIFF":
+        return None
+    whole, exif = pillow.getexif(), PIL.Image.Exif()
+    for tag in TIFF_TAGS:
+        if tag in whole:
+            exif[tag] = whole[tag]
+    for tag in SUB_DIRECTORIES:
+        if directory := whole.get_ifd(tag):
+            exif.get_ifd(tag).update(directory)
+            exif[tag] = exif.get_ifd(tag)
+    return exif.tobytes() if len(exif) else None

@@ -1,0 +1,146 @@
+"""True colours at soft edges: the photo's colours without the old background.
+
+Where 0 < alpha < 1 a pixel is a mixture, `I = alpha F + (1 - alpha) B`. Pasted unchanged on a new
+background it shows a fringe of the old one, so F has to be estimated. The way is blur fusion
+(Forte, "Approximate Fast Foreground Colour Estimation", ICIP 2021): F and B are means of colours
+around, weighted by alpha and by 1 - alpha, then corrected so that the mixture comes out right; once
+from afar, once from close by. Means are smooth, so both are taken on small grids; the last
+correction is made at the soft pixels of the full image.
+"""
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from alphacut.errors import ImageError
+from alphacut.pipeline.shrink import shrink, shrink_to
+
+Array = npt.NDArray[np.float32]
+Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+_FAR_GRID_PX = 128  # long side of the grid for the means from afar, at most
+_FAR_PX = (32, 8, 4)  # their radii on it; each fills what the next one leaves open
+_NEAR_GRID_PX = 256  # long side of the grid for the means from close by, at least, and up to twice
+_NEAR_PX = 1  # their radius on it
+_OPEN = np.float32(1e-4)  # mean weight under which a mean is left to the wider one
+_DAMPING = np.float32(0.05)  # keeps JPEG noise, doubled where alpha is 1/2, out of the colours
+_SURE = 2.0**-17  # alpha that 16 bits cannot tell from 0, and from 1
+_TILE_PX = 512  # side of the image's tiles: the soft pixels' floats of one fit a processor's cache
+_LINE = 256  # places looked up at a time make lines of so many: OpenCV takes no long ones
+
+
+def estimate_foreground(image: Image, alpha: Array) -> Image:
+    """Straight (not premultiplied) foreground colours of an image, given its alpha.
+
+    Args:
+        image: (H, W, 3) uint8 or uint16, RGB.
+        alpha: (H, W) float32 in [0, 1].
+
+    Returns:
+        (H, W, 3) of the image's dtype: the estimate where 0 < alpha < 1 by more than 16 bits can
+        tell, the image elsewhere.
+
+    Raises:
+        ImageError: A shape or dtype is wrong.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.uint16):
+        raise ImageError(
+            f"image has to be (H, W, 3) uint8 or uint16, not {image.shape} {image.dtype}"
+        )
+    if alpha.shape != image.shape[:2] or alpha.dtype != np.float32:
+        raise ImageError(
+            f"alpha has to be {image.shape[:2]} float32, not {alpha.shape} {alpha.dtype}"
+        )
+    foreground = image.copy()
+    H, W = alpha.shape
+    near = _means(image, alpha)
+
+    def correct(tile: tuple[int, int]) -> None:
+        _correct_tile(foreground, alpha, near, tile)
+
+    tiles = [(top, left) for top in range(0, H, _TILE_PX) for left in range(0, W, _TILE_PX)]
+    with ThreadPoolExecutor(max(1, cv2.getNumThreads())) as pool:
+        list(pool.map(correct, tiles))
+    return foreground
+
+
+def _means(image: Image, alpha: Array) -> list[Array]:
+    """Foreground and background colours (h, w, 3) on a small grid, defined everywhere."""
+    H, W = alpha.shape
+    halvings = max(0, math.floor(math.log2(max(H, W) / _NEAR_GRID_PX)))
+    size = max(1, H >> halvings), max(1, W >> halvings)
+    small, near = shrink(image, size), shrink(alpha, size)
+    far = shrink_to(near, _FAR_GRID_PX)
+    unit = np.float32(1 / np.iinfo(image.dtype).max)
+    colours = shrink_to(small, _FAR_GRID_PX) * unit
+    wide = []
+    for share in (far, 1 - far):
+        mean, weight = np.full(colours.shape, 0.5, np.float32), _weight(share)
+        for radius_px in _FAR_PX:
+            mean = _weighted_mean(colours, weight, mean, radius_px)
+        wide.append(np.asarray(cv2.resize(mean, size[::-1]), np.float32))
+    shares = near, 1 - near
+    corrected = _correct(small * unit, (_three(shares[0]), _three(shares[1])), wide)
+    return [
+        _weighted_mean(colour, _weight(share), mean, _NEAR_PX)
+        for colour, share, mean in zip(corrected, shares, wide, strict=True)
+    ]
+
+
+def _correct_tile(
+    foreground: Image, alpha: Array, means: list[Array], tile: tuple[int, int]
+) -> None:
+    """Turn the photo into foreground at the soft pixels of the tile that begins at (top, left)."""
+    (H, W), (h, w), (top, left) = alpha.shape, means[0].shape[:2], tile
+    part = alpha[top : top + _TILE_PX, left : left + _TILE_PX]
+    soft = cv2.inRange(part, _SURE, 1 - _SURE)
+    if not cv2.countNonZero(soft):
+        return
+    x, y = cv2.findNonZero(soft).reshape(-1, 2).astype(np.intp).T
+    shares = np.repeat(part[y, x], 3).reshape(-1, 3)
+    y, x = y + top, x + left
+    found = [_look_up(mean, (y + 0.5) * (h / H) - 0.5, (x + 0.5) * (w / W) - 0.5) for mean in means]
+    pixels, where, white = foreground.reshape(-1, 3), y * W + x, np.iinfo(foreground.dtype).max
+    colours, _ = _correct(pixels[where] * np.float32(1 / white), (shares, 1 - shares), found)
+    pixels[where] = np.rint(colours * white)
+
+
+def _correct(
+    image: Array, shares: tuple[Array, Array], colours: list[Array]
+) -> tuple[Array, Array]:
+    """The colours closest to the given ones that, mixed by their shares, make the image."""
+    (a, b), (F, B) = shares, colours
+    rest = (image - a * F - b * B) / (a * a + b * b + _DAMPING)
+    return np.clip(F + a * rest, 0, 1), np.clip(B + b * rest, 0, 1)
+
+
+def _weight(share: Array) -> Array:
+    """Weight of a pixel's colour in a mean, share⁸: pure pixels count, mixtures hardly."""
+    squared = share * share
+    squared *= squared
+    squared *= squared
+    return squared
+
+
+def _weighted_mean(colour: Array, weight: Array, otherwise: Array, radius_px: int) -> Array:
+    """Local mean of a colour; where there is hardly any weight, the colour given otherwise."""
+    kernel = 2 * radius_px + 1, 2 * radius_px + 1
+    total = cv2.blur(colour * _three(weight), kernel, borderType=cv2.BORDER_REPLICATE)
+    mass = cv2.blur(weight, kernel, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray((total + _OPEN * otherwise) / _three(mass + _OPEN))
+
+
+def _three(plane: Array) -> Array:
+    """The plane once for each colour channel, (h, w, 3)."""
+    return np.asarray(cv2.merge([plane] * 3), np.float32)
+
+
+def _look_up(grid: Array, y: npt.NDArray[np.float64], x: npt.NDArray[np.float64]) -> Array:
+    """The values (n, 3) of a grid at n places; linear."""
+    lines = -(-len(y) // _LINE), _LINE
+    across, down = (np.resize(place.astype(np.float32), lines) for place in (x, y))
+    found = cv2.remap(grid, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(found.reshape(-1, 3)[: len(y)], np.float32)

@@ -1,0 +1,441 @@
+"""Alpha mattes: from an image and a coarse map to alpha at the full size of the image.
+
+`estimate_alpha_closed_form` needs a trimap and PyMatting (extra `matting`). `estimate_alpha_fast`
+needs only the network's saliency. It works in three steps, in this order:
+
+1. colour evidence: how often does each colour occur in the subject, and how often around it? The
+   two histograms (Boykov and Jolly, ICCV 2001) correct the saliency where it is in doubt;
+2. guided filter: in a small window alpha is a linear function of colour, `alpha = a . I + b` (He,
+   Sun and Tang, ECCV 2010). Fitted on a small grid, twice: the second time to the first's result;
+3. rendering: the coefficients a and b are smooth where alpha is not, so they are what is enlarged;
+   each pixel's own colour then gives its alpha (fast guided filter, arXiv 1505.00996).
+"""
+
+import importlib.util
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar, cast
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from alphacut.errors import ImageError, MissingExtra, RuntimeFailure
+from alphacut.models.catalogue import IMAGENET_MEAN, IMAGENET_STD
+from alphacut.runtimes import Runtime
+
+Array = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+AnyArray = TypeVar("AnyArray", Array, Image)
+
+_GRID_PX = 400  # long side of the grid, at least: 1.25 times a 320 px network's answer
+_LEVELS = 64  # histogram bins per channel: coarser ones confuse subject and surroundings
+_SURROUNDINGS = 0.3  # width of the surroundings, as a share of the long side, subject included
+_RARE_PX = 2.0  # a colour seen on fewer grid pixels than this says little
+_EVIDENCE_RANGE = (0.05, 0.95)  # colour alone never decides
+_SALIENCY_RANGE = (0.001, 0.999)  # nor does the network
+_RADIUS_PX = 4  # of the windows, on the grid: they have to be wider than the network's blur
+_NOISE = np.float32(1e-5)  # variance of colour (0..1) that is noise, not signal: 0.8 of 255
+_FLAT = np.float32(1e-4)  # variance of alpha below which there is nothing to explain
+_STRETCH = ((0.1, 0.9), (0.05, 0.95))  # what becomes 0..1 after each fit: fits avoid the ends
+_FINE = (2.0, 3.0)  # magnification of the saliency up to which it decides, from which it is free
+_DECISION_STEP = 0.04  # saliency from 0.5 to 0.52 lifts the least alpha from 0 to 0.5, smoothly
+_SOLVE_PX = 640  # long side of the closed form's grid when alpha is known roughly
+_FULL_SOLVE_PX = 1024  # and when a trimap is all there is: its detail is not in any other map
+_SOLVE_NOISE = 1e-6  # like _NOISE, in the 3 x 3 windows of the closed form
+_TRIMAP_NOISE = 6e-8  # without a prior nothing but colour can tell, so it is fitted more closely
+_PRIOR_WEIGHT = 0.1  # of (alpha - prior)² against the matting Laplacian, whose diagonal is about 1
+_SOLVE_STRETCH = (0.02, 0.98)  # what becomes 0..1 of the solution, which is smooth
+_SOLVE_ERROR = (1e-2, 1e-6)  # relative residual to stop at, with a prior and without
+_UPSAMPLE_RADIUS_PX = 2  # windows of the fit that carries the solution to the image's size
+_TILE_PX = 1024  # side of the tiles that IndexNet is run on
+_TILE_OVERLAP_PX = 128  # what it sees around each
+_STRIP_PX = 1 << 17  # pixels rendered at a time: keeps the float planes in cache
+
+
+def estimate_alpha_fast(image: Image, saliency: Array) -> Array:
+    """Alpha at the image's size from a network's saliency; time grows linearly with the pixels.
+
+    Args:
+        image: (H, W, 3) uint8 or uint16, RGB.
+        saliency: (h, w) float32 in [0, 1] at any size, the network's own being best. It covers the
+            whole image, whatever the aspect ratio.
+
+    Returns:
+        (H, W) float32 in [0, 1]; exactly 0 or exactly 1 away from edges.
+
+    Raises:
+        ImageError: A shape or dtype is wrong.
+    """
+    _check_image(image)
+    if saliency.ndim != 2 or saliency.size == 0 or saliency.dtype != np.float32:
+        raise ImageError(
+            f"saliency has to be (h, w) float32, not {saliency.shape} {saliency.dtype}"
+        )
+    grid = _grid_size(image, max(_GRID_PX, *saliency.shape))
+    guide = _unit_range(_resize(image, grid))
+    prior = _weigh_colours(guide, _resize(saliency, grid))
+    unknown = _near_edges(prior)
+    model = _model(guide, prior, prior > 0.5, unknown, _RADIUS_PX, _STRETCH)
+    return _keep_decisions(_render(image, model), saliency)
+
+
+def estimate_alpha_closed_form(image: Image, trimap: Array, prior: Array | None = None) -> Array:
+    """Alpha by closed-form matting (Levin, Lischinski and Weiss, CVPR 2006).
+
+    Alpha has to be a linear function of colour in every 3 x 3 window. The sparse system is solved
+    for the unknown pixels only, on a grid of bounded size; a guided filter carries the solution to
+    the image's size. Needs PyMatting (extra `matting`).
+
+    Args:
+        image: (H, W, 3) uint8 or uint16, RGB.
+        trimap: (H, W) float32 in {0, 0.5, 1}.
+        prior: (H, W) float32 in [0, 1], a rough alpha to stay close to, `estimate_alpha_fast`'s for
+            example. With it the system is much easier, and wrong guesses of the trimap weigh less.
+
+    Returns:
+        (H, W) float32 in [0, 1]; the trimap's 0 and 1 where it is certain.
+
+    Raises:
+        ImageError: A shape or dtype is wrong, or the trimap has no certain pixel and there is no
+            prior.
+        MissingExtra: PyMatting is not installed.
+    """
+    _check_image(image)
+    _check_plane("trimap", trimap, image)
+    if prior is not None:
+        _check_plane("prior", prior, image)
+    grid = _grid_size(image, _FULL_SOLVE_PX if prior is None else _SOLVE_PX)
+    small = _resize(trimap, grid)
+    unknown = (small > 0) & (small < 1)
+    if not unknown.any():
+        return trimap.copy()
+    if prior is None and unknown.all():
+        raise ImageError("the trimap has to mark some foreground and some background")
+    guide = _unit_range(_resize(image, grid))
+    start = None if prior is None else _resize(prior, grid)
+    alpha = _solve(guide, (small >= 1).astype(np.float32), unknown, start)
+    if grid != trimap.shape:
+        near = cv2.dilate(unknown.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+        model = _model(guide, alpha, alpha, near, _UPSAMPLE_RADIUS_PX, ((0, 1),))
+        alpha = _render(image, model)
+    np.copyto(alpha, trimap, where=trimap != 0.5)
+    return alpha
+
+
+def estimate_alpha_indexnet(image: Image, trimap: Array, network: Runtime) -> Array:
+    """Alpha by the IndexNet network (Lu, Dai, Shen and Xu, ICCV 2019).
+
+    As the authors run it: the batch is resized to multiples of 32, not padded, and certain pixels
+    keep the trimap's value. Large pictures are done in overlapping tiles where pixels are unknown.
+
+    Args:
+        image: (H, W, 3) uint8 or uint16, RGB.
+        trimap: (H, W) float32 in {0, 0.5, 1}.
+        network: The loaded network of a model of the architecture `indexnet`.
+
+    Returns:
+        (H, W) float32 in [0, 1].
+
+    Raises:
+        ImageError: A shape or dtype is wrong.
+        RuntimeFailure: The network cannot be run.
+    """
+    _check_image(image)
+    _check_plane("trimap", trimap, image)
+    H, W = trimap.shape
+    step, overlap = (max(H, W), 0) if H * W <= _TILE_PX**2 else (_TILE_PX, _TILE_OVERLAP_PX)
+    alpha = trimap.copy()
+    for top in range(0, H, step):
+        for left in range(0, W, step):
+            unknown = trimap[top : top + step, left : left + step] == 0.5
+            if not unknown.any():
+                continue
+            y, x = max(top - overlap, 0), max(left - overlap, 0)
+            around = np.s_[y : top + step + overlap, x : left + step + overlap]
+            solved = _run_indexnet(image[around], trimap[around], network)
+            h, w = unknown.shape
+            solved = solved[top - y : top - y + h, left - x : left - x + w]
+            alpha[top : top + h, left : left + w][unknown] = solved[unknown]
+    return alpha
+
+
+def enlarge(saliency: Array, size: tuple[int, int]) -> Array:
+    """Alpha (H, W) by interpolation alone; cubic keeps edges steeper than linear does."""
+    H, W = size
+    h, w = saliency.shape
+    interpolation = cv2.INTER_CUBIC if h <= H and w <= W else cv2.INTER_AREA
+    alpha = cv2.resize(saliency, (W, H), interpolation=interpolation)
+    return np.clip(alpha, 0, 1)
+
+
+def require_pymatting() -> None:
+    """Make sure, before any work, that closed-form matting can run.
+
+    Raises:
+        MissingExtra: PyMatting is not installed.
+    """
+    if importlib.util.find_spec("pymatting") is None:
+        raise MissingExtra("PyMatting, which solves closed-form matting,", "matting")
+
+
+# --- 1. colour evidence ---
+
+
+def _weigh_colours(guide: Array, saliency: Array) -> Array:
+    """The saliency moved by the evidence of each pixel's colour; both of the guide's size."""
+    reach = 1 + 2 * int(_SURROUNDINGS * max(saliency.shape) / 2)
+    near = cv2.dilate((saliency > 0.5).astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
+    if not near.any():
+        return saliency
+    bins = (guide * (_LEVELS - 1e-3)).astype(np.int32)
+    colours = (bins[..., 0] * _LEVELS + bins[..., 1]) * _LEVELS + bins[..., 2]
+    seen = colours[near]
+    lean = 2 * saliency[near] - 1
+    subject, around = _histogram(seen, np.maximum(lean, 0)), _histogram(seen, np.maximum(-lean, 0))
+    belief = (subject + _RARE_PX / 2) / (subject + around + _RARE_PX)
+    # The share of the subject that looks like the surroundings, and the other way round.
+    wrong = np.where(lean > 0, 1 - belief[seen], belief[seen]) * np.abs(lean)
+    overlap = sum(
+        wrong[side].sum() / max(np.abs(lean[side]).sum(), 1) for side in (lean > 0, lean < 0)
+    )
+    trust = max(0.0, 1.0 - float(overlap))
+    doubt = _logit(saliency, _SALIENCY_RANGE) + trust * _logit(belief, _EVIDENCE_RANGE)[colours]
+    return np.asarray(1 / (1 + np.exp(-doubt)), np.float32)
+
+
+def _histogram(colours: npt.NDArray[np.int32], weights: Array) -> Array:
+    """Weighted count of each colour code, (_LEVELS**3,), smoothed over neighbouring colours."""
+    counts = np.bincount(colours, weights, _LEVELS**3).astype(np.float32)
+    binomial = np.array([1, 4, 6, 4, 1], np.float32) / 16
+    border = cv2.BORDER_REPLICATE
+    cube = counts.reshape((_LEVELS,) * 3)  # rows red, columns green, channels blue
+    rows = cv2.sepFilter2D(cube, -1, binomial, binomial, borderType=border).reshape(-1, _LEVELS)
+    smooth = cv2.sepFilter2D(rows, -1, binomial, np.ones(1, np.float32), borderType=border)
+    return np.asarray(smooth, np.float32).ravel()
+
+
+def _logit(probability: Array, limits: tuple[float, float]) -> Array:
+    p = np.clip(probability, *limits)
+    return np.asarray(np.log(p / (1 - p)), np.float32)
+
+
+# --- 2. guided filter ---
+
+
+def _near_edges(prior: Array) -> Mask:
+    """Where a fit can come out between 0 and 1: in reach of both 0 and 1, or of neither."""
+    reach = 1 + 4 * len(_STRETCH) * _RADIUS_PX  # a fit looks two radii far
+    low, high = _STRETCH[0]
+    kernel = np.ones((reach, reach), np.uint8)
+    some = cv2.dilate((prior > low).astype(np.uint8), kernel)
+    every = cv2.erode((prior >= high).astype(np.uint8), kernel)
+    return np.asarray((some > 0) & (every == 0), np.bool_)
+
+
+def _model(
+    guide: Array,
+    alpha: Array,
+    elsewhere: npt.NDArray[np.generic],
+    region: Mask,
+    radius_px: int,
+    stretches: Sequence[tuple[float, float]],
+) -> Array:
+    """Linear models (h, w, 4) of alpha: fitted in a region, a constant elsewhere."""
+    model = np.zeros((*alpha.shape, 4), np.float32)
+    model[..., 3] = elsewhere
+    if region.any():
+        x, y, width, height = cv2.boundingRect(region.astype(np.uint8))
+        box = np.s_[y : y + height, x : x + width]
+        fitted = _fit(guide[box], alpha[box], radius_px, stretches)
+        model[box][region[box]] = fitted[region[box]]
+    return model
+
+
+def _fit(
+    guide: Array, alpha: Array, radius_px: int, stretches: Sequence[tuple[float, float]]
+) -> Array:
+    """Linear models (h, w, 4) of alpha, fitted once for each stretch, from the last one's result.
+
+    Each window's 3 x 3 system is solved by elimination with pivots of at least `_NOISE`, which
+    float32 can bear where the usual inverse by cofactors cannot.
+    """
+
+    def mean(plane: npt.NDArray[np.floating[Any]]) -> Array:
+        size = 2 * radius_px + 1
+        return np.asarray(cv2.blur(plane, (size, size), borderType=cv2.BORDER_REFLECT), np.float32)
+
+    I0, I1, I2 = (np.ascontiguousarray(guide[..., c]) for c in range(3))
+    m0, m1, m2 = mean(I0), mean(I1), mean(I2)
+    v01, v02, v12 = mean(I0 * I1) - m0 * m1, mean(I0 * I2) - m0 * m2, mean(I1 * I2) - m1 * m2
+    d0 = np.maximum(mean(I0 * I0) - m0 * m0, 0) + _NOISE
+    l1, l2 = v01 / d0, v02 / d0
+    d1 = np.maximum(mean(I1 * I1) - m1 * m1 - v01 * l1, 0) + _NOISE
+    l3 = (v12 - v02 * l1) / d1
+    d2 = np.maximum(mean(I2 * I2) - m2 * m2 - v02 * l2 - l3 * l3 * d1, 0) + _NOISE
+    for low, high in stretches:
+        m = mean(alpha)
+        c0, c1, c2 = mean(I0 * alpha) - m0 * m, mean(I1 * alpha) - m1 * m, mean(I2 * alpha) - m2 * m
+        y1 = c1 - l1 * c0
+        a2 = (c2 - l2 * c0 - l3 * y1) / d2
+        a1 = y1 / d1 - l3 * a2
+        a0 = c0 / d0 - l1 * a1 - l2 * a2
+        b = m - a0 * m0 - a1 * m1 - a2 * m2
+        # R², the share of alpha's variance that colour explains; what it does not explain stays.
+        variance = mean(alpha * alpha) - m * m
+        r = mean(np.clip((a0 * c0 + a1 * c1 + a2 * c2) / (variance + _FLAT), 0, 1))
+        gain = np.float32(1 / (high - low))
+        r_gain = r * gain
+        a0, a1, a2 = mean(a0) * r_gain, mean(a1) * r_gain, mean(a2) * r_gain
+        b = mean(b) * r_gain + alpha * (gain - r_gain) - gain * np.float32(low)
+        alpha = np.clip(a0 * I0 + a1 * I1 + a2 * I2 + b, 0, 1)
+    return np.asarray(np.dstack((a0, a1, a2, b)), np.float32)
+
+
+# --- 3. rendering ---
+
+
+def _render(image: Image, model: Array) -> Array:
+    """Apply the enlarged linear models to every pixel, in strips of rows; (H, W) in [0, 1]."""
+    H, W = image.shape[:2]
+    h = model.shape[0]
+    alpha = np.empty((H, W), np.float32)
+    rows = max(1, _STRIP_PX // W)
+
+    def render(top: int) -> None:
+        strip = image[top : top + rows]
+        y = np.clip((np.arange(top, top + len(strip)) + 0.5) * h / H - 0.5, 0, h - 1)
+        above = np.minimum(y.astype(int), max(h - 2, 0))
+        below = np.minimum(above + 1, h - 1)
+        weight = (y - above).astype(np.float32)[:, None, None]
+        lines = model[above] * (1 - weight) + model[below] * weight
+
+        def widen(part: Array) -> Array:
+            part, size = np.ascontiguousarray(part), (W, len(strip))
+            return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_LINEAR), np.float32)
+
+        b = widen(lines[..., 3])
+        if lines[..., :3].any():
+            a = widen(lines[..., :3])
+            terms = cv2.multiply(strip, a, scale=1 / np.iinfo(image.dtype).max, dtype=cv2.CV_32F)
+            b += cv2.transform(terms, np.ones((1, 3), np.float32))
+        np.clip(b, 0, 1, out=alpha[top : top + len(strip)])
+
+    with ThreadPoolExecutor(max(1, cv2.getNumThreads())) as pool:
+        list(pool.map(render, range(0, H, rows)))
+    return alpha
+
+
+def _keep_decisions(alpha: Array, saliency: Array) -> Array:
+    """In pictures hardly finer than the network's grid, leave in and out to the network.
+
+    There its answer is about as sharp as the picture, and thin parts whose colours are mixed with
+    the background's would be lost. What colours then decide is how soft the edges are.
+    """
+    magnification = max(alpha.shape) / max(saliency.shape)
+    if magnification >= _FINE[1]:
+        return alpha
+    sure = float(np.interp(magnification, _FINE, (0.5, 1)))
+    saliency = _resize(saliency, alpha.shape)
+    low = np.clip((saliency - sure) / _DECISION_STEP, 0, 0.5)
+    high = 1 - np.clip((1 - sure - saliency) / _DECISION_STEP, 0, 0.5)
+    return np.clip(alpha, low, high)
+
+
+# --- closed form ---
+
+
+def _solve(guide: Array, alpha: Array, unknown: Mask, prior: Array | None) -> Array:
+    """Minimise the matting Laplacian's form over the unknown pixels; (h, w) float32 in [0, 1]."""
+    require_pymatting()
+    from pymatting import cf_laplacian, cg, ichol
+
+    x, y, width, height = cv2.boundingRect(unknown.astype(np.uint8))
+    # Two pixels more on each side: all windows that hold an unknown pixel.
+    box = np.s_[max(y - 2, 0) : y + height + 2, max(x - 2, 0) : x + width + 2]
+    inside = unknown[box]
+    noise = _TRIMAP_NOISE if prior is None else _SOLVE_NOISE
+    try:
+        laplacian = cf_laplacian(guide[box].astype(np.float64), epsilon=noise, is_known=~inside)
+        rows = laplacian[inside.ravel()]
+        system = rows[:, inside.ravel()]
+        known = -(rows @ np.where(inside, 0.0, alpha[box]).ravel())
+        if prior is None:
+            solution = cg(system, known, M=ichol(system), rtol=_SOLVE_ERROR[1])
+        else:
+            start = prior[box][inside].astype(np.float64)
+            system.setdiag(system.diagonal() + _PRIOR_WEIGHT)
+            diagonal = system.diagonal()
+            solution = cg(
+                system,
+                known + _PRIOR_WEIGHT * start,
+                x0=start,
+                M=lambda residual: residual / diagonal,
+                rtol=_SOLVE_ERROR[0],
+            )
+            low, high = _SOLVE_STRETCH
+            solution = (solution - low) / (high - low)
+    except (ArithmeticError, ValueError) as error:
+        raise RuntimeFailure(
+            f"closed-form matting found no solution ({error}); use another matting method"
+        ) from error
+    alpha = alpha.copy()
+    alpha[box][inside] = np.clip(solution, 0, 1)
+    return alpha
+
+
+# --- indexnet ---
+
+
+def _run_indexnet(image: Image, trimap: Array, network: Runtime) -> Array:
+    """One tile through the network, resized there and back; (h, w) float32 in [0, 1]."""
+    h, w = trimap.shape
+    size = -w % 32 + w, -h % 32 + h
+    mean, std = np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32)
+    colours = (_unit_range(image) - mean) / std
+    fitted = cv2.resize(colours, size, interpolation=cv2.INTER_CUBIC)
+    levels = cv2.resize(trimap, size, interpolation=cv2.INTER_NEAREST)
+    levels[levels == 0.5] = 128 / 255  # the authors' spelling of unknown
+    batch = np.concatenate([fitted.transpose(2, 0, 1), levels[np.newaxis]])[np.newaxis]
+    output = network(np.ascontiguousarray(batch, np.float32))[0, 0]
+    alpha: Array = cv2.resize(output, (w, h), interpolation=cv2.INTER_CUBIC)
+    return alpha.clip(0, 1)
+
+
+# --- shared ---
+
+
+def _check_image(image: Image) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.uint16):
+        raise ImageError(
+            f"image has to be (H, W, 3) uint8 or uint16, not {image.shape} {image.dtype}"
+        )
+    if image.size == 0:
+        raise ImageError("image has no pixels")
+
+
+def _check_plane(name: str, plane: Array, image: Image) -> None:
+    if plane.shape != image.shape[:2] or plane.dtype != np.float32:
+        raise ImageError(
+            f"{name} has to be {image.shape[:2]} float32, not {plane.shape} {plane.dtype}"
+        )
+
+
+def _grid_size(image: Image, long_side_px: int) -> tuple[int, int]:
+    H, W = image.shape[:2]
+    scale = min(1.0, long_side_px / max(H, W))
+    return max(1, round(H * scale)), max(1, round(W * scale))
+
+
+def _resize(plane: AnyArray, size: tuple[int, int]) -> AnyArray:
+    """Shrink with an area filter, enlarge linearly."""
+    shrink = size[0] * size[1] < plane.shape[0] * plane.shape[1]
+    interpolation = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
+    resized: Any = cv2.resize(plane, size[::-1], interpolation=interpolation)
+    return cast(AnyArray, resized)
+
+
+def _unit_range(image: Image) -> Array:
+    """(H, W, 3) float32 in [0, 1]."""
+    return image * np.float32(1 / np.iinfo(image.dtype).max)

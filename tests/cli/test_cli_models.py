@@ -1,0 +1,219 @@
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import click.testing
+import openvino
+import pytest
+import torch
+
+from alphacut import runtimes
+from alphacut.cli import main as cli
+from alphacut.errors import MissingExtra, OutputError, RuntimeFailure, UnknownName, WeightsError
+from alphacut.evaluation import speed as benchmark
+from alphacut.models import catalogue, weights
+
+LITE = weights.ASSETS / "u2net-lite.onnx"
+LITE_INT8 = LITE.with_name("u2net-lite-int8.onnx")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("MIRROR", "OFFLINE", "ACCEPT_LICENSE"):
+        monkeypatch.delenv(f"ALPHACUT_{name}", raising=False)
+    monkeypatch.setenv("ALPHACUT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def run(*words: object) -> click.testing.Result:
+    """Run a command; errors that were foreseen are raised."""
+    result = click.testing.CliRunner().invoke(
+        cli.cli, [str(word) for word in words], standalone_mode=True
+    )
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_list() -> None:
+    lines = run("models").stdout.splitlines()
+    assert len(lines) == 1 + len(catalogue.MODELS)
+    assert lines[1].startswith("u2net-lite ")
+    assert "embedded" in lines[1]
+    rows = {row["name"]: row for row in json.loads(run("models", "--json").stdout)}
+    assert rows["u2net"]["state"] == "to fetch"
+    assert rows["rmbg-1.4"]["state"] == "to fetch, ask for terms"
+    assert rows["indexnet-adobe"]["state"] == "to add by hand"
+    assert rows["u2net-lite"]["paths"] == {"onnx": str(LITE), "int8": str(LITE_INT8)}
+
+
+def test_own_weights_from_adding_to_removing(home: Path, tmp_path: Path) -> None:
+    added = run("models", "add", LITE, "--arch", "u2netp", "--name", "mine").stdout
+    path = home / "weights" / "mine.onnx"
+    assert added == f"mine: {path}\n"
+    assert run("models", "where", "mine").stdout == f"{path}\n"
+    assert f"mine: {path}: verified" in run("models", "verify").stdout
+    example = weights.ASSETS / "example.jpg"
+    target = tmp_path / "out.png"
+    record = json.loads(run(example, "--model", "mine", "--json", "-o", target).stdout)
+    assert record["model"] == "mine"
+    assert record["foreground"]
+    path.write_bytes(b"damaged")
+    with pytest.raises(WeightsError, match="damaged weights are never used"):
+        run("models", "verify")
+    assert run("models", "verify", "u2net-lite").exit_code == 0
+    assert f"{path} is removed" in run("models", "remove", "mine").stdout
+    with pytest.raises(UnknownName):
+        run("models", "where", "mine")
+
+
+def test_add_looks_at_the_file(tmp_path: Path) -> None:
+    text = tmp_path / "text.onnx"
+    text.write_text("not a network")
+    with pytest.raises(WeightsError, match="is not a network"):
+        run("models", "add", text, "--arch", "isnet", "--name", "mine")
+    with pytest.raises(WeightsError, match=r"not a batch \(N, 4, h, w\)"):
+        run("models", "add", LITE, "--arch", "indexnet", "--name", "mine")
+    assert run("models", "add", LITE, "--name", "mine").exit_code == 2
+    assert run("models", "add", LITE, "--name", "mine", "--arch", "u3net").exit_code == 2
+    with pytest.raises(WeightsError, match="choose another --name"):
+        run("models", "add", LITE, "--arch", "isnet", "--name", "u2net")
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, ("import pathlib; pathlib.Path(__import__('os').environ['EVIL']).touch()",)
+
+
+def test_a_malicious_pickle_is_refused_and_not_executed(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVIL", str(tmp_path / "was-here"))
+    plain, zipped = tmp_path / "plain.pth", tmp_path / "zipped.pth"
+    plain.write_bytes(pickle.dumps({"outconv.weight": Evil()}))
+    torch.save({"outconv.weight": Evil()}, zipped)
+    for path in (plain, zipped):
+        with pytest.raises(WeightsError, match=r"\.pth: is refused"):
+            run("models", "add", path, "--arch", "u2netp", "--name", "evil")
+    assert not (tmp_path / "was-here").exists()
+    assert not home.exists()
+
+
+def test_pull_says_what_failed_and_does_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALPHACUT_MIRROR", str(tmp_path))
+    result = run("models", "pull", "u2net", "u2net-lite", "rmbg-1.4", "indexnet-adobe", "nobody")
+    assert result.exit_code == 1
+    int8 = runtimes.needed(catalogue.MODELS[0], "openvino") == "int8"
+    assert result.stdout == f"u2net-lite: {LITE_INT8 if int8 else LITE}\n"
+    errors = result.stderr.splitlines()
+    assert "weights of u2net cannot be fetched" in errors[0]
+    assert "non-commercial" in errors[1]
+    assert "--accept-license" in errors[1]
+    assert "models add PATH --name indexnet-adobe" in errors[2]
+    assert "unknown model 'nobody'" in errors[3]
+
+
+def test_accepted_terms_are_printed_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALPHACUT_MIRROR", str(tmp_path))
+    result = run("models", "pull", "--accept-license", "--format", "onnx", "rmbg-1.4")
+    terms, error = result.stderr.splitlines()
+    assert terms.startswith("alphacut: rmbg-1.4: licence of the weights: bria-rmbg-1.4")
+    assert "No such file" in error
+
+
+def test_where_and_remove_of_what_is_not_here(home: Path) -> None:
+    assert run("models", "where").stdout == f"{home}\n"
+    with pytest.raises(WeightsError, match="not here: u2net"):
+        run("models", "where", "u2net")
+    assert run("models", "remove", "u2net").stdout == "u2net: nothing of it is here\n"
+    with pytest.raises(WeightsError, match="part of the package"):
+        run("models", "remove", "u2net-lite")
+    assert "u2net.onnx is not here" in run("models", "verify", "u2net").stdout
+    (home / "weights").mkdir(parents=True)
+    (home / "weights" / "indexnet_matting.pth.tar").touch()
+    assert "nobody states its checksum" in run("models", "verify").stdout
+
+
+def test_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "RUNTIMES", ("openvino",))
+    result = run("models", "benchmark", "u2net-lite", "--seconds", "0.01", "--json")
+    timings = json.loads(result.stdout)["timings"]
+    assert {(t["runtime"], t["device"], t["hint"]) for t in timings} >= {
+        ("openvino", "cpu", "latency"), ("openvino", "cpu", "throughput")
+    }  # fmt: skip
+    for timing in timings:
+        if timing["device"] == "cpu":  # a driver may be there without its device
+            assert timing["error"] is None
+            assert timing["call_ms"] > 0 < timing["per_second"]
+
+
+def test_benchmark_of_batches_tells_the_share_of_the_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "RUNTIMES", ("torch",))
+    monkeypatch.setattr(benchmark, "_BATCHES", {"cpu": (1, 2)})
+    words = ("u2net-lite", "--device", "cpu", "--seconds", "0.01", "--json")
+    one, two = json.loads(run("models", "benchmark", *words).stdout)["timings"]
+    assert (one["batch"], two["batch"], two["half"]) == (1, 2, False)
+    assert two["per_second"] == pytest.approx(2000 / two["call_ms"])
+    assert 0 < one["peak_share"] < 1.5
+
+
+def test_benchmark_of_a_device_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "devices", lambda runtime: ["cpu"])
+    with pytest.raises(RuntimeFailure, match="no runtime finds cuda here"):
+        run("models", "benchmark", "u2net-lite", "--device", "cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_benchmark_on_cuda() -> None:
+    words = ("u2net-lite", "--device", "cuda", "--seconds", "0.1", "--json")
+    timings = json.loads(run("models", "benchmark", *words).stdout)["timings"]
+    assert {(t["batch"], t["half"]) for t in timings if t["runtime"] == "torch"} == {
+        (batch, half) for batch in (1, 4, 16, 64) for half in (False, True)
+    }
+
+
+def test_benchmark_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(runtime: str) -> list[str]:
+        raise MissingExtra("ONNX Runtime", "onnx")
+
+    monkeypatch.setattr(runtimes, "devices", missing)
+    lines = run("models", "benchmark", "u2net-lite").stdout.splitlines()
+    assert lines[0] == "u2net-lite, batches of N x 3 x 320 x 320"
+    assert lines[1].split() == [
+        "runtime", "device", "for", "N", "load", "ms", "call", "ms", "pictures/s", "of", "peak"
+    ]  # fmt: skip
+    assert 'pip install "alphacut[onnx]"' in lines[2]
+
+
+def test_export_refuses_before_it_works(tmp_path: Path) -> None:
+    target = tmp_path / "net.onnx"
+    target.write_text("mine")
+    with pytest.raises(OutputError, match="is already there"):
+        run("export", "u2net-lite", "--to", "onnx", "-o", target)
+    with pytest.raises(OutputError, match=r"ends in \.xml"):
+        run("export", "u2net-lite", "--to", "openvino", "-o", target)
+    assert run("export", "u2net-lite", "--to", "onnx", "--size", "320").exit_code == 2
+    with pytest.raises(WeightsError, match="PyTorch cannot build it"):
+        run("export", "silueta", "--to", "onnx", "-o", tmp_path / "silueta.onnx")
+    with pytest.raises(OutputError, match="is already there"):
+        run("quantize", "u2net-lite", "--data", tmp_path, "-o", target)
+    assert target.read_text() == "mine"
+
+
+def test_export_of_embedded_weights(tmp_path: Path) -> None:
+    target = tmp_path / "net.onnx"
+    result = run("export", "u2net-lite", "--to", "onnx", "--size", "64x96", "-o", target)
+    assert "differs from PyTorch by" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
+    shape = openvino.Core().read_model(target).inputs[0].shape
+    assert list(shape) == [1, 3, 64, 96]
+
+
+def test_a_photo_named_like_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(weights.ASSETS / "example.jpg", tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    assert run("./models", "-q").exit_code == 0
+    assert (tmp_path / "models-cutout.png").exists()

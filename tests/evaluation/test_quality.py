@@ -1,0 +1,163 @@
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from alphacut import Remover
+from alphacut.errors import ImageError, OutputError
+from alphacut.evaluation.quality import (
+    COLUMNS,
+    evaluate,
+    find_samples,
+    summarise,
+    write_csv,
+    write_json,
+    write_page,
+)
+from alphacut.evaluation.self_test import EXAMPLE
+
+
+class Half:
+    """A runtime that finds the left half of every picture, and with a fault a bit more."""
+
+    device = "fake"
+
+    def __init__(self, fault: int = 0) -> None:
+        self.fault = fault
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        output = np.zeros((len(batch), 1, *batch.shape[2:]), np.float32)
+        output[..., : batch.shape[3] // 2 + self.fault] = 1
+        return output
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two pictures of 40 x 80, a ramp; the truth is the left half."""
+    for part in ("image", "alpha", "foreground"):
+        (tmp_path / part).mkdir()
+    ramp = np.broadcast_to(np.linspace(0, 255, 80)[None, :, None], (40, 80, 3)).astype(np.uint8)
+    alpha = np.zeros((40, 80), np.uint8)
+    alpha[:, :40] = 255
+    for name in ("a", "b"):
+        PIL.Image.fromarray(ramp).save(tmp_path / "image" / f"{name}.png")
+        PIL.Image.fromarray(alpha).save(tmp_path / "alpha" / f"{name}.png")
+    PIL.Image.fromarray(ramp).save(tmp_path / "foreground" / "a.png")
+    return tmp_path
+
+
+@pytest.fixture
+def scores(folder: Path) -> Iterator[list]:
+    settings = {
+        "right": Remover(runtime=Half()),
+        "wrong": Remover(runtime=Half(fault=40)),
+    }
+    return list(evaluate(find_samples(folder), settings, thumbnails=True))
+
+
+def test_scores(scores: list) -> None:
+    assert [(score.sample, score.setting) for score in scores] == [
+        ("a", "right"), ("a", "wrong"), ("b", "right"), ("b", "wrong"),
+    ]  # fmt: skip
+    right, wrong = scores[0].values, scores[1].values
+    assert right["MAD"] < 10
+    assert right["IoU"] > 0.97
+    # 40 of 320 columns too many: 10 of 80 in the picture, an eighth of it
+    assert wrong["MAD"] == pytest.approx(125, abs=10)
+    assert wrong["SAD"] == pytest.approx(0.4, abs=0.04)
+    assert wrong["IoU"] == pytest.approx(0.8, abs=0.02)
+    assert set(right) == set(COLUMNS)
+    assert "RECOMP" not in scores[2].values  # b has no true foreground
+
+
+def test_summary(scores: list) -> None:
+    mean = summarise(scores)
+    assert list(mean) == ["right", "wrong"]
+    assert mean["wrong"]["MAD"] == pytest.approx(
+        (scores[1].values["MAD"] + scores[3].values["MAD"]) / 2
+    )
+    assert list(mean["right"]) == [*COLUMNS, "seconds"]
+
+
+def test_files(scores: list, tmp_path: Path) -> None:
+    write_csv(tmp_path / "scores.csv", scores)
+    with (tmp_path / "scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4
+    assert float(rows[1]["MAD"]) == pytest.approx(scores[1].values["MAD"])
+    assert rows[2]["RECOMP"] == ""
+
+    for write in (write_csv, write_json, write_page):
+        with pytest.raises(OutputError, match=r"nowhere.x: cannot be written"):
+            write(tmp_path / "nowhere" / "x", scores)
+
+    write_json(tmp_path / "scores.json", scores)
+    whole = json.loads((tmp_path / "scores.json").read_text())
+    assert whole["mean"]["right"]["IoU"] == summarise(scores)["right"]["IoU"]
+
+    write_page(tmp_path / "scores.html", scores)
+    page = (tmp_path / "scores.html").read_text()
+    assert page.index("a, wrong") < page.index("a, right"), "worst first"
+    assert page.count("data:image/jpeg;base64,") == 4 * 5
+
+
+def test_folders_without_truth(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(ImageError, match="no pictures in image/"):
+        find_samples(tmp_path / "nowhere")
+    (folder / "alpha" / "b.png").unlink()
+    with pytest.raises(ImageError, match=r"no alpha for b\.png"):
+        find_samples(folder)
+
+
+def test_names_are_not_patterns_and_other_files_no_pictures(folder: Path) -> None:
+    for part in ("image", "alpha"):
+        (folder / part / "a.png").rename(folder / part / "a [1].png")
+        (folder / part / ".DS_Store").touch()
+    assert [sample.name for sample in find_samples(folder)] == ["a [1]", "b"]
+
+
+def test_two_pictures_of_one_name_are_refused(folder: Path) -> None:
+    (folder / "image" / "a.jpg").write_bytes((folder / "image" / "a.png").read_bytes())
+    with pytest.raises(ImageError, match=r"a\.jpg has the same name: keep one"):
+        find_samples(folder)
+
+
+def test_sizes_have_to_agree(folder: Path) -> None:
+    PIL.Image.new("L", (9, 9)).save(folder / "alpha" / "a.png")
+    with pytest.raises(ImageError, match=r"is \(9, 9\), but its picture \(40, 80\)"):
+        list(evaluate(find_samples(folder), {"right": Remover(runtime=Half())}))
+
+
+def test_command_line(tmp_path: Path) -> None:
+    """The example, with a network's own alpha as the truth, within rounding."""
+    from click.testing import CliRunner
+
+    from alphacut.cli.main import cli, parse_changes
+
+    cutout = Remover()(EXAMPLE)
+    (tmp_path / "image").mkdir()
+    (tmp_path / "alpha").mkdir()
+    PIL.Image.open(EXAMPLE).save(tmp_path / "image" / "one.png")
+    cutout.save(tmp_path / "alpha" / "one.png", result="mask")
+
+    files = [f"--{kind}={tmp_path / ('scores.' + kind)}" for kind in ("csv", "json", "html")]
+    words = ["evaluate", str(tmp_path), "--compare=matting=none keep-depth=yes"]
+    done = CliRunner().invoke(cli, [*words, *files])
+    assert done.exit_code == 0, done.output
+    mean = json.loads((tmp_path / "scores.json").read_text())["mean"]
+    assert list(mean) == ["default", "matting=none keep-depth=yes"]
+    assert mean["default"]["MAD"] < 1
+    assert mean["matting=none keep-depth=yes"]["MAD"] > 1
+    for name in mean:
+        assert name in done.output
+    assert parse_changes("background='#ff0000 ' roi=0 grow-px=3 largest=no") == {
+        "background": "#ff0000 ", "roi": "0", "grow_px": 3, "largest": False,
+    }  # fmt: skip
+    for wrong in ("quality", "file-quality=high"):
+        done = CliRunner().invoke(cli, ["evaluate", str(tmp_path), f"--compare={wrong}"])
+        assert done.exit_code == 2
+        assert wrong in done.output

@@ -1,0 +1,112 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from alphacut.errors import WeightsError
+from alphacut.evaluation.quantize import _round_in_turn, quantize
+from alphacut.runtimes.openvino import openvino
+
+SIZE = 16
+DRAW = np.random.default_rng(2)
+BATCHES = [DRAW.normal(size=(1, 3, SIZE, SIZE)).astype(np.float32) for _ in range(6)]
+
+
+def conv(source: str, name: str) -> onnx.NodeProto:
+    inputs = [source, f"{name}.weight", f"{name}.bias"]
+    shape = {"kernel_shape": [3, 3], "pads": [1] * 4, "dilations": [1, 1], "strides": [1, 1]}
+    return helper.make_node("Conv", inputs, [f"{name}.sum"], **shape)
+
+
+def relu(name: str) -> onnx.NodeProto:
+    return helper.make_node("Relu", [f"{name}.sum"], [name])
+
+
+def save(path: Path, *, extra: str = "", cancelling: bool = False) -> Path:
+    """A small U: down by a pool, up by a resize, a join, a residual sum, one channel out."""
+    draw = np.random.default_rng(1)
+    channels = {"first": (3, 8), "down": (8, 8), "up": (16, 8), "last": (8, 1)}
+    arrays = {"size": np.array([1, 8, SIZE, SIZE], np.int64), "none": np.zeros(0, np.float32)}
+    for name, (before, after) in channels.items():
+        weight = draw.normal(size=(after, before, 3, 3)) / np.sqrt(4.5 * before)
+        arrays[f"{name}.weight"] = weight.astype(np.float32)
+        arrays[f"{name}.bias"] = draw.normal(size=after).astype(np.float32) / 10
+    if cancelling:  # a constant channel, made large, that the next bias takes away again
+        arrays["down.weight"][3], arrays["down.bias"][3] = 0, 1
+        arrays["up.weight"][:, 3] = 0
+        arrays["up.weight"][:, 3, 1, 1] = 300
+        arrays["up.bias"] -= 300
+    nodes = [
+        conv("batch", "first"), relu("first"),
+        helper.make_node("MaxPool", ["first"], ["pool"], kernel_shape=[2, 2], strides=[2, 2]),
+        conv("pool", "down"), relu("down"),
+        helper.make_node("Resize", ["down", "none", "none", "size"], ["resize"], mode="linear"),
+        helper.make_node("Concat", ["resize", "first"], ["join"], axis=1),
+        conv("join", "up"), relu("up"),
+        helper.make_node("Add", ["up", "first"], ["both"]),
+        conv("both", "last"),
+        helper.make_node(extra or "Sigmoid", ["last.sum"], ["saliency"]),
+    ]  # fmt: skip
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, C, SIZE, SIZE])
+        for name, C in (("batch", 3), ("saliency", 1))
+    ]
+    tensors = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    graph = helper.make_graph(nodes, "u", ends[:1], ends[1:], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6)
+    onnx.save(model, path)
+    return path
+
+
+def answers(path: Path) -> np.ndarray:
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    request = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
+    return np.concatenate([request.infer([batch])[0].copy() for batch in BATCHES])
+
+
+def integers(path: Path) -> list[str]:
+    tensors = onnx.load(path).graph.initializer
+    return sorted(each.name for each in tensors if each.data_type == TensorProto.INT8)
+
+
+def test_close_to_float32(tmp_path: Path) -> None:
+    full, small = save(tmp_path / "full.onnx"), tmp_path / "small.onnx"
+    assert quantize(full, BATCHES, small) == ["first"]  # it reads the picture itself
+    assert integers(small) == ["down.weight.int8", "last.weight.int8", "up.weight.int8"]
+    assert np.abs(answers(small) - answers(full)).mean() < 0.01
+
+
+def test_what_cancels_stays_float32(tmp_path: Path) -> None:
+    full, small = save(tmp_path / "full.onnx", cancelling=True), tmp_path / "small.onnx"
+    assert quantize(full, BATCHES, small) == ["first", "up"]
+    assert np.abs(answers(small) - answers(full)).mean() < 0.02
+
+
+def test_the_same_twice(tmp_path: Path) -> None:
+    full = save(tmp_path / "full.onnx")
+    one, two = tmp_path / "one.onnx", tmp_path / "two.onnx"
+    quantize(full, BATCHES, one)
+    quantize(full, BATCHES, two)
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_refusals(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="pictures to calibrate"):
+        quantize(save(tmp_path / "full.onnx"), [], tmp_path / "small.onnx")
+    (tmp_path / "file").touch()
+    with pytest.raises(WeightsError, match=r"cannot be written .*: choose another place"):
+        quantize(tmp_path / "full.onnx", BATCHES, tmp_path / "file" / "small.onnx")
+    with pytest.raises(WeightsError, match="operation Tanh"):
+        quantize(save(tmp_path / "tanh.onnx", extra="Tanh"), BATCHES, tmp_path / "small.onnx")
+    assert not (tmp_path / "small.onnx").exists()
+
+
+def test_rounding_in_turn() -> None:
+    # two inputs that are always equal: only the sum of their weights counts
+    rows, step = np.array([[0.4, 0.4]]), np.array([1.0])
+    levels = _round_in_turn(rows, step, np.ones((2, 2)))
+    np.testing.assert_array_equal(levels, [[0, 1]])
+    # and independent ones are rounded each for itself
+    np.testing.assert_array_equal(_round_in_turn(rows, step, np.eye(2)), [[0, 0]])

@@ -1,0 +1,528 @@
+import contextlib
+import dataclasses
+import hashlib
+import http.server
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alphacut.errors import AlphacutWarning, UnknownName, WeightsError
+from alphacut.models import catalogue, weights
+
+SPEC = catalogue.MODELS[0]
+FILE = SPEC.weights["onnx"]
+
+
+def test_embedded_file_is_the_rows() -> None:
+    path = weights.fetch(SPEC)
+    assert path.stat().st_size == FILE.bytes
+
+
+def test_damaged_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(weights.fetch(SPEC), tmp_path)
+    monkeypatch.setattr(weights, "ASSETS", tmp_path)
+    with (tmp_path / FILE.file).open("r+b") as file:
+        file.seek(1000)
+        file.write(b"x")
+    with pytest.raises(
+        WeightsError, match=r"u2net-lite\.onnx: is damaged \(SHA-256.*install alphacut again"
+    ):
+        weights.fetch(SPEC)
+
+
+def test_missing_weights_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "ASSETS", tmp_path)
+    with pytest.raises(WeightsError, match="install alphacut again"):
+        weights.fetch(SPEC)
+
+
+def test_rows() -> None:
+    names = [name for spec in catalogue.MODELS for name in (spec.name, *spec.aliases)]
+    assert len(names) == len(set(names))
+    assert catalogue.find_model("u2netp") is catalogue.find_model("u2net-lite") is SPEC
+    with pytest.raises(UnknownName, match=r"unknown model 'rmbg-9': choose one of u2net-lite"):
+        catalogue.find_model("rmbg-9")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        SPEC.name = "other"  # type: ignore[misc]
+
+
+# --- under fire: a server on this machine that behaves as it is told ---------------------------
+
+DATA = np.random.default_rng(3).bytes(300_000)
+Answer = Callable[["Handler"], None]
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Gives DATA in the way that the test wants for this request."""
+
+    server: "Server"
+
+    def do_GET(self) -> None:
+        self.server.seen.append((self.path, self.headers.get("Range")))
+        answers = self.server.answers
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        with contextlib.suppress(ConnectionError):
+            answer(self)
+
+    def give(self, data: bytes = DATA, *, cut: int | None = None, ranges: bool = True) -> None:
+        """Give data, honouring a range, and no more than `cut` bytes of what is promised."""
+        asked = self.headers.get("Range") if ranges else None
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+        if start >= len(data):
+            self.send_error(416)
+            return
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(len(data) - start))
+        if asked:
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        self.end_headers()
+        self.wfile.write(data[start:][:cut])
+
+    def trickle(self, pieces: int, pause_s: float) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(DATA)))
+        self.end_headers()
+        step = len(DATA) // pieces + 1
+        for start in range(0, len(DATA), step):
+            self.wfile.write(DATA[start : start + step])
+            self.wfile.flush()
+            time.sleep(pause_s)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.seen: list[tuple[str, str | None]] = []
+        self.answers: list[Answer] = [lambda handler: handler.give()]
+        self.address = f"http://127.0.0.1:{self.server_port}"
+
+    def spec(self, **facts: object) -> catalogue.ModelSpec:
+        """A row whose weights are DATA on this server."""
+        file = catalogue.Weights(
+            file="net.onnx",
+            bytes=len(DATA),
+            sha256=hashlib.sha256(DATA).hexdigest(),
+            addresses=(f"{self.address}/net.onnx",),
+        )
+        file = dataclasses.replace(file, **facts)  # type: ignore[arg-type]
+        return dataclasses.replace(SPEC, name="net", aliases=(), weights={"onnx": file})
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in os.environ:
+        if name.startswith("ALPHACUT_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("ALPHACUT_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(weights, "PAUSE_S", 0.01)
+    return tmp_path / "home"
+
+
+def files(home: Path) -> list[str]:
+    folder = home / "weights"
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def part(home: Path, data: bytes) -> Path:
+    """What an earlier run has left."""
+    path = home / "weights" / "net.onnx.part"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(data)
+    return path
+
+
+def test_a_file_is_fetched_once(server: Server, home: Path) -> None:
+    told: list[tuple[str, int, int | None]] = []
+    path = weights.fetch(server.spec(), progress=lambda *facts: told.append(facts))
+    assert path == home / "weights" / "net.onnx"
+    assert path.read_bytes() == DATA
+    assert told[-1] == ("net.onnx", len(DATA), len(DATA))
+    assert weights.fetch(server.spec()) == path
+    assert server.seen == [("/net.onnx", None)]
+    assert files(home) == ["net.onnx"]
+
+
+def test_a_truncated_body_is_completed(server: Server, home: Path) -> None:
+    server.answers = [lambda h: h.give(cut=100_000), lambda h: h.give()]
+    assert weights.fetch(server.spec()).read_bytes() == DATA
+    assert server.seen[1] == ("/net.onnx", "bytes=100000-")
+
+
+def test_a_connection_dropped_twice(server: Server, home: Path) -> None:
+    server.answers = [lambda h: None, lambda h: h.give(cut=7), lambda h: h.give()]
+    assert weights.fetch(server.spec()).read_bytes() == DATA
+    assert len(server.seen) == 3
+
+
+def test_a_body_that_is_always_truncated(server: Server, home: Path) -> None:
+    server.answers = [lambda h: h.give(cut=1000, ranges=False)]
+    with pytest.raises(WeightsError, match=r"net cannot be fetched: .*1000 of 300000 bytes.*kept"):
+        weights.fetch(server.spec())
+    assert files(home) == ["net.onnx.part"]
+    server.answers = [lambda h: h.give()]  # the next run goes on from there
+    assert weights.fetch(server.spec()).read_bytes() == DATA
+    assert server.seen[-1][1] == "bytes=1000-"
+
+
+def test_a_wrong_file_leaves_nothing(server: Server, home: Path) -> None:
+    server.answers = [lambda h: h.give(bytes(len(DATA)))]
+    with pytest.raises(WeightsError, match=r"gives a wrong file \(SHA-256 .*, expected"):
+        weights.fetch(server.spec())
+    assert files(home) == []
+    assert len(server.seen) == 1
+
+
+def test_a_page_instead_of_the_file(server: Server, home: Path) -> None:
+    server.answers = [lambda h: h.give(b"<html>too many visitors</html>")]
+    with pytest.raises(WeightsError, match="has 30 bytes, expected 300000"):
+        weights.fetch(server.spec())
+    with pytest.raises(WeightsError, match="gives a wrong file"):
+        weights.fetch(server.spec(bytes=None))
+    assert files(home) == []
+
+
+def test_more_than_was_promised(server: Server, home: Path) -> None:
+    def endless(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(DATA + b"more")
+
+    server.answers = [endless]
+    with pytest.raises(WeightsError, match="gives more than the 300000 bytes"):
+        weights.fetch(server.spec())
+    assert files(home) == []
+
+
+def test_404_is_not_asked_again_but_the_next_address_is(server: Server, home: Path) -> None:
+    server.answers = [lambda h: h.send_error(404)]
+    with pytest.raises(WeightsError, match=r"answers 404 Not Found.*ALPHACUT_MIRROR"):
+        weights.fetch(server.spec())
+    assert len(server.seen) == 1
+    server.answers = [lambda h: h.send_error(404), lambda h: h.give()]
+    two = (f"{server.address}/gone?id=1", f"{server.address}/net")
+    assert weights.fetch(server.spec(addresses=two)).read_bytes() == DATA
+    assert [path for path, _ in server.seen[1:]] == ["/gone?id=1", "/net"]
+
+
+def test_a_busy_server_is_asked_again(server: Server, home: Path) -> None:
+    server.answers = [lambda h: h.send_error(503), lambda h: h.send_error(429), lambda h: h.give()]
+    assert weights.fetch(server.spec()).read_bytes() == DATA
+
+
+def test_a_server_without_ranges(server: Server, home: Path) -> None:
+    part(home, DATA[:5000])
+    server.answers = [lambda h: h.give(ranges=False)]
+    assert weights.fetch(server.spec()).read_bytes() == DATA
+
+
+@pytest.mark.parametrize("left", [b"other" * 100, bytes(len(DATA)), bytes(len(DATA) + 9)])
+def test_what_an_earlier_run_left_of_another_file(server: Server, home: Path, left: bytes) -> None:
+    part(home, left)
+    assert weights.fetch(server.spec()).read_bytes() == DATA
+    assert files(home) == ["net.onnx"]
+
+
+def test_a_whole_part_needs_no_server(server: Server, home: Path) -> None:
+    part(home, DATA)
+    assert weights.fetch(server.spec()).read_bytes() == DATA
+    assert server.seen == []
+
+
+def test_a_slow_server(server: Server, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "TIMEOUT_S", 0.5)
+    server.answers = [lambda h: h.trickle(10, 0.1)]  # longer in all than the limit of silence
+    assert weights.fetch(server.spec()).read_bytes() == DATA
+
+
+def test_a_silent_server(server: Server, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "TIMEOUT_S", 0.1)
+    server.answers = [lambda h: time.sleep(0.3)]
+    with pytest.raises(WeightsError, match="timed out"):
+        weights.fetch(server.spec())
+    assert files(home) == []
+
+
+def test_nobody_listens(home: Path) -> None:
+    with Server() as server:
+        spec = server.spec()
+    with pytest.raises(WeightsError, match=r"cannot be fetched: .*refused"):
+        weights.fetch(spec)
+
+
+FETCH = """
+import hashlib, sys
+from alphacut import weights, zoo
+import dataclasses
+address, size, checksum = sys.argv[1:]
+file = catalogue.Weights(file="net.onnx", bytes=int(size), sha256=checksum, addresses=(address,))
+spec = dataclasses.replace(catalogue.MODELS[0], name="net", aliases=(), weights={"onnx": file})
+weights.PAUSE_S = 0.01
+print(weights.fetch(spec))
+"""
+
+
+def start_fetching(server: Server, before: str = "") -> "subprocess.Popen[str]":
+    file = server.spec().weights["onnx"]
+    facts = [file.addresses[0], str(file.bytes), str(file.sha256)]
+    return subprocess.Popen(
+        [sys.executable, "-c", before + FETCH, *facts],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_a_killed_process_is_continued(server: Server, home: Path) -> None:
+    server.answers = [lambda h: h.trickle(30, 0.1), lambda h: h.give()]
+    with start_fetching(server) as process:
+        part = home / "weights" / "net.onnx.part"
+        while not (part.exists() and part.stat().st_size > 20_000):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        process.kill()
+        process.communicate()
+    assert files(home) == ["net.onnx.part"]
+    came = part.stat().st_size
+    assert weights.fetch(server.spec()).read_bytes() == DATA
+    assert server.seen[-1] == ("/net.onnx", f"bytes={came}-")
+
+
+def test_two_processes_fetch_once(server: Server, home: Path) -> None:
+    server.answers = [lambda h: h.trickle(10, 0.1)]
+    with start_fetching(server) as one, start_fetching(server) as two:
+        printed = {process.communicate()[0].strip() for process in (one, two)}
+    assert printed == {str(home / "weights" / "net.onnx")}
+    assert len(server.seen) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file sizes cannot be limited there")
+def test_a_full_disk(server: Server, home: Path) -> None:
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+    with start_fetching(server, before=limit) as process:
+        _, errors = process.communicate()
+    assert "WeightsError" in errors
+    assert "cannot be written (File too large): make room, or set ALPHACUT_HOME" in errors
+    assert files(home) == []
+
+
+def test_a_disk_that_is_too_small_is_noticed_before(
+    server: Server, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(home.parent)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(WeightsError, match=r"0 MB are free, 0 MB are needed: make room"):
+        weights.fetch(server.spec())
+    assert server.seen == []
+
+
+def test_a_folder_that_cannot_be_written(server: Server, home: Path) -> None:
+    home.write_text("a file where the folder should be")
+    with pytest.raises(WeightsError, match=r"cannot be written \(.*\): set ALPHACUT_HOME"):
+        weights.fetch(server.spec())
+    assert server.seen == []
+    assert home.read_text() == "a file where the folder should be"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders are not protected like this there")
+def test_a_read_only_folder(server: Server, home: Path) -> None:
+    home.mkdir(mode=0o500)
+    me = os.geteuid()
+    if me == 0:  # the superuser may write anywhere
+        os.seteuid(65534)
+    try:
+        with pytest.raises(WeightsError, match=r"cannot be written \(Permission denied\)"):
+            weights.fetch(server.spec())
+        assert weights.find_model("u2net-lite") is SPEC
+    finally:
+        os.seteuid(me)
+    assert server.seen == []
+    assert list(home.iterdir()) == []
+
+
+def test_weights_in_a_read_only_folder_are_used(server: Server, home: Path) -> None:
+    path = weights.fetch(server.spec())
+    shutil.rmtree(home / "locks")
+    (home / "locks").write_text("nothing can be locked here")
+    assert weights.fetch(server.spec()) == path
+
+
+def test_damaged_weights_are_fetched_again(server: Server, home: Path) -> None:
+    path = weights.fetch(server.spec())
+    facts = path.stat()
+    with path.open("r+b") as file:
+        file.seek(1000)
+        file.write(b"x")
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))  # length and time tell nothing
+    with pytest.warns(AlphacutWarning, match="is damaged"):
+        assert weights.fetch(server.spec()).read_bytes() == DATA
+    path.write_bytes(b"")
+    server.answers = [lambda h: h.send_error(404)]
+    with pytest.warns(AlphacutWarning, match="is damaged"), pytest.raises(WeightsError):
+        weights.fetch(server.spec())
+    assert files(home) == ["net.onnx"]
+
+
+def test_terms_come_before_the_first_byte(
+    server: Server, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = dataclasses.replace(
+        server.spec(), commercial="no", license="not for sale", note="Ask Ann."
+    )
+    with pytest.raises(WeightsError, match=r"not for sale.*not allowed. Ask Ann.*--accept-license"):
+        weights.fetch(spec)
+    monkeypatch.setenv("ALPHACUT_ACCEPT_LICENSE", "other")
+    with pytest.raises(WeightsError, match="ALPHACUT_ACCEPT_LICENSE=net"):
+        weights.fetch(spec)
+    assert server.seen == []
+    monkeypatch.setenv("ALPHACUT_ACCEPT_LICENSE", "other,net")
+    weights.fetch(spec)
+    weights.remove(spec)
+    monkeypatch.delenv("ALPHACUT_ACCEPT_LICENSE")
+    assert weights.fetch(spec, accept_license=True).read_bytes() == DATA
+
+
+def test_without_a_checksum_nothing_is_fetched(server: Server, home: Path) -> None:
+    with pytest.raises(WeightsError, match=r"no checksum of it is published.*models add PATH"):
+        weights.fetch(server.spec(sha256=None))
+    with pytest.raises(WeightsError, match=r"it has no address.*models add PATH"):
+        weights.fetch(server.spec(addresses=()))
+    assert server.seen == []
+
+
+def test_a_mirror_takes_the_place_of_the_address(
+    server: Server, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = server.spec(addresses=("http://127.0.0.1:9/never",))
+    monkeypatch.setenv("ALPHACUT_MIRROR", f"{server.address}/models/")
+    assert weights.fetch(spec).read_bytes() == DATA
+    assert server.seen == [("/models/net.onnx", None)]
+    weights.remove(spec)
+    (tmp_path / "net.onnx").write_bytes(DATA)
+    monkeypatch.setenv("ALPHACUT_MIRROR", str(tmp_path))
+    monkeypatch.setenv("ALPHACUT_OFFLINE", "1")  # a folder is no network
+    assert weights.fetch(spec).read_bytes() == DATA
+    weights.remove(spec)
+    (tmp_path / "net.onnx").unlink()
+    with pytest.raises(WeightsError, match="No such file"):
+        weights.fetch(spec)
+    assert len(server.seen) == 1
+
+
+def test_offline(server: Server, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALPHACUT_OFFLINE", "1")
+    with pytest.raises(WeightsError, match=r"net\.onnx: is missing, and ALPHACUT_OFFLINE forbids"):
+        weights.fetch(server.spec())
+    assert server.seen == []
+    assert weights.fetch(SPEC).is_file()
+
+
+def test_proxies_are_honoured(server: Server, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", server.address)
+    spec = server.spec(addresses=("http://weights.invalid/net.onnx",))
+    assert weights.fetch(spec).read_bytes() == DATA
+    assert server.seen == [("http://weights.invalid/net.onnx", None)]
+
+
+def test_where_the_folder_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ALPHACUT_HOME", raising=False)
+    assert weights.home().name == "alphacut"
+    assert weights.home().is_absolute()
+
+
+# --- own weights -------------------------------------------------------------------------------
+
+
+def own(name: str) -> catalogue.ModelSpec:
+    like = catalogue.find_model("isnet")
+    return dataclasses.replace(like, name=name, aliases=(), weights={}, source="a file")
+
+
+def test_own_weights_are_a_model(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "file.onnx"
+    path.write_bytes(DATA)
+    added = weights.add(path, own("mine"), "onnx")
+    assert weights.find_model("mine") == added
+    assert weights.models()[-1] == added
+    assert weights.fetch(added).read_bytes() == DATA
+    assert weights.fetch(added).name == "mine.onnx"
+    assert (added.arch, added.input_size) == ("isnet", (1024, 1024))
+    weights.fetch(added).write_bytes(b"")
+    with pytest.raises(WeightsError, match="models add --name mine again"):
+        weights.fetch(added)
+    assert len(weights.remove(added)) == 2
+    with pytest.raises(UnknownName, match="unknown model 'mine'"):
+        weights.find_model("mine")
+    assert path.read_bytes() == DATA
+
+
+def test_weights_added_again_take_the_place(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "file.onnx"
+    path.write_bytes(DATA)
+    weights.add(path, own("mine"), "onnx")
+    other = path.rename(tmp_path / "file.pth")
+    added = weights.add(other, own("mine"), "torch")
+    assert list(added.weights) == ["torch"]
+    assert weights.find_model("mine") == added
+    assert files(home) == ["mine.pth"]
+
+
+def test_a_known_row_takes_only_its_own_file(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "file.onnx"
+    path.write_bytes(DATA)
+    with pytest.raises(WeightsError, match="is not that of the file of isnet"):
+        weights.add(path, catalogue.find_model("isnet"), "onnx")
+    assert files(home) == []
+    indexnet = catalogue.find_model("indexnet-adobe")  # no checksum is published
+    added = weights.add(path, indexnet, "torch")
+    assert added.weights["torch"].sha256 == hashlib.sha256(DATA).hexdigest()
+    assert weights.find_model("indexnet_matting") == added
+    assert weights.fetch(added, "torch").name == "indexnet_matting.pth.tar"
+    weights.remove(added)
+    assert weights.find_model("indexnet-adobe") is indexnet
+
+
+@pytest.mark.parametrize("name", ["", "../evil", ".hidden", "a/b", "a b", "x" * 65])
+def test_names_stay_in_the_folder(home: Path, tmp_path: Path, name: str) -> None:
+    path = tmp_path / "file.onnx"
+    path.write_bytes(DATA)
+    with pytest.raises(WeightsError, match="cannot name a model"):
+        weights.add(path, own(name), "onnx")
+    with pytest.raises(UnknownName):
+        weights.find_model(name)
+
+
+def test_a_row_that_is_none_does_not_stop_the_others(home: Path) -> None:
+    path = home / "models" / "broken.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"like": "isnet", "colour": "red"}')
+    with pytest.raises(WeightsError, match="is no row of a model"):
+        weights.find_model("broken")
+    assert weights.find_model("u2net-lite") is SPEC
+    with pytest.warns(AlphacutWarning, match="is no row of a model"):
+        assert weights.models() == catalogue.MODELS
+
+
+def test_the_package_keeps_its_own(home: Path) -> None:
+    with pytest.raises(WeightsError, match="is part of the package"):
+        weights.remove(SPEC)

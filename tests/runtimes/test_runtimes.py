@@ -1,0 +1,141 @@
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alphacut import runtimes
+from alphacut.errors import RuntimeFailure, UnknownName, WeightsError
+from alphacut.evaluation.self_test import EXAMPLE
+from alphacut.models import catalogue
+from alphacut.pipeline import transforms
+from alphacut.pipeline.load import load_image
+
+SPEC = catalogue.MODELS[0]
+PUBLISHED = Path(__file__).parents[3] / "shared" / "models" / "u2netp.onnx"
+
+
+@pytest.fixture(scope="module")
+def network() -> runtimes.Runtime:
+    return runtimes.load(SPEC, precision="fp32")
+
+
+def batch(pictures: int = 1) -> np.ndarray:
+    return np.random.default_rng(5).normal(size=(pictures, 3, 320, 320)).astype(np.float32)
+
+
+def test_output(network: runtimes.Runtime) -> None:
+    output = network(batch())
+    assert output.shape == (1, 1, 320, 320)
+    assert output.dtype == np.float32
+    assert 0 <= output.min() < output.max() <= 1
+    assert network.device == "CPU"
+
+
+def test_the_output_is_the_callers(network: runtimes.Runtime) -> None:
+    first = network(batch())
+    kept = first.copy()
+    network(np.zeros_like(batch()))
+    np.testing.assert_array_equal(first, kept)
+    first[:] = 7
+    np.testing.assert_array_equal(network(batch()), kept)
+
+
+def test_any_number_of_pictures(network: runtimes.Runtime) -> None:
+    three = batch(3)
+    together = network(three)
+    np.testing.assert_array_equal(together[1:2], network(three[1:2]))
+
+
+def test_threads(network: runtimes.Runtime) -> None:
+    batches = [batch() * scale for scale in (0.5, 1, 1.5, 2)]
+    alone = [network(each) for each in batches]
+    with ThreadPoolExecutor(4) as pool:
+        for expected, found in zip(alone, pool.map(network, batches), strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published file is not beside the checkout")
+def test_embedded_weights_give_the_published_answer(network: runtimes.Runtime) -> None:
+    published = runtimes.load(SPEC, path=PUBLISHED)
+    np.testing.assert_allclose(network(batch()), published(batch()), atol=1e-6)
+
+
+def test_unknown_device() -> None:
+    with pytest.raises(
+        UnknownName, match=r"unknown device of OpenVINO 'tpu': choose one of auto, cpu"
+    ):
+        runtimes.load(SPEC, device="tpu")
+
+
+def test_absent_device_is_an_error_not_a_fallback() -> None:
+    if "npu" in runtimes.devices("openvino"):
+        pytest.skip("this machine has an NPU")
+    with pytest.raises(RuntimeFailure, match="finds no NPU here, only CPU"):
+        runtimes.load(SPEC, device="npu")
+
+
+def test_a_file_that_is_no_network(tmp_path: Path) -> None:
+    path = tmp_path / "text.onnx"
+    path.write_text("not a network")
+    with pytest.raises(RuntimeFailure, match=r"cannot load .*text\.onnx"):
+        runtimes.load(SPEC, path=path)
+
+
+def test_a_batch_of_the_wrong_size(network: runtimes.Runtime) -> None:
+    with pytest.raises(RuntimeFailure, match="OpenVINO failed on CPU"):
+        network(np.zeros((1, 3, 100, 100), np.float32))
+
+
+def test_int8_answers_nearly_as_float32(network: runtimes.Runtime) -> None:
+    picture = transforms.preprocess(load_image(EXAMPLE), SPEC)
+    quick = runtimes.load(SPEC, precision="int8")
+    difference = np.abs(quick(picture) - network(picture))
+    assert difference.mean() < 0.005
+    assert ((quick(picture) > 0.5) == (network(picture) > 0.5)).mean() > 0.995
+
+
+def test_precision_is_chosen_where_it_gains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "AMD64")
+    assert runtimes.needed(SPEC, "openvino") == "int8"
+    assert runtimes.needed(SPEC, "openvino", "fp32") == "onnx"
+    assert runtimes.needed(SPEC, "openvino", device="gpu") == "onnx"
+    assert runtimes.needed(SPEC, "onnx") == "onnx"
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    assert runtimes.needed(SPEC, "openvino") == "onnx"
+    with pytest.raises(WeightsError, match="u2net has no int8 weights"):
+        runtimes.needed(catalogue.find_model("u2net"), "openvino", "int8")
+
+
+def test_compiled_networks_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALPHACUT_HOME", str(tmp_path))
+    expected = runtimes.load(SPEC)(batch())
+    (blob,) = (tmp_path / "compiled").iterdir()
+    np.testing.assert_array_equal(runtimes.load(SPEC)(batch()), expected)
+    blob.chmod(0o600)
+    blob.write_bytes(b"damaged")
+    np.testing.assert_array_equal(runtimes.load(SPEC)(batch()), expected)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ALPHACUT_HOME", str(tmp_path / "file"))  # no folder can be made in it
+    np.testing.assert_array_equal(runtimes.load(SPEC)(batch()), expected)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no stack for signals")
+def test_signals_after_networks_that_went_in_the_order_they_came() -> None:
+    """Each Core of OpenVINO took the stack of signals, and the second gave back the first one's."""
+    program = """
+import gc, signal
+from alphacut import runtimes, zoo
+handled = []
+signal.signal(signal.SIGUSR1, lambda number, frame: handled.append(number))
+first = runtimes.load(catalogue.MODELS[0])
+second = runtimes.load(catalogue.MODELS[0], precision="fp32")
+del first; gc.collect()
+del second; gc.collect()
+signal.raise_signal(signal.SIGUSR1)
+assert handled == [signal.SIGUSR1]
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr

@@ -1,0 +1,343 @@
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from alphacut import Options
+from alphacut.cutout import Cutout
+from alphacut.errors import AlphacutWarning, ImageError, OptionError, OutputError
+from alphacut.output.composite import composite, difference
+
+SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
+
+
+def cutout(dtype: type = np.uint8) -> Cutout:
+    """Three columns: hidden, half, whole; all of one colour, which is also the photo's."""
+    foreground = np.empty((2, 3, 3), np.uint8)
+    foreground[:] = (200, 180, 160)
+    if dtype == np.uint16:
+        foreground = foreground.astype(np.uint16) * 257
+    alpha = np.array([[0, 0.5, 1], [0, 0.5, 1]], np.float32)
+    return Cutout(foreground, alpha, alpha, replaced=difference(foreground, foreground))
+
+
+def test_composite_by_hand() -> None:
+    white = cutout().on("white")
+    assert white.tolist() == [[[255, 255, 255], [228, 218, 208], [200, 180, 160]]] * 2
+    green = cutout().on((0, 255, 0))
+    assert green[0].tolist() == [[0, 255, 0], [100, 218, 80], [200, 180, 160]]
+    deep = cutout(np.uint16).on("white")
+    assert deep.dtype == np.uint16
+    assert deep[0, 0, 0] == 65535
+    assert deep[0, 2].tolist() == [200 * 257, 180 * 257, 160 * 257]
+
+
+PICTURES = arrays.arrays(np.uint8, (5, 4, 3))
+
+
+@settings(deadline=None)
+@given(PICTURES, PICTURES, st.floats(0, 1, width=32))
+def test_composite_lies_between(
+    foreground: np.ndarray, background: np.ndarray, level: float
+) -> None:
+    alpha = np.full((5, 4), level, np.float32)
+    image = composite(foreground, alpha, background)
+    assert (image >= np.minimum(foreground, background)).all()
+    assert (image <= np.maximum(foreground, background)).all()
+    np.testing.assert_array_equal(composite(foreground, alpha * 0 + 1, background), foreground)
+    np.testing.assert_array_equal(composite(foreground, alpha * 0, background), background)
+
+
+def test_tall_pictures_are_composed_whole() -> None:
+    foreground = np.full((600, 2, 3), 10, np.uint8)
+    image = composite(foreground, np.zeros((600, 2), np.float32), (1, 2, 3))
+    assert (image == (1, 2, 3)).all()
+
+
+def test_views_of_a_cutout() -> None:
+    cut = cutout()
+    assert cut.size == (2, 3)
+    assert cut.box == (0, 1, 2, 3)
+    assert not cut.empty
+    assert cut.image.mode == "RGBA"
+    assert cut.image.getpixel((1, 0)) == (200, 180, 160, 128)
+    assert cut.image.getpixel((0, 0)) == (0, 0, 0, 0)
+    np.testing.assert_array_equal(np.asarray(cut), np.asarray(cut.image))
+    assert np.asarray(cut, dtype=np.float32).dtype == np.float32
+    assert cutout(np.uint16).image.getpixel((2, 1)) == (200, 180, 160, 255)
+    assert cut._repr_png_().startswith(b"\x89PNG")
+    assert cut.mask.shape == cut.size
+
+
+def test_nothing_visible() -> None:
+    alpha = np.full((4, 4), 0.001, np.float32)
+    cut = Cutout(np.ones((4, 4, 3), np.uint8), alpha, alpha)
+    assert cut.empty
+    assert not np.asarray(cut).any()
+
+
+@pytest.mark.parametrize(("name", "kind"), [
+    ("a.png", "PNG"), ("a.webp", "WEBP"), ("a.tif", "TIFF"), ("a.avif", "AVIF"), ("a.JPG", "JPEG"),
+])  # fmt: skip
+def test_save_by_ending(tmp_path: Path, name: str, kind: str) -> None:
+    path = cutout().save(tmp_path / name)
+    with PIL.Image.open(path) as written:
+        assert written.format == kind
+        assert written.size == (3, 2)
+        if kind != "JPEG":
+            assert written.convert("RGBA").getpixel((0, 0))[3] == 0
+
+
+def test_save_mask_and_composite(tmp_path: Path) -> None:
+    cutout().save(tmp_path / "mask.png", result="mask")
+    with PIL.Image.open(tmp_path / "mask.png") as mask:
+        assert mask.mode == "L"
+        assert np.asarray(mask).tolist() == [[0, 128, 255]] * 2
+    cutout().save(tmp_path / "red.png", background="red")
+    with PIL.Image.open(tmp_path / "red.png") as red:
+        assert red.mode == "RGB"
+        assert red.getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_save_refuses_what_it_cannot_do(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"\.gif"):
+        cutout().save(tmp_path / "a.gif")
+    with pytest.raises(OutputError, match="but the format is png"):
+        cutout().save(tmp_path / "a.jpg", format="png")
+    with pytest.raises(OutputError, match="cannot be written"):
+        cutout().save(tmp_path / "none" / "a.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_frames_that_a_format_cannot_hold(tmp_path: Path) -> None:
+    after = dataclasses.replace(cutout(), foreground=cutout().foreground // 2)
+    moving = dataclasses.replace(cutout(), frames=(after,), duration_ms=40.0)
+    with pytest.warns(AlphacutWarning, match="only the first of 2 frames"):
+        moving.save(tmp_path / "a.jpg")
+    moving.save(tmp_path / "a.png")
+    with PIL.Image.open(tmp_path / "a.png") as written:
+        assert written.n_frames == 2
+
+
+COLOURS = st.tuples(*[st.integers(0, 255)] * 3)
+
+
+@settings(deadline=None)
+@given(PICTURES, COLOURS, st.booleans(), st.sampled_from([np.uint8, np.uint16]))
+def test_on_a_colour(
+    foreground: np.ndarray, colour: tuple[int, int, int], linear: bool, dtype: type
+) -> None:
+    scale = 257 if dtype == np.uint16 else 1
+    foreground = foreground.astype(dtype) * dtype(scale)
+    ones = np.ones((5, 4), np.float32)
+    whole, hidden = Cutout(foreground, ones, ones), Cutout(foreground, ones * 0, ones)
+    np.testing.assert_array_equal(whole.on(colour, linear_light=linear), foreground)
+    plain = np.broadcast_to(np.array(colour) * scale, foreground.shape)
+    np.testing.assert_array_equal(hidden.on(colour, linear_light=linear), plain)
+
+
+@settings(deadline=None)
+@given(PICTURES, arrays.arrays(np.uint8, (5, 4)))
+def test_white_stays_white(foreground: np.ndarray, levels: np.ndarray) -> None:
+    alpha = levels.astype(np.float32) / 255
+    a = alpha[..., np.newaxis].astype(np.float64)
+    truth = a * foreground + (1 - a) * 255  # a picture on white, before any rounding
+    assert np.abs(Cutout(foreground, alpha, alpha).on("white") - truth).max() <= 0.51
+
+
+def test_linear_light_by_hand() -> None:
+    black_half = Cutout(np.zeros((1, 1, 3), np.uint8), np.full((1, 1), 0.5, np.float32), WHOLE)
+    assert black_half.on("white")[0, 0, 0] == 128
+    assert black_half.on("white", linear_light=True)[0, 0, 0] == 188  # half of the light
+
+
+WHOLE = np.ones((1, 1), np.float32)
+
+
+def test_translucent_backgrounds_by_hand() -> None:
+    glass = cutout().on("#0000ff80")
+    assert glass.shape == (2, 3, 4)
+    assert glass[0, 0].tolist() == [0, 0, 255, 128]
+    assert glass[0, 2].tolist() == [200, 180, 160, 255]
+    behind = 128 / 255
+    total = 0.5 + 0.5 * behind
+    assert glass[0, 1].tolist() == [
+        round(0.5 * 200 / total), round(0.5 * 180 / total),
+        round((0.5 * 160 + 0.5 * behind * 255) / total), round(255 * total),
+    ]  # fmt: skip
+    np.testing.assert_array_equal(cutout().on("transparent"), np.asarray(cutout()))
+
+
+def test_shadow_by_hand() -> None:
+    shadow = np.array([[1.0, 0.5, 0.5]], np.float32)
+    cut = cutout()
+    image = composite(cut.foreground[:1], cut.alpha[:1], (100, 200, 50), shadow=shadow)
+    assert image[0].tolist() == [[0, 0, 0], [125, 140, 93], [200, 180, 160]]
+    nothing = np.zeros((1, 3), np.float32)
+    image = composite(cut.foreground[:1], cut.alpha[:1], (9, 9, 9), opacity=nothing, shadow=shadow)
+    assert image[0].tolist() == [[0, 0, 0, 255], [133, 120, 107, 191], [200, 180, 160, 255]]
+
+
+def test_the_photo_is_put_together_anew() -> None:
+    generator = np.random.default_rng(0)
+    photo = generator.integers(0, 256, (600, 7, 3), np.uint8)
+    foreground = photo.copy()
+    foreground[::3, 2] ^= 1
+    alpha = np.ones((600, 7), np.float32)
+    cut = Cutout(foreground, alpha, alpha, replaced=difference(photo, foreground))
+    np.testing.assert_array_equal(cut.photo, photo)
+    with pytest.raises(ImageError, match="does not know its photo"):
+        Cutout(foreground, alpha, alpha).on("blur:3")
+    with pytest.raises(ImageError, match="does not know its photo"):
+        cut.arrange(crop=True).on("grey")
+
+
+def test_inverted_has_a_hole() -> None:
+    hole = cutout().inverted()
+    np.testing.assert_array_equal(hole.alpha, 1 - cutout().alpha)
+    assert hole.foreground[0, 0].tolist() == [200, 180, 160]
+    np.testing.assert_array_equal(hole.photo, cutout().photo)
+    assert hole.on("black")[0, 2].tolist() == [0, 0, 0]
+
+
+def subject(H: int = 40, W: int = 60) -> Cutout:
+    """A rectangle at rows 10..20 and columns 20..40 of a photo in which each pixel is another."""
+    y, x = np.mgrid[:H, :W]
+    photo = np.stack([y * 5, x * 4, y + x], 2).astype(np.uint8)
+    alpha = np.zeros((H, W), np.float32)
+    alpha[10:20, 20:40] = 1
+    alpha[0, 0] = 0.01  # noise
+    return Cutout(photo, alpha, alpha, replaced=difference(photo, photo))
+
+
+def test_crop_by_hand() -> None:
+    cut = subject()
+    part = cut.arrange(crop=True)
+    assert part.size == (10, 20)
+    np.testing.assert_array_equal(part.foreground, cut.foreground[10:20, 20:40])
+    assert (part.alpha == 1).all()
+    part = cut.arrange(crop=True, margin="10% 5px 20% 15%")
+    assert part.size == (1 + 10 + 2, 3 + 20 + 5)
+    assert part.box == (1, 3, 11, 23)
+    np.testing.assert_array_equal(part.foreground, cut.foreground[9:22, 17:45])
+    part = cut.arrange(crop=True, margin="15px")  # five rows more than the photo has above
+    assert part.size == (40, 50)
+    assert part.box == (15, 15, 25, 35)
+    assert not part.foreground[:5].any()
+    assert cut.arrange(crop=True, threshold=0.005).size == (20, 40)
+    assert part.mask.shape == part.size
+
+
+def test_an_arranged_cutout_keeps_its_options_but_is_not_arranged_again(tmp_path: Path) -> None:
+    asked = Options(file_quality=50, preset="product", margin="10%", crop=True, keep_depth=True)
+    part = dataclasses.replace(subject(), options=asked).arrange()
+    assert part.options == Options(file_quality=50, background="white", keep_depth=True)
+    with PIL.Image.open(part.save(tmp_path / "a.jpg")) as written:
+        assert written.size == part.size[::-1]
+
+
+@pytest.mark.parametrize("top", [0, 10])
+def test_a_cropped_trimap_is_the_one_that_matting_had(tmp_path: Path, top: int) -> None:
+    alpha, trimap = np.zeros((40, 60), np.float32), np.zeros((40, 60), np.float32)
+    alpha[top : top + 20, :30] = 1
+    trimap[top : top + 10, :30], trimap[top + 10 : top + 20, :30] = 1, 0.5
+    cut = Cutout(np.zeros((40, 60, 3), np.uint8), alpha, alpha, trimap=trimap)
+    path = cut.save(tmp_path / "a.png", result="trimap", crop=True)
+    with PIL.Image.open(path) as written:
+        levels = np.asarray(written)
+    assert levels.shape == (20, 30)
+    assert (levels[:10] == 255).all()
+    assert (levels[10:] == 128).all()
+    path = cut.save(tmp_path / "b.png", result="trimap", size="20x20")
+    with PIL.Image.open(path) as written:  # resized, it is made of the alpha that is seen
+        assert set(np.unique(np.asarray(written))) <= {0, 128, 255}
+
+
+def test_what_has_no_subject_stays_whole() -> None:
+    alpha = np.zeros((4, 6), np.float32)
+    empty = Cutout(np.ones((4, 6, 3), np.uint8), alpha, alpha)
+    assert empty.arrange(crop=True, margin="10%").size == (4, 6)
+    assert empty.arrange(size="12x20", scale="50%").size == (20, 12)
+    assert (empty.on("red", shadow="drop", preset="profile") == (255, 0, 0)).all()
+
+
+def test_own_background_keeps_its_place() -> None:
+    cut = subject()
+    grey = cut.on("grey", crop=True, margin="5px")
+    assert grey.shape == (20, 30, 3)
+    np.testing.assert_array_equal(grey[5:15, 5:25], cut.foreground[10:20, 20:40])
+    expected = np.asarray(PIL.Image.fromarray(cut.foreground[5:25, 15:45]).convert("L"))
+    np.testing.assert_allclose(grey[0, :, 0], expected[0], atol=1)
+    dark = cut.on("darken:50")
+    np.testing.assert_allclose(dark[0], cut.foreground[0] / 2, atol=2)
+
+
+@pytest.mark.parametrize("background", ["white", "grey", "blur:3", "checkerboard", None])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_everything_at_once(tmp_path: Path, background: str | None, dtype: type) -> None:
+    cut = cutout(dtype)
+    options = Options(background=background, shadow="drop", size="40x50", scale="80%")
+    path = cut.save(tmp_path / "a.png", options)
+    with PIL.Image.open(path) as written:
+        assert written.size == (40, 50)
+        assert written.mode == ("RGBA" if background is None else "RGB")
+    cut.save(tmp_path / "a.jpg", options, shadow="contact")
+
+
+def test_frames_go_to_the_same_place(tmp_path: Path) -> None:
+    first = subject()
+    moved = dataclasses.replace(first, alpha=np.roll(first.alpha, 12, axis=1))
+    moving = dataclasses.replace(first, frames=(moved,), duration_ms=40.0)
+    path = moving.save(tmp_path / "a.png", crop=True)
+    with PIL.Image.open(path) as written:
+        assert (written.size, written.n_frames) == ((32, 10), 2)
+    assert moving.arrange(crop=True).frames[0].size == (10, 32)
+    hole = moving.inverted()
+    assert len(hole.frames) == 1
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="no folder shared/data beside the checkout")
+def test_composites_have_the_cutouts_recomposition_error() -> None:
+    """Mean |aF + (1 - a)B - truth| over known composites: the same from `on` as from RGBA."""
+    folder = SHARED / "composites"
+    backgrounds = sorted((SHARED / "backgrounds").glob("*.jpg"))
+    pictures = sorted((folder / "foreground").glob("*.png"))
+    assert len(pictures) == 40
+    for index, path in enumerate(pictures):
+        foreground = np.asarray(PIL.Image.open(path).convert("RGB"))
+        true_alpha = PIL.Image.open(folder / "alpha" / path.name)
+        truth = np.asarray(true_alpha, np.float32) / 255
+        H, W = truth.shape
+        coarse = true_alpha.resize((W // 4, H // 4)).resize((W, H))  # a mask of a small network
+        cut = Cutout(foreground, np.asarray(coarse, np.float32) / 255, truth)
+        with PIL.Image.open(backgrounds[index % len(backgrounds)]) as file:
+            background = np.asarray(file.convert("RGB").resize((W, H)))
+        rgba = np.asarray(cut).astype(np.float64)
+        a, t = rgba[..., 3:] / 255, truth[..., np.newaxis]
+        expected = t * foreground + (1 - t) * background
+        by_hand = np.abs(a * rgba[..., :3] + (1 - a) * background - expected).mean()
+        composed = np.abs(cut.on(background) - expected).mean()
+        assert abs(composed - by_hand) < 0.1, path.name  # rounding, of 255
+        exact = Cutout(foreground, truth, truth).on(background)
+        assert np.abs(exact - expected).max() <= 0.51
+
+
+def test_wrong_backgrounds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="background 'puce-ish': give a colour"):
+        cutout().on("puce-ish")
+    with pytest.raises(ImageError, match=r"array: shape \(2,\)"):
+        cutout().on(np.zeros(2, np.uint8))
+    with pytest.raises(ImageError, match="colour has 3 or 4 values"):
+        cutout().on((1, 2, 300))
+    with pytest.raises(ImageError, match=r"background '.*none\.jpg': No such file"):
+        cutout().on(str(tmp_path / "none.jpg"))
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    with pytest.raises(ImageError, match=r"background .*broken\.jpg: is not a picture"):
+        cutout().save(tmp_path / "a.png", background=tmp_path / "broken.jpg")
+    with pytest.raises(ImageError, match="background bytes: is empty"):
+        cutout().on(b"")
