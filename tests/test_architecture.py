@@ -1,4 +1,4 @@
-"""Who may import whom: arrows point down only."""
+"""Who may import whom: the house is one line of floors, and each room knows only those below it."""
 
 import ast
 import graphlib
@@ -11,87 +11,27 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "alphacut"
 
-# unit: (units of alphacut it may import, third-party packages it may import)
-TABLE: dict[str, tuple[str, str]] = {
-    "errors": ("", ""),
-    "values": ("errors", "PIL"),
-    "options": ("errors values", ""),
-    "zoo": ("errors", ""),
-    "weights": ("errors zoo", ""),
-    "image": ("errors options", "numpy cv2 PIL pillow_heif"),
-    "encode": ("errors image options", "numpy cv2 PIL isal"),
-    "nets": ("", "torch"),
-    "shrink": ("", "numpy cv2"),
-    "transforms": ("image shrink zoo", "numpy cv2"),
-    "strokes": ("errors", "numpy cv2"),
-    "trimap": ("errors", "numpy cv2"),
-    "matting": ("errors runtimes zoo", "numpy cv2 pymatting"),
-    "refine": ("errors options", "numpy cv2"),
-    "foreground": ("errors shrink", "numpy cv2"),
-    "metrics": ("errors", "numpy cv2"),
-    "evaluate": ("compose encode errors image metrics remover shrink", "numpy cv2"),
-    "geometry": ("errors image options values", "numpy cv2"),
-    "background": ("errors geometry image options values", "numpy cv2 PIL"),
-    "shadow": ("geometry values", "numpy cv2"),
-    "archive": ("encode image options shrink", "numpy"),
-    "plot": ("errors image shrink", "numpy matplotlib"),
-    "compose": (
-        "archive background encode errors geometry image options plot shadow trimap values",
-        "numpy cv2 PIL matplotlib",
-    ),
-    "runtimes": (
-        "errors nets options weights zoo",
-        "numpy openvino onnxruntime torch safetensors onnx",
-    ),
-    "benchmark": ("errors options runtimes transforms weights zoo", "numpy"),
-    "remover": (
-        "background compose errors foreground geometry image matting options refine runtimes "
-        "strokes transforms trimap weights zoo",
-        "numpy cv2",
-    ),
-    "batch": ("compose encode errors image options remover trimap", ""),
-    "doctor": ("__init__ errors runtimes weights zoo", "numpy"),
-    "demo": (
-        "encode errors image options remover runtimes strokes values weights zoo",
-        "click fastapi gradio starlette uvicorn",
-    ),
-    "server": (  # it shows the page, whose work is the pool's
-        "__init__ demo doctor errors image options remover runtimes strokes values zoo",
-        "numpy cv2 fastapi starlette uvicorn python_multipart httpx prometheus_client limits",
-    ),
-    "training": (
-        "errors foreground image metrics nets runtimes transforms weights zoo",
-        "numpy cv2 PIL torch safetensors matplotlib tomli",
-    ),
-    "cluster": (
-        "__init__ batch compose encode errors image options remover runtimes trimap values weights "
-        "zoo",
-        "numpy cv2 fsspec pyarrow ray tenacity",
-    ),
-    "cli_options": ("options", "click rich"),
-    "cli_batch": (
-        "cli_models cli_options cluster errors options runtimes weights",
-        "click pyarrow prometheus_client",
-    ),
-    "cli_train": ("cli_options encode errors training", "click"),
-    "cli_models": ("benchmark errors options runtimes weights zoo", "click rich"),
-    "cli": (
-        "__init__ batch cli_batch cli_models cli_options cli_train demo doctor errors evaluate "
-        "image options quantize remover runtimes server transforms weights",
-        "click rich",
-    ),
-    "__init__": ("compose encode errors image options remover runtimes zoo", ""),
-    "quantize": ("errors runtimes weights", "numpy onnx"),
-    "__main__": ("cli", ""),
+# The floors, from the roof to the ground, each with the third-party packages that it may import
+FLOORS: dict[str, str] = {
+    "__main__": "",
+    "cli": "click rich numpy pyarrow prometheus_client",
+    "server": "numpy cv2 fastapi starlette uvicorn python_multipart httpx prometheus_client limits",
+    "demo": "click fastapi gradio starlette uvicorn",
+    "batch": "numpy cv2 fsspec pyarrow ray tenacity",
+    "training": "numpy cv2 PIL torch safetensors matplotlib tomli",
+    "evaluation": "numpy cv2 onnx",
+    "remover": "numpy cv2",
+    "cutout": "numpy cv2 PIL matplotlib",
+    "output": "numpy cv2 PIL isal matplotlib",
+    "pipeline": "numpy cv2 PIL pillow_heif pymatting",
+    "runtimes": "numpy openvino onnxruntime torch safetensors onnx",
+    "models": "torch filelock",
+    "options": "",
+    "values": "PIL",
+    "parallel": "cv2",
+    "files": "",
+    "errors": "",
 }
-STANDARD = sys.stdlib_module_names
-
-
-def unit_of(path: Path) -> str:
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return parts[0]
-
-
 # Each library of a runtime is imported in one file; the writer of graphs joins them. Networks and
 # training are PyTorch's.
 OWN_FILES = {
@@ -103,6 +43,12 @@ OWN_FILES = {
     "gradio": {"quick.py"},
     "ray": {"on_ray.py"},
 }
+ORDER = list(FLOORS)
+FILES = {
+    path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", "."): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+ROOT = "__init__"  # the public names, which lie on the roof and are loaded when they are used
 
 
 def imports(source: str) -> Iterator[str]:
@@ -112,68 +58,116 @@ def imports(source: str) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, "imports are absolute"
-            if node.module == "alphacut":
-                yield from (f"alphacut.{alias.name}" for alias in node.names)
-            else:
-                yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def judge(unit: str, source: str) -> list[str]:
-    """Sentences about the imports that the table forbids."""
-    own, foreign = (set(words.split()) for words in TABLE[unit])
-    faults = []
+def file_of(name: str) -> str:
+    """The file of this package that an absolute name belongs to."""
+    parts = name.split(".")[1:]
+    while parts:
+        for candidate in (".".join(parts), ".".join([*parts, "__init__"])):
+            if candidate in FILES:
+                return candidate
+        parts.pop()
+    return ROOT
+
+
+def arrows(sources: dict[str, str]) -> dict[str, set[str]]:
+    """The files that each file imports."""
+    return {
+        file: {
+            file_of(name)
+            for name in imports(source)
+            if name.split(".")[0] == "alphacut" and name != "alphacut.__version__"
+        }
+        - {file}
+        for file, source in sources.items()
+    }
+
+
+def judge(file: str, source: str) -> list[str]:
+    """Sentences about the imports of a file that the order of the floors forbids."""
+    floor = file.split(".")[0]
+    if floor == ROOT:
+        return []
+    faults = [
+        f"{file} must not import alphacut.{target}"
+        for target in sorted(arrows({file: source})[file])
+        if target == ROOT or ORDER.index(target.split(".")[0]) < ORDER.index(floor)
+    ]
     for name in imports(source):
-        first, _, rest = name.partition(".")
-        if first == "alphacut":
-            target = rest.split(".")[0]
-            target = target if target in TABLE else "__init__"
-            if target not in own | {unit}:
-                faults.append(f"{unit} must not import alphacut.{target}")
-        elif first not in STANDARD and first not in foreign:
-            faults.append(f"{unit} must not import {first}")
+        package = name.split(".")[0]
+        known = package == "alphacut" or package in sys.stdlib_module_names
+        if not known and package not in FLOORS[floor].split():
+            faults.append(f"{file} must not import {package}")
     return faults
 
 
-FILES = sorted(PACKAGE.rglob("*.py"))
+def cycle(sources: dict[str, str]) -> list[str]:
+    """The files that import each other in a circle, wherever in a file the imports stand."""
+    graph = {file: targets for file, targets in arrows(sources).items() if file != ROOT}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_follow_the_table(path: Path) -> None:
-    assert judge(unit_of(path), path.read_text()) == []
+SOURCES = {file: path.read_text(encoding="utf-8") for file, path in FILES.items()}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_imports_point_down(file: str) -> None:
+    assert judge(file, SOURCES[file]) == []
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert cycle(SOURCES) == []
+
+
+def test_every_room_has_its_floor() -> None:
+    assert {file.split(".")[0] for file in FILES} == {*FLOORS, ROOT}
 
 
 @pytest.mark.parametrize("library", OWN_FILES)
 def test_each_library_has_its_own_file(library: str) -> None:
     users = {
-        path.name
-        for path in FILES
-        if unit_of(path) not in ("nets", "training")
-        and any(name.split(".")[0] == library for name in imports(path.read_text()))
+        FILES[file].name
+        for file, source in SOURCES.items()
+        if not file.startswith(("models.nets", "training"))
+        and any(name.split(".")[0] == library for name in imports(source))
     }
     assert users == OWN_FILES[library]
 
 
-def test_table_is_complete_and_has_no_cycle() -> None:
-    assert {unit_of(path) for path in FILES} == set(TABLE)
-    arrows = {unit: set(own.split()) - {"__init__"} for unit, (own, _) in TABLE.items()}
-    graphlib.TopologicalSorter(arrows).prepare()
-
-
 @pytest.mark.parametrize(
-    ("unit", "mistake"),
+    ("file", "mistake"),
     [
-        ("image", "import torch"),
-        ("image", "from alphacut.remover import Remover"),
-        ("transforms", "def f():\n    from alphacut import cli"),
+        ("pipeline.image", "import torch"),
+        ("pipeline.image", "from alphacut.remover import Remover"),
+        ("pipeline.matting", "from alphacut.output import encode"),  # a room above
+        ("pipeline.transforms", "def f():\n    from alphacut import cli"),
+        ("batch.work", "from alphacut import remove"),  # the public names are for users
         ("errors", "import numpy as np"),
         (
-            "matting",
-            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import alphacut.batch",
+            "output.encode",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import alphacut.batch.job",
         ),
     ],
 )
-def test_planted_mistakes_are_caught(unit: str, mistake: str) -> None:
-    assert judge(unit, mistake)
+def test_planted_mistakes_are_caught(file: str, mistake: str) -> None:
+    assert judge(file, mistake)
+
+
+@pytest.mark.parametrize(
+    ("file", "mistake"),
+    [
+        ("pipeline.image", "from alphacut.pipeline import load"),
+        ("batch.work", "def f():\n    from alphacut.batch.job import plan"),  # hidden in a function
+    ],
+)
+def test_planted_cycles_are_caught(file: str, mistake: str) -> None:
+    assert file in cycle({**SOURCES, file: f"{SOURCES[file]}\n{mistake}\n"})
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -198,6 +192,7 @@ def test_import_is_light() -> None:
         "ray",
         "pyarrow",
         "fsspec",
+        "filelock",
     }
     assert not loaded_by("import alphacut") & heavy
     assert not loaded_by("import alphacut.cli.main") & heavy
@@ -214,4 +209,4 @@ def test_pipeline_modules_load_no_extra() -> None:
         "rich",
         "pillow_heif",
     }
-    assert not loaded_by("import alphacut.remover, alphacut.batch") & extras
+    assert not loaded_by("import alphacut.remover, alphacut.batch.folder") & extras

@@ -1,4 +1,6 @@
-"""Millions of pictures, on one machine or many, with nothing lost.
+"""Many pictures: those of a command line, or millions, on one machine or many, with nothing lost.
+
+    folder     the pictures that a command names, done one after another on this machine
 
     sources    what SOURCE holds: a folder, pattern, list, archive or shards, anywhere
     job        which of it is still to be done, and doing it: local threads or Ray
@@ -7,15 +9,7 @@
     manifest   what became of each picture, in parts that are only ever added; and the lock
     store      DEST: files written whole or not at all
 
-The truth is the manifest's parts. A picture is done when a part says so, and a part is written
-after the pictures that it tells of; so whatever is killed, and whenever, costs work and no truth.
+Of a job, the truth is the manifest's parts. A picture is done when a part says so, and a part is
+written after the pictures that it tells of; so whatever is killed, and whenever, costs work and no
+truth.
 """
-
-from alphacut.errors import MissingExtra
-
-try:
-    import fsspec as fsspec
-    import pyarrow as pyarrow
-    import tenacity as tenacity
-except ImportError as missing:
-    raise MissingExtra(str(missing.name), "cluster") from missing

@@ -23,7 +23,7 @@ from alphacut.batch import manifest
 from alphacut.batch.manifest import Row, Writer
 from alphacut.batch.sources import Found, find
 from alphacut.batch.store import Store
-from alphacut.batch.work import Task, Work, Worker
+from alphacut.batch.work import Task, Work, Worker, to_tasks
 from alphacut.errors import StoreError
 from alphacut.models import weights
 from alphacut.options import Options
@@ -92,11 +92,6 @@ class Plan:
     def tasks(self) -> Iterator[Task]:
         """Return the tasks one after another."""
         return itertools.chain.from_iterable(map(to_tasks, self.tables))
-
-
-def to_tasks(table: pa.Table) -> Iterator[Task]:
-    """Return a table's rows as tasks."""
-    return itertools.starmap(Task, zip(*(column.to_pylist() for column in table), strict=True))
 
 
 def plan(job: Job) -> Plan:

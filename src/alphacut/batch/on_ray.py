@@ -13,9 +13,8 @@ import pyarrow as pa
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # deaths of actors are rows in the end
 
-from alphacut.batch.job import to_tasks
 from alphacut.batch.manifest import Row, to_table
-from alphacut.batch.work import Work, Worker, describe
+from alphacut.batch.work import Work, Worker, describe, to_tasks
 from alphacut.errors import MissingExtra, RuntimeFailure
 from alphacut.parallel import processors
 

@@ -2,10 +2,13 @@
 
 import hashlib
 import io
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
+
+import pyarrow as pa
 
 from alphacut.batch.manifest import Row
 from alphacut.batch.store import Store, read, retrying
@@ -48,6 +51,11 @@ class Task(NamedTuple):
         blank = Row(self.id, 1, self.input, "", "failed", "", again, False, 0, 0, 0, 0, 0, "", "",
                     self.attempts, self.key)  # fmt: skip
         return blank._replace(error=describe(error))
+
+
+def to_tasks(table: pa.Table) -> Iterator[Task]:
+    """Return a table's rows as tasks."""
+    return itertools.starmap(Task, zip(*(column.to_pylist() for column in table), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)

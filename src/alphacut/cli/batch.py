@@ -32,6 +32,15 @@ def batch() -> None:
     """
 
 
+@contextmanager
+def _extra_needed() -> Iterator[None]:
+    """Name the extra if a library of it is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtra(str(error.name), "cluster") from error
+
+
 @batch.command()
 @click.argument("source")
 @click.argument("dest")
@@ -77,9 +86,10 @@ def run(
     """
     names = {option.name for option in dataclasses.fields(Options)}
     options = Options(**{name: settings.pop(name) for name in names})
-    from alphacut.batch import job as jobs
-    from alphacut.batch import manifest
-    from alphacut.batch.store import Store
+    with _extra_needed():
+        from alphacut.batch import job as jobs
+        from alphacut.batch import manifest
+        from alphacut.batch.store import Store
 
     job = jobs.Job(source=source, dest=dest, options=options, **settings)
     _fetch(job, quiet)
@@ -121,10 +131,11 @@ def run(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(dest: str, as_json: bool) -> None:
     """Tell what became of the pictures in DEST so far; a job may be at work there."""
-    import pyarrow.compute as pc
+    with _extra_needed():
+        import pyarrow.compute as pc
 
-    from alphacut.batch import manifest
-    from alphacut.batch.store import Store
+        from alphacut.batch import manifest
+        from alphacut.batch.store import Store
 
     columns = ("id", "status", "error", "again", "empty", "input_bytes", "output_bytes",
                "milliseconds", "time")  # fmt: skip

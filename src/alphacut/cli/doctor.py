@@ -5,8 +5,7 @@ import time
 from collections.abc import Iterator
 from importlib import metadata
 
-import alphacut
-from alphacut import runtimes
+from alphacut import __version__, runtimes
 from alphacut.evaluation.self_test import self_test
 from alphacut.models import catalogue, weights
 
@@ -24,7 +23,7 @@ def examine() -> Iterator[tuple[str, str]]:
     Raises:
         AlphacutError: if the embedded weights are damaged or the test picture comes out wrong.
     """
-    yield "alphacut", alphacut.__version__
+    yield "alphacut", __version__
     yield "python", f"{platform.python_version()} on {platform.platform()}"
     for package in PACKAGES:
         try:
