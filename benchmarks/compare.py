@@ -235,7 +235,7 @@ def network(bench: Bench) -> dict[str, Any]:
         "ONNX Runtime, float32, seven outputs": lambda: session.run(None, {given: batch}),
     }
     for precision in ("fp32", "int8"):
-        runtime = Remover(precision=precision).runtime
+        runtime = Remover(precision=precision).network
         runs[f"alphacut, {precision}"] = lambda runtime=runtime: runtime(batch)
     took: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(2 * bench.runs + 1):

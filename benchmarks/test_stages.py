@@ -43,7 +43,7 @@ def test_preprocess(benchmark: Any, jpeg: bytes, remover: Remover) -> None:
 
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
 def test_predict(benchmark: Any, precision: str) -> None:
-    runtime = Remover(precision=precision).runtime
+    runtime = Remover(precision=precision).network
     batch = np.random.default_rng(1).random((1, 3, 320, 320), np.float32)
     assert benchmark(runtime, batch).shape == (1, 1, 320, 320)
 

@@ -30,4 +30,4 @@ def fake_runtime() -> FakeRuntime:
 
 @pytest.fixture
 def fake_remover(fake_runtime: FakeRuntime) -> Remover:
-    return Remover(runtime=fake_runtime)
+    return Remover(network=fake_runtime)

@@ -43,6 +43,7 @@ OWN_FILES = {
     "gradio": {"quick.py"},
     "ray": {"on_ray.py"},
 }
+TYPES_ONLY = ("typing_extensions",)  # type checkers have it; programs do not need it
 ORDER = list(FLOORS)
 FILES = {
     path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", "."): path
@@ -97,7 +98,7 @@ def judge(file: str, source: str) -> list[str]:
     ]
     for name in imports(source):
         package = name.split(".")[0]
-        known = package == "alphacut" or package in sys.stdlib_module_names
+        known = package in ("alphacut", *TYPES_ONLY) or package in sys.stdlib_module_names
         if not known and package not in FLOORS[floor].split():
             faults.append(f"{file} must not import {package}")
     return faults

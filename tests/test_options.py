@@ -1,15 +1,56 @@
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 from alphacut.errors import OptionError, UnknownName
-from alphacut.options import Options
+from alphacut.options import OptionChanges, Options
 
 
 def test_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Options().file_quality = 5  # type: ignore[misc]
+
+
+def test_changes_repeat_the_names_and_types_of_the_fields() -> None:
+    fields, changes = get_type_hints(Options), get_type_hints(OptionChanges)
+    assert list(changes.items()) == list(fields.items())
+
+
+def test_choices_are_those_of_the_types() -> None:
+    types = get_type_hints(Options)
+    for option in dataclasses.fields(Options):
+        assert (
+            option.metadata["choices"]
+            == get_args(types[option.name])[: len(option.metadata["choices"])]
+        )
+
+
+def test_type_checkers_refuse_a_wrong_option(tmp_path: Path) -> None:
+    snippet = tmp_path / "snippet.py"
+    snippet.write_text(
+        "import alphacut\n"
+        'alphacut.remove("a.png", quality="best").save("b.png", result="mask")\n'
+        'alphacut.remove("a.png", qualty="best")\n'
+        'alphacut.Remover("u2net-lite", file_quality="9")\n'
+        'alphacut.Options().replace(quality="bset")\n'
+    )
+    command = [sys.executable, "-m", "mypy", "--no-error-summary", str(snippet)]
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    errors = [line for line in said.splitlines() if "error:" in line]
+    assert [line.split(":")[1] for line in errors] == ["3", "4", "5"], said
+    assert 'did you mean "quality"' in errors[0]
+
+
+def test_type_checkers_alone_need_typing_extensions() -> None:
+    code = (
+        "import sys; sys.modules['typing_extensions'] = None; "
+        "import alphacut.cli.main, alphacut.remover; alphacut.Options().replace(quality='best')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_every_field_has_a_manual() -> None:

@@ -25,7 +25,7 @@ STEPS = 2 / 255
 def test_u2net_lite_is_the_same_in_both() -> None:
     for picture in sorted((Path(__file__).parents[1] / "examples").glob("*.png")):
         removers = [
-            Remover(runtime=runtimes.load(catalogue.MODELS[0], runtime=name, precision="fp32"))
+            Remover(network=runtimes.load(catalogue.MODELS[0], runtime=name, precision="fp32"))
             for name in ("openvino", "onnx")
         ]
         masks = [remover(picture).mask for remover in removers]
@@ -42,7 +42,7 @@ def test_isnet_added_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     like = catalogue.find_model("isnet")
     spec = weights.add(ISNET, dataclasses.replace(like, name="mine", weights={}), "onnx")
     removers = [
-        Remover("mine", runtime=runtimes.load(spec, runtime=name)) for name in ("openvino", "onnx")
+        Remover("mine", network=runtimes.load(spec, runtime=name)) for name in ("openvino", "onnx")
     ]
     for name in ("019", "040"):
         image = load_image(COMPOSITES / "image" / f"{name}.jpg")

@@ -40,7 +40,7 @@ def photo(H: int = 90, W: int = 120) -> np.ndarray:
 
 
 def test_from_image_to_cutout() -> None:
-    cutout = Remover(runtime=Disc())(photo())
+    cutout = Remover(network=Disc())(photo())
     assert cutout.size == (90, 120)
     assert cutout.alpha.shape == (90, 120)
     assert cutout.alpha.dtype == np.float32
@@ -57,7 +57,7 @@ def test_from_image_to_cutout() -> None:
 
 
 def test_what_the_remover_was_asked_for_is_done(tmp_path: Path) -> None:
-    cutout = Remover(runtime=Disc(), background="red", crop=True, margin="5px")(photo())
+    cutout = Remover(network=Disc(), background="red", crop=True, margin="5px")(photo())
     with PIL.Image.open(cutout.save(tmp_path / "a.png")) as written:
         assert written.mode == "RGB"
         assert written.height < 70
@@ -88,7 +88,7 @@ def test_inputs_are_not_modified() -> None:
     array = photo()
     array.flags.writeable = False
     pillow = PIL.Image.fromarray(photo())
-    cut = Remover(runtime=Disc())
+    cut = Remover(network=Disc())
     cutout = cut(array)
     cut(pillow)
     np.testing.assert_array_equal(np.asarray(pillow), photo())
@@ -100,7 +100,7 @@ def test_colours_are_not_multiplied_by_alpha() -> None:
     image = np.empty((64, 64, 3), np.uint8)
     image[:] = (200, 180, 160)
     image[:4] = 0  # or the picture would be plain
-    cutout = Remover(runtime=Disc())(image)
+    cutout = Remover(network=Disc())(image)
     soft = (cutout.alpha > 0.3) & (cutout.alpha < 0.7)
     assert soft.any()
     assert (cutout.foreground[soft] == (200, 180, 160)).all()
@@ -113,19 +113,19 @@ def test_what_the_file_hides_stays_hidden() -> None:
     rgba = np.dstack([photo(), np.full((90, 120), 255, np.uint8)])
     rgba[:, :60, 3] = 0
     rgba[:, 60:70, 3] = 128
-    cutout = Remover(runtime=Disc())(rgba)
+    cutout = Remover(network=Disc())(rgba)
     assert not cutout.alpha[:, :60].any()
     assert cutout.alpha[45, 65] == pytest.approx(128 / 255)
     assert cutout.alpha[45, 75] == 1
 
 
 def test_grey_and_16_bits() -> None:
-    cut = Remover(runtime=Disc())
+    cut = Remover(network=Disc())
     grey = photo()[..., 0]
     assert cut(grey).foreground.shape == (90, 120, 3)
     deep = photo().astype(np.uint16) * 257
     assert cut(deep).foreground.dtype == np.uint8
-    kept = Remover(runtime=Disc(), keep_depth=True, decontaminate=False)(deep)
+    kept = Remover(network=Disc(), keep_depth=True, decontaminate=False)(deep)
     np.testing.assert_array_equal(kept.foreground, deep)
     assert np.asarray(kept).dtype == np.uint16
 
@@ -175,18 +175,18 @@ def test_animation() -> None:
     file = io.BytesIO()
     frames[0].save(file, "WEBP", save_all=True, append_images=frames[1:], duration=[50, 60, 70],
                    loop=2, lossless=True)  # fmt: skip
-    cutout = Remover(runtime=Disc())(file.getvalue())
+    cutout = Remover(network=Disc())(file.getvalue())
     assert len(cutout.frames) == 2
     assert [cutout.duration_ms, *(frame.duration_ms for frame in cutout.frames)] == [50, 60, 70]
     assert cutout.loop == 2
 
 
 def test_names() -> None:
-    assert Remover("u2netp", runtime=Disc()).spec.name == "u2net-lite"
+    assert Remover("u2netp", network=Disc()).spec.name == "u2net-lite"
     row = alphacut.MODELS[0]
-    assert Remover(row, runtime=Disc()).spec is row
+    assert Remover(row, network=Disc()).spec is row
     assert Remover(
-        options=Options(file_quality=7), runtime=Disc(), result="mask"
+        options=Options(file_quality=7), network=Disc(), result="mask"
     ).options == Options(file_quality=7, result="mask")
     assert Remover(runtime="openvino").options.runtime == "openvino"
     with pytest.raises(UnknownName, match="unknown runtime 'tensorrt'"):
@@ -209,7 +209,7 @@ def test_ways_to_find_edges() -> None:
     for changes in ({"matting": "none"}, {"matting": "fast"}, {"matting": "closed-form"},
                     {"quality": "best"}):  # fmt: skip
         asked.clear()
-        cutout = Remover(runtime=Listening(), **changes)(photo(240, 320))
+        cutout = Remover(network=Listening(), **changes)(photo(240, 320))
         assert cutout.alpha[120, 160] == 1, changes
         assert cutout.alpha[5, 5] == 0, changes
         assert (cutout.trimap is not None) == (
@@ -222,7 +222,7 @@ def test_ways_to_find_edges() -> None:
 def test_closed_form_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r'pip install "alphacut\[matting\]"'):
-        Remover(runtime=Disc(), matting="closed-form")
+        Remover(network=Disc(), matting="closed-form")
 
 
 @pytest.mark.parametrize("matting", ["none", "fast", "closed-form"])
@@ -230,7 +230,7 @@ def test_a_trimap_decides(tmp_path: Path, matting: str) -> None:
     levels = np.full((90, 120), 127, np.uint8)  # a foreign spelling of unknown
     levels[:, :40], levels[:, 80:] = 0, 255
     PIL.Image.fromarray(levels).save(tmp_path / "trimap.png")
-    remover = Remover(runtime=Disc(), trimap=str(tmp_path / "trimap.png"), matting=matting)
+    remover = Remover(network=Disc(), trimap=str(tmp_path / "trimap.png"), matting=matting)
     cutout = remover(photo())
     assert not cutout.alpha[:, :40].any()
     assert (cutout.alpha[:, 80:] == 1).all()
@@ -245,14 +245,14 @@ def test_a_trimap_is_read_as_its_picture_is(tmp_path: Path) -> None:
     levels[:, 60:] = 255
     PIL.Image.fromarray(levels).save(tmp_path / "trimap.png")
     options = Options(trimap=str(tmp_path / "trimap.png"), output_megapixels=0.0027)
-    cutout = Remover(runtime=Disc(), options=options)(photo())
+    cutout = Remover(network=Disc(), options=options)(photo())
     assert cutout.size == (45, 60)
     assert (cutout.alpha[:, :30] == 0).all()
     assert (cutout.alpha[:, 30:] == 1).all()
     (tmp_path / "trimap.png").unlink()
     PIL.Image.fromarray(levels).resize((400, 300)).save(tmp_path / "trimap.png")
     with pytest.raises(ImageError, match="above the limit"):
-        Remover(runtime=Disc(), options=options, max_megapixels=0.1)(photo())
+        Remover(network=Disc(), options=options, max_megapixels=0.1)(photo())
 
 
 def test_clean_up_is_asked_for() -> None:
@@ -262,11 +262,11 @@ def test_clean_up_is_asked_for() -> None:
             output[..., 8:20, 8:20] = 1
             return output
 
-    assert Remover(runtime=Specks(), matting="none")(photo()).alpha[3, 5] > 0.9
+    assert Remover(network=Specks(), matting="none")(photo()).alpha[3, 5] > 0.9
     for changes in ({"largest": True}, {"specks_px": 100}):
-        assert not Remover(runtime=Specks(), matting="none", **changes)(photo()).alpha[3, 5]
-    wide = Remover(runtime=Disc(), matting="none", grow_px=5)(photo()).alpha
-    assert wide.sum() > Remover(runtime=Disc(), matting="none")(photo()).alpha.sum() * 1.1
+        assert not Remover(network=Specks(), matting="none", **changes)(photo()).alpha[3, 5]
+    wide = Remover(network=Disc(), matting="none", grow_px=5)(photo()).alpha
+    assert wide.sum() > Remover(network=Disc(), matting="none")(photo()).alpha.sum() * 1.1
 
 
 def test_colours_of_soft_edges_lose_the_old_background() -> None:
@@ -274,17 +274,17 @@ def test_colours_of_soft_edges_lose_the_old_background() -> None:
     y, x = np.mgrid[:320, :320]
     disc = np.clip((80 - np.hypot(y - 159.5, x - 159.5)) / 8 + 0.5, 0, 1)[..., np.newaxis]
     mixed = np.rint(disc * (200, 30, 30) + (1 - disc) * (20, 40, 220)).astype(np.uint8)
-    clean = Remover(runtime=Disc())(mixed)
+    clean = Remover(network=Disc())(mixed)
     soft = (clean.alpha > 0.3) & (clean.alpha < 0.7)
     assert soft.any()
     fringe = np.abs(mixed[soft].astype(int) - (200, 30, 30)).mean()
     assert np.abs(clean.foreground[soft].astype(int) - (200, 30, 30)).mean() < 0.35 * fringe
-    kept = Remover(runtime=Disc(), decontaminate=False)(mixed)
+    kept = Remover(network=Disc(), decontaminate=False)(mixed)
     np.testing.assert_array_equal(kept.foreground, mixed)
 
 
 def test_many_pictures_in_order() -> None:
-    remover = Remover(runtime=Disc(), matting="none")
+    remover = Remover(network=Disc(), matting="none")
     drawn = []
 
     def sources() -> Iterator[np.ndarray]:
@@ -299,7 +299,7 @@ def test_many_pictures_in_order() -> None:
 
 
 def test_a_broken_picture_raises_in_its_place() -> None:
-    cutouts = Remover(runtime=Disc(), matting="none").map([photo(), b"", photo()], threads=2)
+    cutouts = Remover(network=Disc(), matting="none").map([photo(), b"", photo()], threads=2)
     assert next(cutouts).size == (90, 120)
     with pytest.raises(ImageError, match="is empty"):
         next(cutouts)
@@ -315,7 +315,7 @@ def test_pictures_side_by_side_leave_opencv_one_thread_and_give_it_back() -> Non
     assert cv2.getNumThreads() == before
     with side_by_side(1):
         assert cv2.getNumThreads() == before
-    cutouts = Remover(runtime=Disc()).map([photo()] * 3, threads=2)
+    cutouts = Remover(network=Disc()).map([photo()] * 3, threads=2)
     next(cutouts)
     assert cv2.getNumThreads() == 1
     cutouts.close()

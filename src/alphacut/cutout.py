@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from alphacut import values
 from alphacut.errors import AlphacutWarning, ImageError, OutputError
 from alphacut.files import write
-from alphacut.options import Options
+from alphacut.options import OptionChanges, Options
 from alphacut.output import background as backgrounds
 from alphacut.output import geometry
 from alphacut.output.background import Background
@@ -30,6 +30,7 @@ from alphacut.pipeline.trimap import encode_trimap, make_trimap
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from typing_extensions import Unpack
 
 # Below half a step of 8 bits, alpha is written as zero
 VISIBLE = 0.5 / 255
@@ -131,7 +132,9 @@ class Cutout:
             replaced=difference(photo, rest), options=self.options,
         )  # fmt: skip
 
-    def arrange(self, options: Options | None = None, **changes: Any) -> "Cutout":
+    def arrange(
+        self, options: Options | None = None, **changes: "Unpack[OptionChanges]"
+    ) -> "Cutout":
         """Crop, size and place the subject on a canvas, transparent all around.
 
         Args:
@@ -160,7 +163,13 @@ class Cutout:
             milliseconds=self.milliseconds, options=self.options.replace(**_ARRANGED),
         )  # fmt: skip
 
-    def on(self, background: Background, options: Options | None = None, **changes: Any) -> Image:
+    def on(
+        self,
+        background: Background,
+        /,
+        options: Options | None = None,
+        **changes: "Unpack[OptionChanges]",
+    ) -> Image:
         """Put the subject on a background.
 
         Args:
@@ -180,7 +189,7 @@ class Cutout:
         layers = self._layers(options, background, self._placement(options))
         return layers.flatten(linear_light=options.linear_light)
 
-    def plot(self, options: Options | None = None, **changes: Any) -> "Figure":
+    def plot(self, options: Options | None = None, **changes: "Unpack[OptionChanges]") -> "Figure":
         """Draw original, mask, trimap, cut-out and, if there is a background, composite in a row.
 
         Args:
@@ -340,7 +349,10 @@ class Cutout:
         return archive.encode_zip(Picture(colour, None, self.metadata), alpha, options)
 
     def save(
-        self, path: str | os.PathLike[str], options: Options | None = None, **changes: Any
+        self,
+        path: str | os.PathLike[str],
+        options: Options | None = None,
+        **changes: "Unpack[OptionChanges]",
     ) -> Path:
         """Write the result to a file, whole or not at all.
 

@@ -4,18 +4,31 @@ import dataclasses
 import os
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, get_args
 
 from alphacut import values
 from alphacut.errors import OptionError, UnknownName
 
-QUALITIES = ("fast", "best")
-MATTING = ("auto", "none", "fast", "closed-form", "indexnet", "indexnet-adobe")
-FORMATS = ("auto", "png", "webp", "avif", "tiff", "jpg", "zip", "ora")
-EFFORTS = ("fast", "balanced", "small")
-RESULTS = ("cutout", "mask", "trimap", "foreground", "background", "preview")
-FITS = ("cover", "contain", "stretch", "tile", "center-crop")
-SHADOWS = ("none", "drop", "contact")
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # Python has it from 3.11 on
+
+Quality = Literal["fast", "best"]
+Matting = Literal["auto", "none", "fast", "closed-form", "indexnet", "indexnet-adobe"]
+FileFormat = Literal["auto", "png", "webp", "avif", "tiff", "jpg", "zip", "ora"]
+Effort = Literal["fast", "balanced", "small"]
+Result = Literal["cutout", "mask", "trimap", "foreground", "background", "preview"]
+Fit = Literal["cover", "contain", "stretch", "tile", "center-crop"]
+Shadow = Literal["none", "drop", "contact"]
+Preset = Literal["none", "profile", "passport", "product"]
+RuntimeName = Literal["openvino", "onnx", "torch"]
+Precision = Literal["auto", "fp32", "int8"]
+DeviceName = Literal["auto", "cpu", "gpu", "cuda", "mps", "npu"]
+ClassMask = Literal["hard", "soft"]
+BackgroundText: TypeAlias = str | bytes | os.PathLike[str]
+
+RESULTS: tuple[Result, ...] = get_args(Result)
+RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
+DEVICES: tuple[DeviceName, ...] = get_args(DeviceName)
 # What a preset gives to options that were left at their defaults; geometry.py frames portraits
 PRESETS = MappingProxyType({
     "none": {},
@@ -24,9 +37,6 @@ PRESETS = MappingProxyType({
     "product": {"size": "1:1", "scale": "85%", "background": "white"},
 })  # fmt: skip
 DEFAULT_MODEL = "u2net-lite"
-RUNTIMES = ("openvino", "onnx", "torch")
-PRECISIONS = ("auto", "fp32", "int8")
-DEVICES = ("auto", "cpu", "gpu", "cuda", "mps", "npu")
 
 
 def _option(
@@ -42,6 +52,54 @@ def _option(
     return field(default=default, metadata=facts)
 
 
+class OptionChanges(TypedDict, total=False):
+    """Some fields of `Options`, by name: what editors complete and type checkers know."""
+
+    model: str
+    runtime: RuntimeName
+    device: DeviceName
+    precision: Precision
+    half: bool
+    classes: str
+    class_mask: ClassMask
+    short_side: int | None
+    quality: Quality
+    matting: Matting
+    trimap: str | None
+    save_trimap: bool
+    decontaminate: bool
+    specks_px: int
+    holes_px: int
+    largest: bool
+    grow_px: int
+    smooth_px: float
+    harden: float | None
+    feather_px: float
+    roi: str | None
+    background: BackgroundText | None
+    fit: Fit
+    linear_light: bool
+    crop: bool
+    margin: str
+    threshold: float
+    size: str | None
+    scale: str
+    position: str
+    preset: Preset
+    shadow: Shadow
+    shadow_opacity: float
+    shadow_offset: str | None
+    shadow_blur: str | None
+    result: Result
+    format: FileFormat
+    file_quality: int
+    png: Effort
+    keep_depth: bool
+    max_megapixels: float
+    output_megapixels: float
+    allow_truncated: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """How a background is removed and how the result is written. The only place of defaults.
@@ -50,29 +108,29 @@ class Options:
     """
 
     model: str = _option(DEFAULT_MODEL, "Network that finds the subject.", unit="NAME")
-    runtime: str = _option("openvino", "What runs it.", RUNTIMES)
-    device: str = _option("auto", "Where it runs.", DEVICES)
-    precision: str = _option(
+    runtime: RuntimeName = _option("openvino", "What runs it.", get_args(RuntimeName))
+    device: DeviceName = _option("auto", "Where it runs.", get_args(DeviceName))
+    precision: Precision = _option(
         "auto", "int8 is quicker, fp32 exact; auto is int8 where it is as good and gains.",
-        PRECISIONS,
+        get_args(Precision),
     )  # fmt: skip
     half: bool = _option(False, "Calculate in half precision: torch on CUDA only.")
     classes: str = _option(
         "", "What counts as subject, such as person,dog, for models with classes.", unit="NAMES"
     )
-    class_mask: str = _option(
+    class_mask: ClassMask = _option(
         "hard", "Masks of models with classes: the likeliest class, or its probability.",
-        ("hard", "soft"),
+        get_args(ClassMask),
     )  # fmt: skip
     short_side: int | None = _option(
         None, "Shorter side at which a model of any size looks; 0 for the picture's own.",
         unit="PX", kind=int,
     )  # fmt: skip
-    quality: str = _option(
-        "fast", "best looks twice and solves the edges exactly; it takes longer.", QUALITIES
+    quality: Quality = _option(
+        "fast", "best looks twice and solves the edges exactly; it takes longer.", get_args(Quality)
     )
-    matting: str = _option(
-        "auto", "How edges are found: auto is fast, or closed-form for best.", MATTING
+    matting: Matting = _option(
+        "auto", "How edges are found: auto is fast, or closed-form for best.", get_args(Matting)
     )
     trimap: str | None = _option(
         None,
@@ -96,14 +154,16 @@ class Options:
     roi: str | None = _option(
         None, "Only what is inside 'LEFT TOP RIGHT BOTTOM', px or %, can be subject.", unit="REGION"
     )
-    background: str | bytes | os.PathLike[str] | None = _option(  # noqa: RUF009
+    background: BackgroundText | None = _option(
         None,
         "Put the subject on a colour (name, #rrggbb, #rrggbbaa, rgb()), an image's path, "
         "checkerboard, transparent, or on its own background: blur:PX, disc:PX (as a lens does), "
         "grey, darken:%.",
         unit="BACKGROUND",
     )
-    fit: str = _option("cover", "How a background image fills the canvas, from its centre.", FITS)
+    fit: Fit = _option(
+        "cover", "How a background image fills the canvas, from its centre.", get_args(Fit)
+    )
     linear_light: bool = _option(
         False, "Mix colours as light mixes, not as sRGB numbers, which is what most programs do."
     )
@@ -125,13 +185,15 @@ class Options:
         "Where it stands: center, 'top left', or '50% 100%' across and down.",
         unit="X Y",
     )
-    preset: str = _option(
+    preset: Preset = _option(
         "none",
         "Values for what is left at its default: profile is 1:1 with head-room, passport 7:9 on "
         "white, product 1:1 on white with the subject at 85%.",
-        tuple(PRESETS),
+        get_args(Preset),
     )
-    shadow: str = _option("none", "Draw a shadow, behind the subject or where it stands.", SHADOWS)
+    shadow: Shadow = _option(
+        "none", "Draw a shadow, behind the subject or where it stands.", get_args(Shadow)
+    )
     shadow_opacity: float = _option(50.0, "Its darkness.", unit="0..100")
     shadow_offset: str | None = _option(
         None,
@@ -141,25 +203,25 @@ class Options:
     shadow_blur: str | None = _option(
         None, "Its softness, px or % of the subject: 2% if not given.", unit="LENGTH"
     )
-    result: str = _option(
+    result: Result = _option(
         "cutout",
         "What to write: the cut-out (composed, if there is a background), the mask or trimap as "
         "8-bit grey, the foreground's colours without alpha, the background with a hole, or all "
         "steps side by side.",
-        RESULTS,
+        get_args(Result),
     )
-    format: str = _option(
+    format: FileFormat = _option(
         "auto",
         "Kind of file to write; zip has color.jpg and alpha.png, ora layers (OpenRaster).",
-        FORMATS,
+        get_args(FileFormat),
     )
     file_quality: int = _option(
         90, "1..100 for JPEG, WebP and AVIF; 100 writes WebP without loss.", unit="1..100"
     )
-    png: str = _option(
+    png: Effort = _option(
         "fast",
         "How hard PNG and lossless WebP are squeezed: fast takes a tenth of small's time.",
-        EFFORTS,
+        get_args(Effort),
     )
     keep_depth: bool = _option(False, "Keep 16 bits a channel when the input has them.")
     max_megapixels: float = _option(200.0, "Refuse larger pictures.", unit="MP")
@@ -231,7 +293,7 @@ class Options:
         text = self.background
         return not isinstance(text, str) or values.parse_background(text).opaque
 
-    def replace(self, **changes: Any) -> "Options":
+    def replace(self, **changes: "Unpack[OptionChanges]") -> "Options":
         """Return a copy with some fields changed.
 
         Raises:

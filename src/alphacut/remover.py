@@ -5,10 +5,9 @@ import functools
 import time
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from alphacut.cutout import Cutout
 from alphacut.errors import ImageError, NoForegroundWarning, UnknownName
 from alphacut.models import catalogue, weights
 from alphacut.models.download import Progress
-from alphacut.options import Options
+from alphacut.options import OptionChanges, Options
 from alphacut.output import background, geometry
 from alphacut.output.composite import difference
 from alphacut.parallel import in_order, side_by_side
@@ -31,6 +30,9 @@ from alphacut.pipeline.strokes import Stroke
 from alphacut.pipeline.trimap import make_trimap, read_trimap
 from alphacut.runtimes import Runtime
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 Array = NDArray[np.float32]
 INDEXNETS = ("indexnet", "indexnet-adobe")  # rows of the same network: our weights, its authors'
 SOLVERS = ("closed-form", *INDEXNETS)  # methods that work from a trimap
@@ -41,9 +43,7 @@ class Remover:
 
     Args:
         model: Name of a model, or a row of your own; instead of `options.model`.
-        runtime: A loaded network of your own, instead of the one that the options name, or the
-            future of one, which is waited for when a picture needs it; or the name of a runtime,
-            instead of `options.runtime`.
+        network: A loaded network, instead of the one that the options name.
         options: All that can be chosen.
         hint: What to load the network for: the "latency" of one picture, or the "throughput" of
             several at once, as in `map`.
@@ -65,19 +65,18 @@ class Remover:
     def __init__(
         self,
         model: str | catalogue.ModelSpec | None = None,
+        /,
         *,
-        runtime: Runtime | Future[Runtime] | str | None = None,
+        network: Runtime | None = None,
         options: Options | None = None,
         hint: runtimes.Hint = "latency",
         threads: int | None = None,
         accept_license: bool = False,
         progress: Progress | None = None,
-        **changes: Any,
+        **changes: "Unpack[OptionChanges]",
     ) -> None:
         if model is not None:
             changes["model"] = model.name if isinstance(model, catalogue.ModelSpec) else model
-        if isinstance(runtime, str):
-            changes["runtime"], runtime = runtime, None
         self.options = (options or Options()).replace(**changes)
         if not isinstance(model, catalogue.ModelSpec):
             model = weights.find_model(self.options.model)
@@ -105,14 +104,9 @@ class Remover:
             accept_license=accept_license,
             progress=progress,
         )
-        self._runtime = runtime or load(self.spec)
+        self.network = network or load(self.spec)
         if self._matting in INDEXNETS:
             self._indexnet = load(weights.find_model(self._matting))
-
-    @property
-    def runtime(self) -> Runtime:
-        """The loaded network."""
-        return self._runtime.result() if isinstance(self._runtime, Future) else self._runtime
 
     def __call__(self, source: Source, *, painted: Sequence[Stroke] = ()) -> Cutout:
         """Remove the background of a picture.
@@ -202,10 +196,10 @@ class Remover:
         with clock("preprocess"):
             batch = transforms.preprocess(image, self.spec, options.short_side)
         with clock("predict"):
-            output = self.runtime(batch)
+            output = self.network(batch)
             if options.quality == "best":  # errors differ in the mirror, the subject does not
                 mirrored = np.ascontiguousarray(batch[..., ::-1])
-                output = np.asarray((output + self.runtime(mirrored)[..., ::-1]) / 2, np.float32)
+                output = np.asarray((output + self.network(mirrored)[..., ::-1]) / 2, np.float32)
         with clock("mask"):
             return transforms.postprocess(
                 output, batch, self.spec, options.classes, soft=options.class_mask == "soft"
@@ -262,7 +256,7 @@ class _Clock:
         self.milliseconds[stage] = round((time.perf_counter() - start) * 1000, 2)
 
 
-def remove(source: Source, **options: Any) -> Cutout:
+def remove(source: Source, **options: "Unpack[OptionChanges]") -> Cutout:
     """Remove the background of one picture.
 
     Args:

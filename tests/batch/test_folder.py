@@ -270,7 +270,7 @@ def test_any_error_is_an_outcome(make: Make) -> None:
         def __call__(self, batch: np.ndarray) -> np.ndarray:
             raise next(self.errors)
 
-    outcomes = run(Remover(runtime=Broken()), "a.jpg", "b.jpg")
+    outcomes = run(Remover(network=Broken()), "a.jpg", "b.jpg")
     assert {type(outcome.error) for outcome in outcomes} == {RuntimeFailure, ZeroDivisionError}
     assert not os.path.exists("out")
 

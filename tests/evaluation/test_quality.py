@@ -53,8 +53,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def scores(folder: Path) -> Iterator[list]:
     settings = {
-        "right": Remover(runtime=Half()),
-        "wrong": Remover(runtime=Half(fault=40)),
+        "right": Remover(network=Half()),
+        "wrong": Remover(network=Half(fault=40)),
     }
     return list(evaluate(find_samples(folder), settings, thumbnails=True))
 
@@ -129,7 +129,7 @@ def test_two_pictures_of_one_name_are_refused(folder: Path) -> None:
 def test_sizes_have_to_agree(folder: Path) -> None:
     PIL.Image.new("L", (9, 9)).save(folder / "alpha" / "a.png")
     with pytest.raises(ImageError, match=r"is \(9, 9\), but its picture \(40, 80\)"):
-        list(evaluate(find_samples(folder), {"right": Remover(runtime=Half())}))
+        list(evaluate(find_samples(folder), {"right": Remover(network=Half())}))
 
 
 def test_command_line(tmp_path: Path) -> None:

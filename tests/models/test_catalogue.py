@@ -113,7 +113,7 @@ def test_chosen_classes_are_cut_out() -> None:
     image = np.full((40, 60, 3), 99, np.uint8)
 
     def cut(**options: object) -> np.ndarray:
-        return Remover("deeplabv3", runtime=voc, matting="none", **options)(image).alpha
+        return Remover("deeplabv3", network=voc, matting="none", **options)(image).alpha
 
     everything = cut(short_side=0)
     assert voc.size == (40, 60)

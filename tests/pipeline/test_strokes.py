@@ -71,7 +71,7 @@ def test_alpha_keeps_what_is_certain_only() -> None:
 @pytest.mark.parametrize("matting", ["none", "fast", "closed-form"])
 def test_strokes_change_a_cutout_where_they_are(matting: str) -> None:
     photo = np.asarray(cv2.resize(make_photo(), (320, 240)), np.uint8)
-    remover = Remover(runtime=FakeRuntime(), matting=matting)
+    remover = Remover(network=FakeRuntime(), matting=matting)
     painted = [Stroke("remove", 0.05, ((0.5, 0.5),)), Stroke("keep", 0.05, ((0.06, 0.1),))]
     plain, touched = remover(photo), remover(photo, painted=painted)
     assert (plain.alpha[120, 160], plain.alpha[24, 19]) == pytest.approx((1, 0), abs=0.01)

@@ -36,7 +36,7 @@ def main() -> None:
     if wanted.get("api_keys"):
         wanted["api_keys"] = Path(wanted["api_keys"])
     settings = Settings(**wanted)
-    run.serve(settings, {"u2net-lite": Remover(runtime=disc)})
+    run.serve(settings, {"u2net-lite": Remover(network=disc)})
 
 
 if __name__ == "__main__":  # workers import this file anew

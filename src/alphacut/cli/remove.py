@@ -1,11 +1,11 @@
 """`alphacut remove`, the command that is meant when none is named, and `alphacut preview`."""
 
+import functools
 import json
 import os
 import sys
 import traceback
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -71,6 +71,7 @@ def remove(
     chosen = Options(**options)
     from alphacut import runtimes
     from alphacut.models import weights
+    from alphacut.runtimes.background import BackgroundRuntime
 
     spec = weights.find_model(chosen.model)
     several = len(inputs) > 1 or os.path.isdir(inputs[0])
@@ -81,26 +82,26 @@ def remove(
         quiet=quiet,
     ) as fetching:
         # the network is loaded while decoders are imported and the first picture is read
-        pool = ThreadPoolExecutor(1)
-        loading = pool.submit(
-            runtimes.load, spec, runtime=chosen.runtime, device=chosen.device,
-            precision=chosen.precision, half=chosen.half,
-            hint="throughput" if threads != 1 and several else "latency",
-            accept_license=accept_license, progress=fetching,
+        network = BackgroundRuntime(
+            functools.partial(
+                runtimes.load, spec, runtime=chosen.runtime, device=chosen.device,
+                precision=chosen.precision, half=chosen.half,
+                hint="throughput" if threads != 1 and several else "latency",
+                accept_license=accept_license, progress=fetching,
+            )
         )  # fmt: skip
-        pool.shutdown(wait=False)
         from alphacut.batch import folder as batch
         from alphacut.remover import Remover
 
         jobs = batch.plan(inputs, output, chosen, recursive=recursive)
         if fetching:  # until its bar is done
-            loading.result()
-    remover = Remover(spec, options=chosen, runtime=loading)
+            network.wait()
+    remover = Remover(spec, options=chosen, network=network)
     # kept to the end of the program, which does not free it
     click.get_current_context().find_root().obj = remover
     if verbose:
         click.echo(
-            f"alphacut: {spec.name} by {chosen.runtime} on {remover.runtime.device}", err=True
+            f"alphacut: {spec.name} by {chosen.runtime} on {remover.network.device}", err=True
         )
 
     failures = 0
@@ -109,7 +110,7 @@ def remove(
         done = 0
         try:
             for outcome in outcomes:
-                loading.result()  # without a network there is one error, not one a picture
+                network.wait()  # without a network there is one error, not one a picture
                 done += 1
                 failures += outcome.error is not None
                 if as_json:
@@ -156,7 +157,7 @@ def _record(outcome: "Outcome", remover: "Remover") -> dict[str, Any]:
         "box": outcome.box,
         "model": remover.spec.name,
         "runtime": remover.options.runtime,
-        "device": remover.runtime.device,
+        "device": remover.network.device,
         "milliseconds": outcome.milliseconds,
         "skipped": outcome.skipped,
         "error": error and (str(error) or type(error).__name__),

@@ -15,7 +15,7 @@ from alphacut.demo.quick import gr
 from alphacut.demo.shelf import Shelf, file_name
 from alphacut.demo.work import Made, Work
 from alphacut.errors import AlphacutError, OptionError
-from alphacut.options import Options
+from alphacut.options import FileFormat, Options
 from alphacut.parallel import in_order, side_by_side
 from alphacut.pipeline.strokes import read_strokes
 
@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 EXAMPLES = {"astronaut.jpg": "An astronaut", "cat.jpg": "A cat", "coffee.jpg": "A cup of coffee"}
 PREVIEW_MP = 2.1  # what is shown; downloads are of the picture's own size
 BACKGROUNDS = ("Transparent", "Colour", "Picture", "Blur")
-FORMATS = (("PNG", "png"), ("WebP", "webp"), ("JPG", "jpg"))
+FORMATS: tuple[tuple[str, FileFormat], ...] = (("PNG", "png"), ("WebP", "webp"), ("JPG", "jpg"))
 _VIEWS: dict[str, dict[str, Any]] = {
     "checkerboard": {"background": "checkerboard"},
     "mask": {"result": "mask"},
@@ -475,6 +475,6 @@ def _choices(name: str) -> list[tuple[str, str]]:
     return [(value.capitalize(), value) for value in field.metadata["choices"]]
 
 
-def _known(kind: str) -> str:
+def _known(kind: str) -> FileFormat:
     """Return a format that is offered: what comes from the network is not trusted."""
-    return kind if kind in dict(FORMATS).values() else "png"
+    return next((known for _, known in FORMATS if known == kind), "png")

@@ -113,7 +113,7 @@ class Here:
 
     def __call__(self, picture: bytes, options: Options, painted: tuple[Stroke, ...] = ()) -> Made:
         """Cut out one picture."""
-        remover = Remover(options=options, runtime=self.load(options))
+        remover = Remover(options=options, network=self.load(options))
         cutout = remover(picture, painted=painted)
         start = time.perf_counter()
         kind, pieces = cutout.encode(options)

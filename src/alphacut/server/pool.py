@@ -102,9 +102,9 @@ class Pool:
         self._memory_bytes = memory_bytes
         # on a processor a batch takes as long as its pictures do one by one
         self._networks: dict[str, Runtime] = {
-            name: remover.runtime
-            if remover.runtime.device == "CPU"
-            else MicroBatches(remover.runtime)
+            name: remover.network
+            if remover.network.device == "CPU"
+            else MicroBatches(remover.network)
             for name, remover in removers.items()
         }
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()

@@ -38,7 +38,7 @@ def load(settings: Settings) -> dict[str, Remover]:
     removers = [Remover(name, options=where, hint="throughput") for name in settings.model]
     if settings.demo:  # people try settings and strokes on one picture
         removers = [
-            Remover(one.spec, options=one.options, runtime=Remembering(one.runtime))
+            Remover(one.spec, options=one.options, network=Remembering(one.network))
             for one in removers
         ]
     return {remover.spec.name: remover for remover in removers}
@@ -67,7 +67,7 @@ def _summarise(settings: Settings, removers: Mapping[str, Remover]) -> None:
     """Say how the service runs, and what is unwise about it."""
     facts: dict[str, Any] = {
         "version": __version__, "models": ",".join(removers),
-        "device": next(iter(removers.values())).runtime.device,
+        "device": next(iter(removers.values())).network.device,
         "workers": settings.worker_count, "queue": settings.queue, "timeout_s": settings.timeout,
         "max_megapixels": settings.max_megapixels, "max_body": settings.max_body,
         "api_keys": "on" if settings.api_keys else "off",

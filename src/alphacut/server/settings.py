@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from alphacut.errors import OptionError, OutputError, UnknownName
-from alphacut.options import DEFAULT_MODEL, DEVICES, RUNTIMES
+from alphacut.options import DEFAULT_MODEL, DEVICES, RUNTIMES, DeviceName, RuntimeName
 
 _UNITS = {"": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
 
@@ -49,8 +49,8 @@ class Settings:
     model: tuple[str, ...] = _setting(
         (DEFAULT_MODEL,), "Network to load; repeat it for more, the first is the default.", "NAME"
     )
-    runtime: str = _setting("openvino", "What runs the networks.", choices=RUNTIMES)
-    device: str = _setting("auto", "Where they run.", choices=DEVICES)
+    runtime: RuntimeName = _setting("openvino", "What runs the networks.", choices=RUNTIMES)
+    device: DeviceName = _setting("auto", "Where they run.", choices=DEVICES)
     workers: int = _setting(
         0, "Processes that decode, matte and encode; 0 takes one for each processor.", "N"
     )
@@ -59,7 +59,7 @@ class Settings:
     max_body: str = _setting("22MB", "Refuse larger files, before reading.", "BYTES")
     queue: int = _setting(64, "Requests that may wait; more are told to come back.", "N")
     timeout: float = _setting(30.0, "Time a request may wait and be worked on.", "SECONDS")
-    api_keys: Path | None = _setting(  # noqa: RUF009
+    api_keys: Path | None = _setting(
         None, "File of allowed keys: a SHA-256 and a name a line. Without it anyone may ask.",
         "FILE", kind=Path,
     )  # fmt: skip

@@ -28,7 +28,7 @@ from alphacut.pipeline.strokes import Stroke
 from alphacut.remover import Remover
 
 # What is left to do once a cut-out has been arranged
-_ARRANGED = {
+_ARRANGED: dict[str, Any] = {
     option.name: option.default
     for option in dataclasses.fields(Options)
     if option.name in ("crop", "margin", "size", "scale", "position", "preset")
@@ -134,7 +134,7 @@ def _do(task: Task, specs: dict[str, ModelSpec], pipe: Connection) -> tuple[dict
     spec = specs[task.options.model]
     runtime = _Borrowed(pipe, task.options.model)
     options = task.options
-    cutout = Remover(spec, runtime=runtime, options=options)(task.picture, painted=task.painted)
+    cutout = Remover(spec, network=runtime, options=options)(task.picture, painted=task.painted)
     start = time.perf_counter()
     placed = cutout.arrange(options)
     if _needs_photo(options):  # or its trimap; an arranged cut-out knows neither

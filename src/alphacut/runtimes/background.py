@@ -1,0 +1,35 @@
+"""A network that loads while something else is done."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alphacut.runtimes import Runtime
+
+
+class BackgroundRuntime:
+    """A network that is loaded in the background; whoever needs it first waits for it.
+
+    Args:
+        load: Loads the network. What it raises is raised wherever the network is needed.
+    """
+
+    def __init__(self, load: Callable[[], Runtime]) -> None:
+        pool = ThreadPoolExecutor(1)
+        self._loading = pool.submit(load)
+        pool.shutdown(wait=False)
+
+    def wait(self) -> None:
+        """Wait until the network is loaded, and raise what went wrong."""
+        self._loading.result()
+
+    @property
+    def device(self) -> str:
+        """Where the network runs."""
+        return self._loading.result().device
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the output for a batch, as the network does."""
+        return self._loading.result()(batch)
