@@ -1,9 +1,12 @@
 import dataclasses
+import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 from typing import get_args, get_type_hints
 
+import numpy as np
 import pytest
 
 from alphacut.errors import OptionError, UnknownName
@@ -16,8 +19,8 @@ def test_frozen() -> None:
 
 
 def test_changes_repeat_the_names_and_types_of_the_fields() -> None:
-    fields, changes = get_type_hints(Options), get_type_hints(OptionChanges)
-    assert list(changes.items()) == list(fields.items())
+    types, names = get_type_hints(Options), [option.name for option in dataclasses.fields(Options)]
+    assert list(get_type_hints(OptionChanges).items()) == [(name, types[name]) for name in names]
 
 
 def test_choices_are_those_of_the_types() -> None:
@@ -66,7 +69,25 @@ def test_every_field_has_a_manual() -> None:
         ("file_quality", 101, "1 to 100"),
         ("max_megapixels", 0, "above 0"),
         ("harden", 1, "between 0 and 1"),
-        ("feather_px", -1, "0 or more"),
+        ("feather_px", -1, "0 to 200"),
+        ("feather_px", 201, "0 to 200"),
+        ("smooth_px", float("nan"), "0 to 100"),
+        ("smooth_px", float("inf"), "0 to 100"),
+        ("smooth_px", "3", "give a number"),
+        ("grow_px", 101, "-100 to 100"),
+        ("grow_px", -101, "-100 to 100"),
+        ("grow_px", 1.5, "a whole number"),
+        ("specks_px", "3", "a whole number"),
+        ("specks_px", True, "a whole number"),
+        ("holes_px", -1, "0 or more"),
+        ("crop", "yes", "True or False"),
+        ("crop", 1, "True or False"),
+        ("margin", 5, "give text"),
+        ("model", None, "give text"),
+        ("classes", b"dog", "give text"),
+        ("background", 7, "give text"),
+        ("preset", "foo", "product"),
+        ("quality", ["best"], "best"),
         ("short_side", 7, "32 or more"),
         ("max_megapixels", float("nan"), "above 0"),
     ],
@@ -132,10 +153,36 @@ def test_a_preset_fills_what_is_left_at_its_default() -> None:
     assert options.replace(background="#00f").opaque
 
 
+def test_what_you_give_yourself_stands_even_if_it_is_the_default() -> None:
+    options = Options(preset="product", scale="original")
+    assert (options.scale, options.size, options.background) == ("original", "1:1", "white")
+    assert Options(scale="original").replace(preset="product").scale == "original"
+
+
+def test_what_a_preset_filled_in_goes_with_it() -> None:
+    options = Options(preset="product", background="red")
+    assert options.replace(preset="none") == Options(background="red")
+    assert options.replace(preset="passport") == Options(preset="passport", background="red")
+    kept = pickle.loads(pickle.dumps(options)).replace(file_quality=5, crop=True)
+    assert kept.replace(preset="none") == Options(background="red", file_quality=5, crop=True)
+
+
+def test_what_is_left_once_a_cutout_is_arranged() -> None:
+    asked = Options(preset="product", crop=True, margin="5%", position="top", file_quality=5)
+    assert asked.arranged() == Options(background="white", file_quality=5)
+
+
+def test_numbers_of_any_kind_become_plain_ones() -> None:
+    options = Options(grow_px=np.int64(3), smooth_px=2, threshold=np.float32(0.5))
+    assert [type(options.grow_px), type(options.smooth_px)] == [int, float]
+    assert json.dumps(options.threshold) == "0.5"
+
+
 def test_a_path_object_is_never_a_colour() -> None:
     background = Options(background=Path("red")).background
     assert str(background).endswith("red")
     assert background != "red"
+    assert str(Options(trimap=Path("some/trimap.png")).trimap) == str(Path("some/trimap.png"))
 
 
 def test_what_shines_through() -> None:

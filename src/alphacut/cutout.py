@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 # Below half a step of 8 bits, alpha is written as zero
 VISIBLE = 0.5 / 255
 ARCHIVES = ("zip", "ora")
-# What `arrange` looks at, as it is where nothing is to be arranged
-_ARRANGED = {name: getattr(Options, name)
-             for name in ("crop", "margin", "size", "scale", "position", "preset")}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +157,7 @@ class Cutout:
             )
         return replace(
             frames[0], frames=tuple(frames[1:]), input_size=self.input_size,
-            milliseconds=self.milliseconds, options=self.options.replace(**_ARRANGED),
+            milliseconds=self.milliseconds, options=self.options.arranged(),
         )  # fmt: skip
 
     def on(

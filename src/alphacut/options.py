@@ -1,10 +1,13 @@
-"""Everything a user may choose, once: flags, query fields and forms are built from `Options`."""
+"""All that a user can choose, once: flags, query fields and forms are made from `Options`."""
 
 import dataclasses
+import functools
+import numbers
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypedDict, get_args
 
 from alphacut import values
 from alphacut.errors import OptionError, UnknownName
@@ -24,36 +27,99 @@ RuntimeName = Literal["openvino", "onnx", "torch"]
 Precision = Literal["auto", "fp32", "int8"]
 DeviceName = Literal["auto", "cpu", "gpu", "cuda", "mps", "npu"]
 ClassMask = Literal["hard", "soft"]
-BackgroundText: TypeAlias = str | bytes | os.PathLike[str]
+PathText: TypeAlias = str | os.PathLike[str]
 
 RESULTS: tuple[Result, ...] = get_args(Result)
 RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 DEVICES: tuple[DeviceName, ...] = get_args(DeviceName)
-# What a preset gives to options that were left at their defaults; geometry.py frames portraits
+# What a preset sets where the user sets nothing; geometry.py frames portraits
 PRESETS = MappingProxyType({
     "none": {},
     "profile": {"size": "1:1"},
     "passport": {"size": "7:9", "background": "white"},
     "product": {"size": "1:1", "scale": "85%", "background": "white"},
 })  # fmt: skip
+# The fields that presets set, and what they are where neither user nor preset sets them
+_UNSET = MappingProxyType({"size": None, "scale": "original", "background": None})
+_ARRANGING = ("crop", "margin", "size", "scale", "position", "preset")
 DEFAULT_MODEL = "u2net-lite"
+# For each kind of value: what is accepted, and what to write
+_KINDS: dict[type, tuple[type | tuple[type, ...], str]] = {
+    bool: (bool, "give True or False"),
+    int: (numbers.Integral, "give a whole number"),
+    float: (numbers.Real, "give a number"),
+    str: (str, "give text"),
+}
 
 
 def _option(
     default: Any,
     meaning: str,
     choices: tuple[str, ...] = (),
+    *,
     unit: str = "",
     kind: type | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    inclusive: bool = True,
+    parse: Callable[[str], object] | None = None,
 ) -> Any:
-    """Declare one field with what a manual says about it; `kind` if its default does not show."""
+    """Declare a field with its manual and all that its value is checked for.
+
+    Args:
+        default: Its default, which it may always be.
+        meaning: Its manual.
+        choices: All the values there are.
+        unit: What its value is called in a manual.
+        kind: Type of its value, where the default does not show it.
+        low: Its least value.
+        high: Its greatest value.
+        inclusive: Whether it may be `low` and `high` themselves.
+        parse: Reads a text that has a grammar of its own, and refuses others.
+    """
     kind = kind or (str if default is None else type(default))
-    facts = {"help": meaning, "choices": choices, "unit": unit, "kind": kind}
+    facts = {"help": meaning, "choices": choices, "unit": unit, "kind": kind, "low": low,
+             "high": high, "inclusive": inclusive, "parse": parse}  # fmt: skip
     return field(default=default, metadata=facts)
 
 
+def _check(option: "dataclasses.Field[Any]", value: Any) -> Any:
+    """Return a field's value in its own type.
+
+    Raises:
+        UnknownName: if it is not among the field's choices.
+        OptionError: if it is of another kind, malformed, or beyond the field's limits.
+    """
+    facts = option.metadata
+    if facts["choices"]:
+        if value not in facts["choices"]:
+            raise UnknownName(option.name, value, facts["choices"])
+        return value
+    if value is None and option.default is None:
+        return None
+    kind, low, high = facts["kind"], facts["low"], facts["high"]
+    accepted, advice = _KINDS[kind]
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+        raise OptionError(option.name, value, advice)
+    if facts["parse"] and isinstance(value, str):
+        facts["parse"](value)
+    if kind not in (int, float):
+        return value
+    number = kind(value)
+    inside = (low is None or number >= low) and (high is None or number <= high)
+    if not inside or (not facts["inclusive"] and number in (low, high)):  # nan is never inside
+        if facts["inclusive"]:
+            advice = f"give {low:g} or more" if high is None else f"give {low:g} to {high:g}"
+        elif high is None:
+            advice = f"give a number above {low:g}"
+        else:
+            advice = f"give a number between {low:g} and {high:g}"
+        raise OptionError(option.name, value, advice)
+    return number
+
+
 class OptionChanges(TypedDict, total=False):
-    """Some fields of `Options`, by name: what editors complete and type checkers know."""
+    """Names and types of the fields of `Options`, any of which may be given."""
 
     model: str
     runtime: RuntimeName
@@ -65,7 +131,7 @@ class OptionChanges(TypedDict, total=False):
     short_side: int | None
     quality: Quality
     matting: Matting
-    trimap: str | None
+    trimap: PathText | None
     save_trimap: bool
     decontaminate: bool
     specks_px: int
@@ -76,14 +142,14 @@ class OptionChanges(TypedDict, total=False):
     harden: float | None
     feather_px: float
     roi: str | None
-    background: BackgroundText | None
+    background: PathText | bytes | None
     fit: Fit
     linear_light: bool
     crop: bool
     margin: str
     threshold: float
     size: str | None
-    scale: str
+    scale: str | None
     position: str
     preset: Preset
     shadow: Shadow
@@ -108,193 +174,185 @@ class Options:
     """
 
     model: str = _option(DEFAULT_MODEL, "Network that finds the subject.", unit="NAME")
-    runtime: RuntimeName = _option("openvino", "What runs it.", get_args(RuntimeName))
-    device: DeviceName = _option("auto", "Where it runs.", get_args(DeviceName))
+    runtime: RuntimeName = _option("openvino", "Library that runs it.", get_args(RuntimeName))
+    device: DeviceName = _option("auto", "Device it runs on.", get_args(DeviceName))
     precision: Precision = _option(
-        "auto", "int8 is quicker, fp32 exact; auto is int8 where it is as good and gains.",
+        "auto", "int8 is faster, fp32 exact; auto takes int8 where it is as accurate and faster.",
         get_args(Precision),
     )  # fmt: skip
-    half: bool = _option(False, "Calculate in half precision: torch on CUDA only.")
+    half: bool = _option(False, "Compute in half precision; torch on CUDA only.")
     classes: str = _option(
-        "", "What counts as subject, such as person,dog, for models with classes.", unit="NAMES"
-    )
+        "", "Classes that count as subject, such as person,dog; for models with classes.",
+        unit="NAMES",
+    )  # fmt: skip
     class_mask: ClassMask = _option(
-        "hard", "Masks of models with classes: the likeliest class, or its probability.",
+        "hard", "Mask of a model with classes: the likeliest class, or its probability.",
         get_args(ClassMask),
     )  # fmt: skip
     short_side: int | None = _option(
-        None, "Shorter side at which a model of any size looks; 0 for the picture's own.",
-        unit="PX", kind=int,
+        None,
+        "Network input's shorter side, for models without a fixed size; 0 takes the picture's own.",
+        unit="PX", kind=int, low=0,
     )  # fmt: skip
     quality: Quality = _option(
-        "fast", "best looks twice and solves the edges exactly; it takes longer.", get_args(Quality)
-    )
+        "fast", "best runs the network four times and solves the edges exactly; it takes longer.",
+        get_args(Quality),
+    )  # fmt: skip
     matting: Matting = _option(
-        "auto", "How edges are found: auto is fast, or closed-form for best.", get_args(Matting)
+        "auto", "How edges are found; auto is fast, or closed-form for best.", get_args(Matting)
     )
-    trimap: str | None = _option(
+    trimap: PathText | None = _option(
         None,
-        "Grey picture of what is background (black), unknown and foreground (white), taken instead "
-        "of the network's answer.",
+        "Grey image to use instead of the network's output: black is background, white foreground, "
+        "all else unknown.",
         unit="FILE",
     )
-    save_trimap: bool = _option(False, "Write NAME-trimap.png beside each result as well.")
-    decontaminate: bool = _option(
-        True, "Give soft edges the subject's own colour, free of the old background's."
+    save_trimap: bool = _option(False, "Also write NAME-trimap.png beside each result.")
+    decontaminate: bool = _option(True, "Remove the old background's colour from soft edges.")
+    specks_px: int = _option(0, "Remove detached parts of fewer pixels.", unit="PIXELS", low=0)
+    holes_px: int = _option(0, "Fill enclosed holes of fewer pixels.", unit="PIXELS", low=0)
+    largest: bool = _option(False, "Keep only the largest subject.")
+    grow_px: int = _option(
+        0, "Move edges outwards, or inwards if negative.", unit="PIXELS", low=-100, high=100
     )
-    specks_px: int = _option(0, "Clear detached parts of fewer pixels.", unit="PIXELS")
-    holes_px: int = _option(0, "Fill enclosed holes of fewer pixels.", unit="PIXELS")
-    largest: bool = _option(False, "Keep the largest subject only.")
-    grow_px: int = _option(0, "Move edges outwards, or inwards if negative.", unit="PIXELS")
-    smooth_px: float = _option(0.0, "Even out ragged edges up to this size.", unit="PIXELS")
+    smooth_px: float = _option(
+        0.0, "Smooth ragged edges up to this size.", unit="PIXELS", low=0, high=100
+    )
     harden: float | None = _option(
-        None, "Make edges hard, anti-aliased, where alpha is this.", unit="0..1", kind=float
+        None, "Make edges hard but anti-aliased, at this alpha.",
+        unit="0..1", kind=float, low=0, high=1, inclusive=False,
+    )  # fmt: skip
+    feather_px: float = _option(
+        0.0, "Soften edges over this width.", unit="PIXELS", low=0, high=200
     )
-    feather_px: float = _option(0.0, "Soften edges over this width.", unit="PIXELS")
     roi: str | None = _option(
-        None, "Only what is inside 'LEFT TOP RIGHT BOTTOM', px or %, can be subject.", unit="REGION"
-    )
-    background: BackgroundText | None = _option(
+        None, "Region that can be subject: 'LEFT TOP RIGHT BOTTOM', px or %.",
+        unit="REGION", parse=values.parse_region,
+    )  # fmt: skip
+    background: PathText | bytes | None = _option(
         None,
-        "Put the subject on a colour (name, #rrggbb, #rrggbbaa, rgb()), an image's path, "
-        "checkerboard, transparent, or on its own background: blur:PX, disc:PX (as a lens does), "
+        "Put the subject on a colour (name, #rrggbb, #rrggbbaa, rgb()), an image (path), "
+        "checkerboard or transparent, or on its own background: blur:PX, disc:PX (like a lens), "
         "grey, darken:%.",
-        unit="BACKGROUND",
-    )
-    fit: Fit = _option(
-        "cover", "How a background image fills the canvas, from its centre.", get_args(Fit)
-    )
+        unit="BACKGROUND", parse=values.parse_background,
+    )  # fmt: skip
+    fit: Fit = _option("cover", "How a background image fills the canvas, centred.", get_args(Fit))
     linear_light: bool = _option(
-        False, "Mix colours as light mixes, not as sRGB numbers, which is what most programs do."
+        False, "Blend in linear light rather than in sRGB, as most programs do."
     )
-    crop: bool = _option(False, "Cut the picture to the subject's box.")
+    crop: bool = _option(False, "Crop to the subject's bounding box.")
     margin: str = _option(
-        "0", "Room around a crop: 1, 2 or 4 of px or % of the subject, as in CSS.", unit="MARGIN"
-    )
+        "0", "Space around the crop, as in CSS: 1, 2 or 4 values, px or % of the subject.",
+        unit="MARGIN", parse=values.parse_margin,
+    )  # fmt: skip
     threshold: float = _option(
-        0.02, "Alpha below this is noise to --crop, --scale and --position.", unit="0..1"
-    )
+        0.02, "Alpha below this counts as empty for crop, scale and position.",
+        unit="0..1", low=0, high=1, inclusive=False,
+    )  # fmt: skip
     size: str | None = _option(
-        None, "Canvas: 800x600 pixels, width first, or a shape such as 1:1.", unit="WxH|W:H"
-    )
-    scale: str = _option(
-        "original", "Subject's share of the canvas, 10% to 100%; centres it.", unit="%"
-    )
+        None, "Canvas: 800x600 in pixels, width first, or an aspect ratio such as 1:1.",
+        unit="WxH|W:H", parse=values.parse_canvas,
+    )  # fmt: skip
+    scale: str | None = _option(
+        None, "Subject's share of the canvas, 10% to 100%, or original; a share centres it.",
+        unit="%", parse=values.parse_scale,
+    )  # fmt: skip
     position: str = _option(
-        "original",
-        "Where it stands: center, 'top left', or '50% 100%' across and down.",
-        unit="X Y",
-    )
+        "original", "Where the subject stands: center, 'top left', or '50% 100%' across and down.",
+        unit="X Y", parse=values.parse_position,
+    )  # fmt: skip
     preset: Preset = _option(
         "none",
-        "Values for what is left at its default: profile is 1:1 with head-room, passport 7:9 on "
-        "white, product 1:1 on white with the subject at 85%.",
+        "Fill in what is not set: profile is 1:1 with headroom, passport 7:9 on white, product 1:1 "
+        "on white with the subject at 85%.",
         get_args(Preset),
     )
     shadow: Shadow = _option(
-        "none", "Draw a shadow, behind the subject or where it stands.", get_args(Shadow)
-    )
-    shadow_opacity: float = _option(50.0, "Its darkness.", unit="0..100")
+        "none", "Draw a drop shadow behind the subject, or a contact shadow where it stands.",
+        get_args(Shadow),
+    )  # fmt: skip
+    shadow_opacity: float = _option(50.0, "The shadow's opacity.", unit="0..100", low=0, high=100)
     shadow_offset: str | None = _option(
         None,
-        "How far right and down, px or % of the subject: for drop 2% 3%, for contact 0 0.",
-        unit="X Y",
-    )
+        "The shadow's offset right and down, px or % of the subject; 2% 3% for drop and 0 0 for "
+        "contact by default.",
+        unit="X Y", parse=values.parse_offset,
+    )  # fmt: skip
     shadow_blur: str | None = _option(
-        None, "Its softness, px or % of the subject: 2% if not given.", unit="LENGTH"
-    )
+        None, "The shadow's softness, px or % of the subject; 2% by default.",
+        unit="LENGTH", parse=functools.partial(values.parse_length, "shadow_blur"),
+    )  # fmt: skip
     result: Result = _option(
         "cutout",
-        "What to write: the cut-out (composed, if there is a background), the mask or trimap as "
-        "8-bit grey, the foreground's colours without alpha, the background with a hole, or all "
-        "steps side by side.",
+        "What to write: the cut-out (composited, if a background is set), the mask or trimap as "
+        "8-bit grey, the foreground's colours without alpha, the background with a hole, or a "
+        "preview of all steps.",
         get_args(Result),
     )
     format: FileFormat = _option(
-        "auto",
-        "Kind of file to write; zip has color.jpg and alpha.png, ora layers (OpenRaster).",
+        "auto", "File format; zip holds color.jpg and alpha.png, ora layers (OpenRaster).",
         get_args(FileFormat),
-    )
+    )  # fmt: skip
     file_quality: int = _option(
-        90, "1..100 for JPEG, WebP and AVIF; 100 writes WebP without loss.", unit="1..100"
-    )
+        90, "Quality of JPEG, WebP and AVIF; 100 makes WebP lossless.",
+        unit="1..100", low=1, high=100,
+    )  # fmt: skip
     png: Effort = _option(
         "fast",
-        "How hard PNG and lossless WebP are squeezed: fast takes a tenth of small's time.",
+        "Compression effort of PNG and lossless WebP; fast takes a tenth of small's time.",
         get_args(Effort),
     )
     keep_depth: bool = _option(False, "Keep 16 bits a channel when the input has them.")
-    max_megapixels: float = _option(200.0, "Refuse larger pictures.", unit="MP")
-    output_megapixels: float = _option(
-        0.0, "Shrink larger pictures to this first; 0 leaves them as they are.", unit="MP"
+    max_megapixels: float = _option(
+        200.0, "Refuse larger pictures.", unit="MP", low=0, inclusive=False
     )
-    allow_truncated: bool = _option(False, "Read what is there of a damaged file.")
+    output_megapixels: float = _option(
+        0.0, "Downscale larger pictures to this first; 0 keeps their size.", unit="MP", low=0
+    )
+    allow_truncated: bool = _option(False, "Read what is left of a damaged file.")
+    # Which fields a preset may fill in: each instance has its own, and a field would be an option
+    _left_open: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        """Apply the preset, then refuse what cannot be, early and saying what can.
+        """Check every value, then fill in what the preset says.
 
         Raises:
             UnknownName: if a value is not among its field's choices.
-            OptionError: if a value is malformed or beyond its limits, or two do not go together.
+            OptionError: if a value is of another kind, malformed or beyond its limits, or two do
+                not go together.
         """
         for option in dataclasses.fields(self):
-            choices = option.metadata["choices"]
             value = getattr(self, option.name)
-            if choices and value not in choices:
-                raise UnknownName(option.name, value, choices)
-            if option.name in PRESETS[self.preset] and value == option.default:
-                object.__setattr__(self, option.name, PRESETS[self.preset][option.name])
-        if isinstance(self.background, os.PathLike):  # a path, even if it reads like a colour
-            path = os.fspath(self.background)
-            path = path if os.path.dirname(path) else os.path.join(os.curdir, path)
-            object.__setattr__(self, "background", path)
-        if not 1 <= self.file_quality <= 100:
-            raise OptionError("file_quality", self.file_quality, "give 1 to 100")
-        if self.harden is not None and not 0 < self.harden < 1:
-            raise OptionError("harden", self.harden, "give a number between 0 and 1")
-        for name in ("specks_px", "holes_px", "smooth_px", "feather_px"):
-            if getattr(self, name) < 0:
-                raise OptionError(name, getattr(self, name), "give 0 or more")
-        if self.short_side is not None and self.short_side != 0 and self.short_side < 32:
+            if isinstance(value, os.PathLike):  # a path, even if it reads like a colour
+                path = os.fspath(value)
+                value = path if os.path.dirname(path) else os.path.join(os.curdir, path)
+            if option.name != "background" or not isinstance(value, bytes):  # an image's content
+                value = _check(option, value)
+            self._set(option.name, value)
+        self._set("_left_open", tuple(name for name in _UNSET if getattr(self, name) is None))
+        for name in self._left_open:
+            self._set(name, PRESETS[self.preset].get(name, _UNSET[name]))
+        if self.short_side is not None and 0 < self.short_side < 32:
             raise OptionError("short_side", self.short_side, "give 0, or 32 or more")
-        if not self.max_megapixels > 0:
-            raise OptionError("max_megapixels", self.max_megapixels, "give a number above 0")
-        if not self.output_megapixels >= 0:
-            raise OptionError("output_megapixels", self.output_megapixels, "give 0 or more")
-        self._check_composition()
-
-    def _check_composition(self) -> None:
-        """Read every value that has a grammar of its own."""
-        if isinstance(self.background, str):
-            values.parse_background(self.background)
-        if self.roi is not None:
-            values.parse_region(self.roi)
         if any(length.number for length in values.parse_margin(self.margin)) and not self.crop:
-            raise OptionError("margin", self.margin, "is the room around a crop: add crop")
-        if not 0 < self.threshold < 1:
-            raise OptionError("threshold", self.threshold, "give a number between 0 and 1")
+            raise OptionError("margin", self.margin, "is the space around a crop: add crop")
         canvas = values.parse_canvas(self.size) if self.size is not None else None
         if canvas and canvas.size and canvas.size[0] * canvas.size[1] > self.max_megapixels * 1e6:
             raise OptionError("size", self.size, f"above {self.max_megapixels:g} megapixels")
-        values.parse_scale(self.scale)
-        values.parse_position(self.position)
-        if not 0 <= self.shadow_opacity <= 100:
-            raise OptionError("shadow_opacity", self.shadow_opacity, "give 0 to 100")
-        if self.shadow_offset is not None:
-            values.parse_offset(self.shadow_offset)
-        if self.shadow_blur is not None:
-            values.parse_length("shadow_blur", self.shadow_blur)
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
 
     @property
     def opaque(self) -> bool:
-        """Whether the result is a photograph through which nothing shines, so that JPEG suits."""
+        """Whether nothing shines through the result, so that JPEG suits it."""
         if self.background is None or self.result not in ("cutout", "background"):
             return False
         text = self.background
         return not isinstance(text, str) or values.parse_background(text).opaque
 
     def replace(self, **changes: "Unpack[OptionChanges]") -> "Options":
-        """Return a copy with some fields changed.
+        """Return a copy with some fields changed; what a preset filled in follows the preset.
 
         Raises:
             UnknownName: if a field does not exist, or a value is not among its choices.
@@ -304,4 +362,11 @@ class Options:
         for name in changes:
             if name not in known:
                 raise UnknownName("option", name, known)
-        return dataclasses.replace(self, **changes)
+        left_open: dict[str, Any] = dict.fromkeys(self._left_open)
+        return dataclasses.replace(self, **{**left_open, **changes})
+
+    def arranged(self) -> "Options":
+        """Return what is left to do once a cut-out has been cropped, sized and placed."""
+        done: dict[str, Any] = {option.name: option.default for option in dataclasses.fields(self)
+                                if option.name in _ARRANGING}  # fmt: skip
+        return dataclasses.replace(self, **done)

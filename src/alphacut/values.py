@@ -188,13 +188,13 @@ def parse_canvas(text: str) -> Canvas:
     raise OptionError("size", text, "give pixels such as 800x600, or a shape such as 1:1")
 
 
-def parse_scale(text: str) -> float | None:
+def parse_scale(text: str | None) -> float | None:
     """Read the subject's share of the canvas, 10% to 100%; None for original.
 
     Raises:
         OptionError: if it is neither.
     """
-    if text.strip().lower() == "original":
+    if text is None or text.strip().lower() == "original":
         return None
     share = _share("scale", text)
     if not 10 <= share <= 100:

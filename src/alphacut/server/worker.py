@@ -4,7 +4,6 @@ The network is not here. A worker lends the service's own by sending it batches 
 workers stay small, start quickly, and their batches meet in one place.
 """
 
-import dataclasses
 import json
 import os
 import signal
@@ -26,13 +25,6 @@ from alphacut.models.catalogue import ModelSpec
 from alphacut.options import Options
 from alphacut.pipeline.strokes import Stroke
 from alphacut.remover import Remover
-
-# What is left to do once a cut-out has been arranged
-_ARRANGED: dict[str, Any] = {
-    option.name: option.default
-    for option in dataclasses.fields(Options)
-    if option.name in ("crop", "margin", "size", "scale", "position", "preset")
-}
 
 
 @dataclass(frozen=True)
@@ -140,7 +132,7 @@ def _do(task: Task, specs: dict[str, ModelSpec], pipe: Connection) -> tuple[dict
     if _needs_photo(options):  # or its trimap; an arranged cut-out knows neither
         kind, data = cutout.encode(options)
     else:
-        kind, data = placed.encode(options.replace(**_ARRANGED))
+        kind, data = placed.encode(options.arranged())
     encode_ms = (time.perf_counter() - start) * 1000
     box = placed.box
     facts = {
