@@ -18,7 +18,6 @@ from alphacut.pipeline.image import Picture
 from alphacut.pipeline.load import load_frames
 
 COLOUR = (200, 180, 160)
-DEEP = Options(keep_depth=True)
 KINDS = ("png", "jpg", "webp", "tiff", "avif")
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="%d" title="boat"/></x:xmpmeta>'
@@ -98,9 +97,9 @@ def encoded(picture: Picture, kind: str, quality: int = 95, png: str = "fast") -
     return b"".join(encode([picture], kind, Options(file_quality=quality, png=png)))
 
 
-def read(source: Any, options: Options | None = None) -> Picture:
+def read(source: Any, **settings: Any) -> Picture:
     """Read a still picture, and make sure that it is one."""
-    (picture,) = load_frames(source, options)
+    (picture,) = load_frames(source, **settings)
     return picture
 
 

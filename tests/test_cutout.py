@@ -339,5 +339,5 @@ def test_wrong_backgrounds_are_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     with pytest.raises(ImageError, match=r"background .*broken\.jpg: is not a picture"):
         cutout().save(tmp_path / "a.png", background=tmp_path / "broken.jpg")
-    with pytest.raises(ImageError, match="background bytes: is empty"):
+    with pytest.raises(ImageError, match="background bytes: empty file"):
         cutout().on(b"")

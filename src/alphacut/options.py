@@ -302,7 +302,9 @@ class Options:
         "Compression effort of PNG and lossless WebP; fast takes a tenth of small's time.",
         get_args(Effort),
     )
-    keep_depth: bool = _option(False, "Keep 16 bits a channel when the input has them.")
+    keep_depth: bool = _option(
+        True, "Keep 16 bits a channel where input and file format have them (PNG, TIFF)."
+    )
     max_megapixels: float = _option(
         200.0, "Refuse larger pictures.", unit="MP", low=0, inclusive=False
     )

@@ -1,4 +1,4 @@
-"""Several pictures at a time: work in order on threads, and what the machine has for it."""
+"""Several pictures at a time: work on threads, in order, and the processors there are for it."""
 
 import os
 import threading
@@ -12,32 +12,25 @@ from typing import TypeVar
 import cv2
 
 Item = TypeVar("Item")
-
-
 Result = TypeVar("Result")
 
-
-_crowded = threading.Lock()
-
-
-_crowds = 0  # how many callers work on several pictures at once
-
-
-_threads_before = 0  # OpenCV's, when the first of them came
+_lock = threading.Lock()
+_running = 0  # how many works hold OpenCV to one thread
+_threads_before = 0  # OpenCV's, when the first of them began
 
 
 def in_order(
     work: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None
 ) -> Generator[Result, None, None]:
-    """Do work on items in threads and yield the results in the items' order.
+    """Do work on items in threads, and yield the results in the items' order.
 
-    Items are drawn as they are needed and few results wait, so that memory does not grow with the
-    number of items. When the caller stops, what has begun is finished and the rest is dropped.
+    Items are drawn as they are needed and few results wait, so memory does not grow with the
+    number of items. When the caller stops, work that has begun is finished and the rest dropped.
 
     Args:
         work: What to do with an item.
         items: The items.
-        threads: How many at once; as many as the process may use processors by default.
+        threads: How many at once; as many as there are processors by default.
 
     Yields:
         What `work` returned; an exception of it is raised in its place.
@@ -59,28 +52,30 @@ def in_order(
 
 @contextmanager
 def side_by_side(threads: int | None = None) -> Iterator[None]:
-    """Keep OpenCV to one thread while several pictures are worked on at once.
+    """Hold OpenCV to one thread while one of several pictures is worked on.
 
-    They fill the processors already: with threads of its own a folder takes a third longer.
+    Together they fill the processors already: with OpenCV's own threads a folder takes a third
+    longer. As a decorator it holds during each call. Do not keep it over a `yield`, whose caller
+    may never come back: the limit is one for the process.
 
     Args:
-        threads: How many pictures; with one, nothing changes.
+        threads: How many pictures are worked on at once; with one, nothing changes.
     """
-    global _crowds, _threads_before
+    global _running, _threads_before
     if (threads or processors()) == 1:
         yield
         return
-    with _crowded:
-        if _crowds == 0:
+    with _lock:
+        if _running == 0:
             _threads_before = cv2.getNumThreads()
             cv2.setNumThreads(1)
-        _crowds += 1
+        _running += 1
     try:
         yield
     finally:
-        with _crowded:
-            _crowds -= 1
-            if _crowds == 0:
+        with _lock:
+            _running -= 1
+            if _running == 0:
                 cv2.setNumThreads(_threads_before)
 
 

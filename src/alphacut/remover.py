@@ -4,10 +4,10 @@ import dataclasses
 import functools
 import time
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,44 +22,81 @@ from alphacut.output import background, geometry
 from alphacut.output.composite import difference
 from alphacut.parallel import in_order, side_by_side
 from alphacut.pipeline import image as images
-from alphacut.pipeline import matting, refine, strokes, transforms
+from alphacut.pipeline import matting, strokes, transforms
 from alphacut.pipeline.foreground import estimate_foreground
 from alphacut.pipeline.image import Image, Picture
+from alphacut.pipeline.indexnet import estimate_alpha_indexnet
 from alphacut.pipeline.load import Source, describe, load_frames, load_image
+from alphacut.pipeline.refine import refine
 from alphacut.pipeline.strokes import Stroke
 from alphacut.pipeline.trimap import make_trimap, read_trimap
+from alphacut.pipeline.views import predict_views
 from alphacut.runtimes import Runtime
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 Array = NDArray[np.float32]
-INDEXNETS = ("indexnet", "indexnet-adobe")  # rows of the same network: our weights, its authors'
-SOLVERS = ("closed-form", *INDEXNETS)  # methods that work from a trimap
+
+
+class Method(NamedTuple):
+    """A way from a saliency to alpha: a rough estimate, then perhaps an exact solution.
+
+    Attributes:
+        rough: Makes alpha (H, W) of an image and a saliency.
+        solve: Makes alpha (H, W) of an image and a trimap; None if the rough alpha is the result.
+        prior: Whether `solve` takes the rough alpha as its `prior`.
+        network: Model whose network `solve` takes as its `network`.
+        require: Raises, before any work, if `solve` cannot run.
+    """
+
+    rough: Callable[[Image, Array], Array]
+    solve: Callable[..., Array] | None = None
+    prior: bool = False
+    network: str | None = None
+    require: Callable[[], None] | None = None
+
+
+_fast = matting.estimate_alpha_fast
+# By the name of the option `matting`
+METHODS = MappingProxyType({
+    "none": Method(matting.enlarge),
+    "fast": Method(_fast),
+    "closed-form": Method(_fast, matting.estimate_alpha_closed_form, prior=True,
+                          require=matting.require_pymatting),
+    "indexnet": Method(_fast, estimate_alpha_indexnet, network="indexnet"),
+    "indexnet-adobe": Method(_fast, estimate_alpha_indexnet, network="indexnet-adobe"),
+})  # fmt: skip
 
 
 class Remover:
-    """A model loaded once, to cut out many pictures, from any number of threads.
+    """A loaded model that cuts out many pictures, from any number of threads.
 
     Args:
-        model: Name of a model, or a row of your own; instead of `options.model`.
+        model: Name of a model, or an entry of your own; instead of `options.model`.
         network: A loaded network, instead of the one that the options name.
         options: All that can be chosen.
         hint: What to load the network for: the "latency" of one picture, or the "throughput" of
             several at once, as in `map`.
         threads: How many processors the network may use; all by default.
-        accept_license: Whether the terms of weights that do not allow every use are accepted, if
-            they must be fetched first.
-        progress: Told of every piece of such a download.
-        **changes: Fields of `Options` to change, such as `keep_depth=True`.
+        accept_license: Whether you accept the terms of weights that do not allow every use, if
+            they must be downloaded first.
+        progress: Called with the progress of such a download.
+        **changes: Fields of `Options` to change, such as `quality="best"`.
+
+    Attributes:
+        options: All that was chosen.
+        spec: The model's entry.
+        network: The loaded network.
 
     Raises:
         UnknownName: if a model, runtime, device, class or option does not exist, or the model does
             not find subjects.
+        OptionError: if an option's value is malformed or beyond its limits.
         ImageError: if the background that the options name cannot be read.
         WeightsError: if the weights are missing or damaged, or their terms are not accepted.
-        MissingExtra: if the runtime is not installed.
-        RuntimeFailure: if the device is not there.
+        MissingExtra: if the runtime or PyMatting is needed and not installed.
+        RuntimeFailure: if the device does not exist.
     """
 
     def __init__(
@@ -76,37 +113,41 @@ class Remover:
         **changes: "Unpack[OptionChanges]",
     ) -> None:
         if model is not None:
-            changes["model"] = model.name if isinstance(model, catalogue.ModelSpec) else model
-        self.options = (options or Options()).replace(**changes)
-        if not isinstance(model, catalogue.ModelSpec):
-            model = weights.find_model(self.options.model)
+            changes["model"] = model if isinstance(model, str) else model.name
+        self.options = options = (options or Options()).replace(**changes)
+        if model is None or isinstance(model, str):
+            model = weights.find_model(options.model)
         self.spec = model
         if model.output == "alpha":
             finders = (spec.name for spec in weights.models() if spec.output != "alpha")
             raise UnknownName("model that finds subjects", model.name, finders)
-        if self.options.classes:
-            catalogue.choose_classes(model, self.options.classes)  # before any work
-        self._matting = self.options.matting
-        if self._matting == "auto":
-            self._matting = "closed-form" if self.options.quality == "best" else "fast"
-        if self._matting == "closed-form":
-            matting.require_pymatting()
-        if self.options.background is not None:  # found missing before any work, not after
-            background.load_background(self.options.background, self.options)
+        # what cannot work is refused before anything is loaded
+        if options.classes:
+            catalogue.choose_classes(model, options.classes)
+        method = options.matting
+        if method == "auto":
+            method = "closed-form" if options.quality == "best" else "fast"
+        self._method = METHODS[method]
+        if self._method.require:
+            self._method.require()
+        if options.background is not None:
+            background.load_background(options.background, options)
         load = functools.partial(
             runtimes.load,
-            runtime=self.options.runtime,
-            device=self.options.device,
-            precision=self.options.precision,
-            half=self.options.half,
+            runtime=options.runtime,
+            device=options.device,
+            precision=options.precision,
+            half=options.half,
             hint=hint,
             threads=threads,
             accept_license=accept_license,
             progress=progress,
         )
-        self.network = network or load(self.spec)
-        if self._matting in INDEXNETS:
-            self._indexnet = load(weights.find_model(self._matting))
+        self.network = network or load(model)
+        self._solve = self._method.solve
+        if self._solve and self._method.network:
+            solver = load(weights.find_model(self._method.network))
+            self._solve = functools.partial(self._solve, network=solver)
 
     def __call__(self, source: Source, *, painted: Sequence[Stroke] = ()) -> Cutout:
         """Remove the background of a picture.
@@ -114,7 +155,7 @@ class Remover:
         Args:
             source: Path, bytes, file object, Pillow image, or array (H, W), (H, W, 3) or
                 (H, W, 4) of uint8 or uint16. It is not modified.
-            painted: What a person painted on the picture to correct the network, in every frame.
+            painted: Strokes by which a person corrects the network, in every frame.
 
         Returns:
             The cut-out; of an animation the first frame, with the others in `frames`. Where no
@@ -124,8 +165,13 @@ class Remover:
             ImageError: if the picture cannot be read.
             RuntimeFailure: if the network cannot be run.
         """
-        clock = _Clock()
-        pictures = load_frames(source, self.options)
+        clock, options = _Clock(), self.options
+        pictures = load_frames(
+            source,
+            keep_depth=options.keep_depth,
+            max_megapixels=options.max_megapixels,
+            allow_truncated=options.allow_truncated,
+        )
         with clock("load"):
             first = next(pictures)
         cutout = self._cut(first, clock, painted)
@@ -148,22 +194,30 @@ class Remover:
 
         Yields:
             Cut-outs in the order of the sources. A picture that cannot be read raises in its place
-            and ends the iteration; `batch.process` goes on instead.
+            and ends the iteration; `batch.folder` goes on instead.
         """
-        with side_by_side(threads):
-            yield from in_order(self, sources, threads)
+        return in_order(side_by_side(threads)(self.__call__), sources, threads)
 
     def _cut(self, picture: Picture, clock: "_Clock", painted: Sequence[Stroke]) -> Cutout:
-        """Take one picture through the stages."""
+        """Take one frame through the stages."""
         full_size = picture.image.shape[:2]
-        picture = images.shrink(picture, self.options.output_megapixels)
+        picture = images.limit_megapixels(picture, self.options.output_megapixels)
         image, options = picture.image, self.options
         given = self._read_trimap(image) if options.trimap else None
         saliency = self._find_subject(image, clock) if given is None else given
         with clock("alpha"):
             alpha, trimap = self._estimate_alpha(image, saliency, given, painted)
         with clock("refine"):
-            alpha = refine.refine(alpha, options)
+            alpha = refine(
+                alpha,
+                largest=options.largest,
+                specks_px=options.specks_px,
+                holes_px=options.holes_px,
+                grow_px=options.grow_px,
+                smooth_px=options.smooth_px,
+                harden=options.harden,
+                feather_px=options.feather_px,
+            )
             if options.roi:
                 inside = geometry.region(options.roi, full_size)
                 inside = geometry.rescale(inside, full_size, alpha.shape)
@@ -191,55 +245,57 @@ class Remover:
         )
 
     def _find_subject(self, image: Image, clock: "_Clock") -> Array:
-        """Ask the network: saliency (h, w) at its own size."""
-        options = self.options
+        """Run the network: saliency (h, w) at its own size."""
+        options, soft = self.options, self.options.class_mask == "soft"
+
+        def predict(batch: Array) -> Array:
+            output = self.network(batch)
+            return transforms.read_output(output, self.spec, options.classes, soft=soft)
+
         with clock("preprocess"):
             batch = transforms.preprocess(image, self.spec, options.short_side)
         with clock("predict"):
-            output = self.network(batch)
-            if options.quality == "best":  # errors differ in the mirror, the subject does not
-                mirrored = np.ascontiguousarray(batch[..., ::-1])
-                output = np.asarray((output + self.network(mirrored)[..., ::-1]) / 2, np.float32)
+            if options.quality == "best":
+                confidence = predict_views(image, batch, self.spec, predict, options.short_side)
+            else:
+                confidence = predict(batch)
         with clock("mask"):
-            return transforms.postprocess(
-                output, batch, self.spec, options.classes, soft=options.class_mask == "soft"
-            )
+            return transforms.keep_found(confidence, batch, self.spec)
 
     def _estimate_alpha(
         self, image: Image, saliency: Array, given: Array | None, painted: Sequence[Stroke]
     ) -> tuple[Array, Array | None]:
-        """Make alpha (H, W) of a saliency, or of a trimap that was given, and tell the trimap."""
-        size = image.shape[:2]
+        """Make alpha (H, W) of a saliency or a given trimap; return the trimap it used, too."""
         if painted:
-            saliency = strokes.correct_saliency(saliency, size, painted)
-        if self._matting == "none":
-            rough = matting.enlarge(saliency, size)
-        else:
-            rough = matting.estimate_alpha_fast(image, saliency)
+            saliency = strokes.correct_saliency(saliency, image.shape[:2], painted)
+        rough = self._method.rough(image, saliency)
         if painted:
             rough = strokes.keep_strokes(rough, painted)
-        if given is None and self._matting not in SOLVERS and not self.options.save_trimap:
+        if given is None and not self._solve and not self.options.save_trimap:
             return rough, None
         trimap = make_trimap(rough) if given is None else given
         if painted:
             trimap = strokes.correct_trimap(trimap, painted)
-        if self._matting == "closed-form":
-            prior = rough if given is None else None
-            return matting.estimate_alpha_closed_form(image, trimap, prior), trimap
-        if self._matting in INDEXNETS:
-            return matting.estimate_alpha_indexnet(image, trimap, self._indexnet), trimap
-        return (rough if given is None else np.where(trimap == 0.5, rough, trimap)), trimap
+        if not self._solve:
+            return (rough if given is None else np.where(trimap == 0.5, rough, trimap)), trimap
+        if self._method.prior and given is None:
+            return self._solve(image, trimap, prior=rough), trimap
+        return self._solve(image, trimap), trimap
 
     def _read_trimap(self, image: Image) -> Array:
-        """Read the trimap that the options name, shrunk as the picture was."""
+        """Read the trimap that the options name, downscaled as the image was."""
         path, options = str(self.options.trimap), self.options
-        levels = Picture(load_image(path, options))
-        trimap = read_trimap(images.shrink(levels, options.output_megapixels).image)
+        levels = Picture(
+            load_image(
+                path,
+                max_megapixels=options.max_megapixels,
+                allow_truncated=options.allow_truncated,
+            )
+        )
+        trimap = read_trimap(images.limit_megapixels(levels, options.output_megapixels).image)
         if trimap.shape != image.shape[:2]:
             size, wanted = (" x ".join(map(str, plane.shape[1::-1])) for plane in (trimap, image))
-            raise ImageError(
-                f"{path}: has {size} pixels, but the picture {wanted}: make them alike"
-            )
+            raise ImageError(f"{path}: is {size} pixels, but the picture {wanted}: make them equal")
         return trimap
 
 
@@ -261,7 +317,7 @@ def remove(source: Source, **options: "Unpack[OptionChanges]") -> Cutout:
 
     Args:
         source: Path, bytes, file object, Pillow image or array; see `Remover`.
-        **options: Fields of `Options`, such as `keep_depth=True`.
+        **options: Fields of `Options`, such as `quality="best"`.
 
     Returns:
         The cut-out.

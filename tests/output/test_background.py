@@ -1,9 +1,11 @@
+from typing import get_args
+
 import numpy as np
 import PIL.Image
 import pytest
 
 from alphacut import Options
-from alphacut.options import FITS
+from alphacut.options import Fit
 from alphacut.output.background import (
     blur,
     fit_image,
@@ -23,7 +25,7 @@ def ramp(H: int, W: int, dtype: type = np.uint8) -> np.ndarray:
     return np.stack([x * peak // W, y * peak // H, x * 0], 2).astype(dtype)
 
 
-@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("fit", get_args(Fit))
 @pytest.mark.parametrize("size", [(1, 1), (200, 50), (50, 200), (4000, 5000), (1, 7), (33, 31)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_every_fit_of_every_size(fit: str, size: tuple[int, int], dtype: type) -> None:

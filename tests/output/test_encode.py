@@ -25,7 +25,6 @@ from alphacut.pipeline.image import Metadata, Picture
 from alphacut.pipeline.load import load_frames, load_image
 from made import (
     COLOUR,
-    DEEP,
     FRAMES,
     KINDS,
     NOISE,
@@ -56,7 +55,7 @@ def test_16_bits_are_written(kind: str, channels: int) -> None:
     by_opencv = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     order = [2, 1, 0, 3][:channels]
     np.testing.assert_array_equal(by_opencv[..., order], TILE[..., :channels])
-    np.testing.assert_array_equal(read(data, DEEP).image, TILE[..., :3])
+    np.testing.assert_array_equal(read(data).image, TILE[..., :3])
 
 
 @pytest.mark.parametrize("kind", ["jpg", "webp", "avif"])
@@ -151,7 +150,7 @@ def test_save_image_with_alpha(tmp_path: Path, photo: NDArray[np.uint8]) -> None
         np.testing.assert_array_equal(np.asarray(pillow), with_alpha(photo, alpha))
     deep = photo.astype(np.uint16) * 257
     save_image(tmp_path / "deep.png", deep)
-    np.testing.assert_array_equal(load_image(tmp_path / "deep.png", DEEP), deep)
+    np.testing.assert_array_equal(load_image(tmp_path / "deep.png"), deep)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +222,7 @@ def test_no_room_for_the_file(tmp_path: Path) -> None:
 @given(samples_of(), st.sampled_from(["png", "tiff"]))
 def test_any_array_survives_a_file(array: NDArray[Any], kind: str) -> None:
     data = encoded(Picture(array), kind)
-    picture, expected = read(data, DEEP), read(array, DEEP)
+    picture, expected = read(data), read(array)
     assert picture.image.dtype == array.dtype
     np.testing.assert_array_equal(picture.image, expected.image)
     if expected.alpha is not None:
@@ -244,7 +243,7 @@ def test_png_of_several_bands_is_sound(array: NDArray[Any], band_bytes: int) -> 
     compressed = b"".join(body for name, body in chunks_of(data) if name == b"IDAT")
     filtered = zlib.decompress(compressed)  # and that of all samples
     assert len(filtered) == array.nbytes + len(array)
-    np.testing.assert_array_equal(read(data, DEEP).image, read(array, DEEP).image)
+    np.testing.assert_array_equal(read(data).image, read(array).image)
 
 
 def chunks_of(png: bytes) -> Iterator[tuple[bytes, bytes]]:

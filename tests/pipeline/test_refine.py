@@ -1,5 +1,6 @@
 """Clean-up of a finished alpha."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -53,12 +54,12 @@ def test_small_holes_are_filled_and_bays_are_not():
 
 def test_hardening_puts_the_edge_at_the_threshold_and_keeps_it_smooth():
     ramp = np.tile(np.clip((np.arange(40) - 9.5) / 20, 0, 1), (8, 1)).astype(np.float32)
-    hard = refine.harden(ramp, 0.5)
+    hard = refine.harden_edges(ramp, 0.5)
     assert hard[4, 17] == 0
     assert hard[4, 22] == 1
     assert hard[4].sum() == pytest.approx(20, abs=0.1)  # the edge is at 19.5
     assert ((hard[4] > 0) & (hard[4] < 1)).sum() <= 2
-    late = refine.harden(ramp, 0.75)
+    late = refine.harden_edges(ramp, 0.75)
     assert late[4].sum() == pytest.approx(15, abs=0.1)
 
 
@@ -67,6 +68,33 @@ def test_growing_and_shrinking_move_the_edge_by_pixels():
     assert refine.grow(alpha, 2)[9].sum() == 8
     assert refine.grow(alpha, -1).sum() == 4
     assert np.array_equal(refine.grow(alpha, 0), alpha)
+
+
+def test_growing_far_is_growing_by_a_disc():
+    y, x = np.mgrid[:141, :141] - 70
+    grown = refine.grow((np.hypot(y, x) < 1).astype(np.float32), 50)
+    reach = np.hypot(y, x)[grown > 0]
+    assert abs(reach.max() - 50) < 3
+    assert grown.sum() == pytest.approx(np.pi * 50**2, rel=0.04)
+    assert not refine.grow(1 - grown, 60)[70, 70] < 1
+    assert refine.grow(grown, -46)[70, 70] == 1
+    assert refine.grow(grown, -54).max() == 0
+
+
+def test_wide_blurs_at_a_lower_resolution_are_nearly_those_at_full():
+    alpha = alpha_with((40, 30, 140, 101), (90, 101, 100, 180), size=(201, 190))
+    for sigma_px in (9, 25):
+        exact = cv2.GaussianBlur(alpha, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE)
+        np.testing.assert_allclose(refine.feather(alpha, 2 * sigma_px), exact, atol=0.025)
+
+
+def test_refine_does_what_it_is_told_in_order():
+    alpha = alpha_with(BIG, SMALL)
+    assert refine.refine(alpha) is alpha
+    assert np.array_equal(refine.refine(alpha, largest=True), alpha_with(BIG))
+    grown = refine.refine(alpha, specks_px=10, grow_px=1)
+    assert np.array_equal(grown, refine.grow(alpha_with(BIG), 1))
+    assert refine.refine(alpha, feather_px=3, harden=0.5)[9, 9] < 1  # feathered last
 
 
 def test_feathering_keeps_the_edge_in_place():
@@ -90,7 +118,7 @@ def test_smoothing_removes_a_tooth_and_stays_sharp():
         lambda a: refine.remove_specks(a, 4),
         refine.keep_largest,
         lambda a: refine.fill_holes(a, 4),
-        refine.harden,
+        refine.harden_edges,
         lambda a: refine.feather(a, 3),
         lambda a: refine.grow(a, 2),
         lambda a: refine.grow(a, -2),
@@ -119,7 +147,7 @@ def test_every_function_gives_an_alpha_and_leaves_its_input_alone(call, alpha):
 @pytest.mark.parametrize("constant", [0, 1])
 def test_flat_alphas_stay_flat(constant):
     alpha = np.full((12, 9), constant, np.float32)
-    for call in (refine.harden, refine.keep_largest, lambda a: refine.smooth_edges(a, 3)):
+    for call in (refine.harden_edges, refine.keep_largest, lambda a: refine.smooth_edges(a, 3)):
         assert np.array_equal(call(alpha), alpha)
 
 
@@ -127,6 +155,6 @@ def test_bad_input_is_named():
     with pytest.raises(ImageError, match="float32"):
         refine.keep_largest(np.zeros((3, 3), np.uint8))
     with pytest.raises(ImageError, match="threshold"):
-        refine.harden(np.zeros((3, 3), np.float32), 0)
+        refine.harden_edges(np.zeros((3, 3), np.float32), 0)
     with pytest.raises(ImageError, match="negative"):
         refine.feather(np.zeros((3, 3), np.float32), -1)

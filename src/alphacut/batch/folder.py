@@ -146,8 +146,8 @@ def process(
         except Exception as error:  # one of many: it is reported, and the others go on
             return Outcome(job, error=error)
 
-    with side_by_side(min(threads or processors(), len(jobs) or 1)):
-        yield from in_order(attempt, jobs, threads)
+    at_once = side_by_side(min(threads or processors(), len(jobs) or 1))
+    return in_order(at_once(attempt), jobs, threads)
 
 
 def _do(job: Job, remover: Remover, existing: Existing) -> Outcome:

@@ -125,11 +125,11 @@ class Worker:
         """
         steps: Iterator[_Step] = (_Step(task) for task in tasks)
         steps = in_order(self._guard(self._read), steps, STORE_THREADS)
-        steps = in_order(self._guard(self._cut), steps, self._work.cores)
-        with side_by_side(self._work.cores):
-            for step in in_order(self._guard(self._write), steps, STORE_THREADS):
-                assert step.row is not None
-                yield step.row
+        at_once = side_by_side(self._work.cores)
+        steps = in_order(at_once(self._guard(self._cut)), steps, self._work.cores)
+        for step in in_order(at_once(self._guard(self._write)), steps, STORE_THREADS):
+            assert step.row is not None
+            yield step.row
 
     def _guard(self, stage: Callable[[_Step], None]) -> Callable[[_Step], _Step]:
         """Let a stage fail on one picture without stopping the others, and take its time."""

@@ -71,7 +71,7 @@ def remove(
     chosen = Options(**options)
     from alphacut import runtimes
     from alphacut.models import weights
-    from alphacut.runtimes.background import BackgroundRuntime
+    from alphacut.runtimes.pending import PendingRuntime
 
     spec = weights.find_model(chosen.model)
     several = len(inputs) > 1 or os.path.isdir(inputs[0])
@@ -82,7 +82,7 @@ def remove(
         quiet=quiet,
     ) as fetching:
         # the network is loaded while decoders are imported and the first picture is read
-        network = BackgroundRuntime(
+        network = PendingRuntime(
             functools.partial(
                 runtimes.load, spec, runtime=chosen.runtime, device=chosen.device,
                 precision=chosen.precision, half=chosen.half,

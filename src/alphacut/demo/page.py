@@ -420,9 +420,10 @@ class Page:
             wait,
             gr.update(visible=True),
         ]
-        outcomes = in_order(attempt, jobs, self.work.at_once)
+        at_once = side_by_side(self.work.at_once)
+        outcomes = in_order(at_once(attempt), jobs, self.work.at_once)
         # results are compressed as they are
-        with side_by_side(self.work.at_once), zipfile.ZipFile(archive, "w") as file:
+        with zipfile.ZipFile(archive, "w") as file:
             for done, (name, made, problem) in enumerate(outcomes, 1):
                 if problem:
                     failures.append(problem)

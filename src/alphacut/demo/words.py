@@ -9,7 +9,7 @@ from alphacut.errors import AlphacutError
 from alphacut.models.catalogue import ModelSpec
 from alphacut.options import Options
 from alphacut.output.encode import encode
-from alphacut.pipeline.image import shrink
+from alphacut.pipeline.image import limit_megapixels
 from alphacut.pipeline.load import load_frames
 
 _THUMBNAIL_MP = 0.1
@@ -71,7 +71,7 @@ def times(made: Made, seconds: float) -> str:
 
 def thumbnail(made: Made) -> bytes:
     """Make a thumbnail of a result."""
-    picture = shrink(next(iter(load_frames(made.data))), _THUMBNAIL_MP)
+    picture = limit_megapixels(next(iter(load_frames(made.data))), _THUMBNAIL_MP)
     return b"".join(encode([picture], "webp", Options(file_quality=80)))
 
 

@@ -21,9 +21,8 @@ from alphacut.cutout import Cutout
 from alphacut.errors import ImageError
 from alphacut.evaluation import metrics
 from alphacut.files import write
-from alphacut.pipeline.image import Image
+from alphacut.pipeline.image import Image, downscale_to
 from alphacut.pipeline.load import INPUT_SUFFIXES, load_image
-from alphacut.pipeline.shrink import shrink_to
 from alphacut.remover import Remover
 
 # name: (what a lower or higher value means, decimals); the order is the table's
@@ -119,9 +118,13 @@ def evaluate(
         ImageError: if a picture cannot be read, or the sizes of picture and truth differ.
     """
     for sample in samples:
-        image = load_image(sample.image)
-        true_alpha = np.asarray(load_image(sample.alpha)[..., 0] / 255, np.float32)
-        true_foreground = load_image(sample.foreground) if sample.foreground else None
+        image, levels = (
+            load_image(path, keep_depth=False) for path in (sample.image, sample.alpha)
+        )
+        true_alpha = np.asarray(levels[..., 0] / 255, np.float32)
+        true_foreground = None
+        if sample.foreground:
+            true_foreground = load_image(sample.foreground, keep_depth=False)
         if true_alpha.shape != image.shape[:2]:
             raise ImageError(
                 f"{sample.alpha}: is {true_alpha.shape}, but its picture {image.shape[:2]}"
@@ -251,7 +254,7 @@ def _thumbnails(image: Image, cutout: Cutout, true_alpha: NDArray[np.float32]) -
 
 def _jpeg(picture: NDArray[Any]) -> bytes:
     """Shrink and encode grey or RGB."""
-    small = shrink_to(np.ascontiguousarray(picture), _THUMBNAIL_PX)
+    small = downscale_to(np.ascontiguousarray(picture), _THUMBNAIL_PX)
     if small.ndim == 3:
         small = np.ascontiguousarray(small[..., ::-1])
     return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from alphacut.options import Options
 from alphacut.output.encode import encode, quantise
 from alphacut.pipeline import image as images
-from alphacut.pipeline.image import Metadata, Picture
-from alphacut.pipeline.shrink import shrink_to
+from alphacut.pipeline.image import Metadata, Picture, downscale_to
 
 _THUMBNAIL_PX = 256
 
@@ -56,7 +55,7 @@ def encode_ora(
         '<?xml version="1.0" encoding="UTF-8"?>'
         f'<image version="0.0.5" w="{W}" h="{H}"><stack>{stack}</stack></image>'
     )
-    small = Picture(images.to_depth(shrink_to(merged.image, _THUMBNAIL_PX), np.uint8))
+    small = Picture(images.to_depth(downscale_to(merged.image, _THUMBNAIL_PX), np.uint8))
     pictures = [(f"data/{index}.png", picture) for index, (_, picture) in enumerate(layers)]
     pictures += [("mergedimage.png", merged), ("Thumbnails/thumbnail.png", small)]
     entries: list[tuple[str, Sequence[bytes | memoryview]]] = [

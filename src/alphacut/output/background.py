@@ -48,7 +48,13 @@ def load_background(source: Background, options: Options) -> values.Backdrop | P
         return values.Backdrop("colour", (red, green, blue, alpha))
     if isinstance(source, os.PathLike | bytes):
         return _read(source, options)
-    return next(load_frames(source, options))
+    frames = load_frames(
+        source,
+        keep_depth=options.keep_depth,
+        max_megapixels=options.max_megapixels,
+        allow_truncated=options.allow_truncated,
+    )
+    return next(frames)
 
 
 def _read(source: str | os.PathLike[str] | bytes, options: Options) -> Picture:
@@ -56,15 +62,29 @@ def _read(source: str | os.PathLike[str] | bytes, options: Options) -> Picture:
     key = source if isinstance(source, bytes) else os.fspath(source)
     try:
         stamp = 0 if isinstance(key, bytes) else Path(key).stat().st_mtime_ns
-        return _read_once(key, stamp, options.replace(background=None))
+        return _read_once(
+            key, stamp, options.keep_depth, options.max_megapixels, options.allow_truncated
+        )
     except (ImageError, OSError) as error:
         cause = f"{key!r}: {error.strerror}" if isinstance(error, OSError) else str(error)
         raise ImageError(f"background {cause}") from error
 
 
 @functools.lru_cache(maxsize=1)
-def _read_once(source: str | bytes, _stamp: int, options: Options) -> Picture:
-    return next(load_frames(source, options))
+def _read_once(
+    source: str | bytes,
+    _stamp: int,
+    keep_depth: bool,
+    max_megapixels: float,
+    allow_truncated: bool,
+) -> Picture:
+    frames = load_frames(
+        source,
+        keep_depth=keep_depth,
+        max_megapixels=max_megapixels,
+        allow_truncated=allow_truncated,
+    )
+    return next(frames)
 
 
 def make_background(

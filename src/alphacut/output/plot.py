@@ -7,8 +7,7 @@ import numpy as np
 
 from alphacut.errors import MissingExtra
 from alphacut.pipeline import image as images
-from alphacut.pipeline.image import Image
-from alphacut.pipeline.shrink import shrink_to
+from alphacut.pipeline.image import Image, downscale_to
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +42,7 @@ def draw(panels: Sequence[tuple[str, Image]]) -> "Figure":
     figure = Figure(figsize=(columns * width, rows * (height + 0.35)), layout="constrained")
     for index, (name, picture) in enumerate(panels):
         axes = figure.add_subplot(rows, columns, index + 1)
-        small = images.to_depth(shrink_to(picture, _PANEL_PX), np.uint8)
+        small = images.to_depth(downscale_to(picture, _PANEL_PX), np.uint8)
         axes.imshow(small, cmap="gray", vmin=0, vmax=255, interpolation="none")
         axes.set_title(name, fontsize=11)
         axes.set_axis_off()

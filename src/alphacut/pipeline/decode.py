@@ -1,13 +1,13 @@
-"""One frame, settled: everything that makes photographs of the world differ ends here.
+"""One frame, decoded: orientation, colour mode, profile, depth and transparency end here.
 
-Orientation, colour mode, colour profile, bit depth, transparency: behind this file there are only
-arrays.
+Past this file there are only arrays.
 """
 
+import contextlib
 import io
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
 import cv2
@@ -16,14 +16,14 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from alphacut.errors import ImageError
-from alphacut.options import Options
 from alphacut.pipeline.image import Metadata, Picture, to_depth
 
-# What Pillow's decoders raise on damaged files, apart from errors of our own making
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError,
-           OverflowError, struct.error, zlib.error, cv2.error)  # fmt: skip
+# What Pillow's decoders raise on damaged files
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError,
+           OverflowError, struct.error, zlib.error, cv2.error,
+           PIL.Image.DecompressionBombError)  # fmt: skip
 _ORIENTATION = 0x0112
-# How to turn an array so that it stands upright, by EXIF orientation
+# How to turn an array upright, by EXIF orientation
 _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
@@ -34,58 +34,71 @@ _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
     8: lambda a: np.rot90(a),
 }
-# Tags of a TIFF that describe the photograph rather than how its pixels are stored
+# Tags of a TIFF that describe the photograph, not how its pixels are stored
 TIFF_TAGS = (270, 271, 272, 305, 306, 315, 33432)
 SUB_DIRECTORIES = (0x8769, 0x8825)
 _RGB = b"RGB "  # an ICC profile's colour space
 _DEEP = ("I;16", "I;16B", "RGB", "RGBA", "L", "LA")  # modes in which Pillow opens 16-bit files
 
 
-def damaged(name: str, error: Exception) -> ImageError:
-    """Return the error of a picture whose decoder gave up."""
-    return ImageError(
-        f"{name}: is damaged or cut short ({error}): "
-        "--allow-truncated reads what is there, if anything is"
-    )
+@contextlib.contextmanager
+def damage_of(name: str) -> Iterator[None]:
+    """Turn what a decoder raises on a damaged file into an `ImageError`."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise ImageError(
+            f"{name}: damaged or truncated ({error}): --allow-truncated reads what is left"
+        ) from error
 
 
-def load_pixels(pillow: PIL.Image.Image, options: Options) -> bool:
-    """Decode a picture's pixels, and tell whether some of them are missing."""
+def load_pixels(pillow: PIL.Image.Image, allow_truncated: bool) -> bool:
+    """Decode an image's pixels, and return whether some are missing."""
     try:
         pillow.load()
-    except DAMAGE:
+    except _DAMAGE:
         # Pillow keeps the rows that it has decoded; without tiles it takes them for all
-        if not options.allow_truncated or not pillow.im:
+        if not allow_truncated or not pillow.im:
             raise
         pillow.tile = []  # type: ignore[attr-defined]
         return True
     return False
 
 
-def decode(pillow: PIL.Image.Image, file: IO[bytes] | None, options: Options, name: str) -> Picture:
+def decode(
+    pillow: PIL.Image.Image,
+    file: IO[bytes] | None,
+    name: str,
+    *,
+    keep_depth: bool,
+    allow_truncated: bool,
+) -> Picture:
     """Decode the current frame, upright, with what its file says about it.
 
     Args:
-        pillow: The picture; it is changed.
-        file: Where it comes from, if all 16 bits of it can be read there.
-        options: The fields about reading.
-        name: What to call it in messages.
+        pillow: The frame; it is changed.
+        file: The file it comes from, if 16 bits a channel can be read there.
+        name: What messages call it.
+        keep_depth: Whether 16 bits a channel stay 16.
+        allow_truncated: Whether to take what is left of damaged pixels.
+
+    Raises:
+        ImageError: if it is damaged.
     """
     import PIL.ImageOps
 
-    try:
-        missing = load_pixels(pillow, options)
+    with damage_of(name):
+        missing = load_pixels(pillow, allow_truncated)
         deep = None if missing or file is None else _read_16_bits(file, pillow)
         exif_of_tiff = _exif_of_tiff(pillow)
         PIL.ImageOps.exif_transpose(pillow, in_place=True)
         metadata = _metadata(pillow, exif_of_tiff)
-        return split(_to_array(pillow) if deep is None else deep, metadata, options)
-    except DAMAGE as error:
-        raise damaged(name, error) from error
+        samples = _to_array(pillow) if deep is None else deep
+        return split(samples, metadata, keep_depth=keep_depth)
 
 
 def _read_16_bits(file: IO[bytes], pillow: PIL.Image.Image) -> NDArray[np.uint16] | None:
-    """Read, upright, a file with 16 bits a channel, of which Pillow gives 8; None if it has not."""
+    """Read, upright, a file with 16 bits a channel, of which Pillow gives 8; None if it has 8."""
     depth = 8
     if pillow.format == "PNG":
         file.seek(24)
@@ -118,7 +131,7 @@ def _read_16_bits(file: IO[bytes], pillow: PIL.Image.Image) -> NDArray[np.uint16
 
 
 def _to_array(pillow: PIL.Image.Image) -> NDArray[Any]:
-    """Turn any colour mode into grey, RGB or RGBA samples."""
+    """Convert any colour mode to grey, RGB or RGBA samples."""
     if pillow.mode.startswith("I;16"):
         return np.asarray(pillow).astype(np.uint16)[..., np.newaxis]
     if pillow.mode in ("I", "F"):
@@ -139,11 +152,11 @@ def _to_array(pillow: PIL.Image.Image) -> NDArray[Any]:
 
 
 def _from_numbers(numbers: NDArray[Any], whites: Sequence[float]) -> NDArray[np.uint16]:
-    """Read numbers that have no stated white: the first of `whites` that holds them all."""
+    """Scale numbers whose white is not stated: it is the first of `whites` that none exceeds."""
     numbers = np.nan_to_num(numbers.astype(np.float64))
-    peak = float(numbers.max())
-    top = next((value for value in whites if peak <= value), peak)
-    return np.rint(np.clip(numbers / top, 0, 1) * 65535).astype(np.uint16)
+    highest = float(numbers.max())
+    white = next((value for value in whites if highest <= value), highest)
+    return np.rint(np.clip(numbers / white, 0, 1) * 65535).astype(np.uint16)
 
 
 def _to_srgb(pillow: PIL.Image.Image, profile: bytes | None) -> PIL.Image.Image:
@@ -163,9 +176,9 @@ def _to_srgb(pillow: PIL.Image.Image, profile: bytes | None) -> PIL.Image.Image:
     return converted
 
 
-def split(array: NDArray[Any], metadata: Metadata, options: Options) -> Picture:
-    """Part samples (H, W, 1 | 3 | 4) into image and alpha, at the depth that was asked for."""
-    if array.dtype == np.uint16 and not options.keep_depth:
+def split(array: NDArray[Any], metadata: Metadata, *, keep_depth: bool) -> Picture:
+    """Split samples (H, W, 1 | 3 | 4) into image and alpha."""
+    if array.dtype == np.uint16 and not keep_depth:
         array = to_depth(array, np.uint8)
     alpha = array[..., 3] if array.shape[2] == 4 else None
     if alpha is not None and np.all(alpha == np.iinfo(alpha.dtype).max):
@@ -175,7 +188,7 @@ def split(array: NDArray[Any], metadata: Metadata, options: Options) -> Picture:
 
 
 def _metadata(pillow: PIL.Image.Image, exif_of_tiff: bytes | None) -> Metadata:
-    """Collect what an upright picture's file says about it."""
+    """Collect what the file of an upright frame says about it."""
     info = pillow.info
     exif = info.get("exif") or exif_of_tiff
     if exif:
@@ -195,7 +208,7 @@ def _metadata(pillow: PIL.Image.Image, exif_of_tiff: bytes | None) -> Metadata:
 
 
 def _exif_of_tiff(pillow: PIL.Image.Image) -> bytes | None:
-    """Gather the EXIF tags that a TIFF keeps among those of its storage."""
+    """Collect the EXIF tags that a TIFF keeps among its own."""
     if pillow.format != "TIFF":
         return None
     whole, exif = pillow.getexif(), PIL.Image.Exif()

@@ -1,11 +1,11 @@
-"""True colours at soft edges: the photo's colours without the old background.
+"""True colours at soft edges: the image's colours without the old background.
 
 Where 0 < alpha < 1 a pixel is a mixture, `I = alpha F + (1 - alpha) B`. Pasted unchanged on a new
-background it shows a fringe of the old one, so F has to be estimated. The way is blur fusion
-(Forte, "Approximate Fast Foreground Colour Estimation", ICIP 2021): F and B are means of colours
-around, weighted by alpha and by 1 - alpha, then corrected so that the mixture comes out right; once
-from afar, once from close by. Means are smooth, so both are taken on small grids; the last
-correction is made at the soft pixels of the full image.
+background it shows a fringe of the old one, so F must be estimated. The method is blur fusion
+(Forte, "Approximate Fast Foreground Colour Estimation", ICIP 2021): F and B are means of the
+surrounding colours, weighted by alpha and by 1 - alpha, then corrected so that they mix to the
+image; once over a wide radius, once over a narrow one. Means are smooth, so both are computed on
+small grids; the last correction is made at the soft pixels of the full image.
 """
 
 import math
@@ -15,11 +15,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from alphacut.errors import ImageError
-from alphacut.pipeline.shrink import shrink, shrink_to
+from alphacut.pipeline.image import Image, check_image, check_plane, downscale, downscale_to
 
 Array = npt.NDArray[np.float32]
-Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 _FAR_GRID_PX = 128  # long side of the grid for the means from afar, at most
 _FAR_PX = (32, 8, 4)  # their radii on it; each fills what the next one leaves open
@@ -33,7 +31,7 @@ _LINE = 256  # places looked up at a time make lines of so many: OpenCV takes no
 
 
 def estimate_foreground(image: Image, alpha: Array) -> Image:
-    """Straight (not premultiplied) foreground colours of an image, given its alpha.
+    """Estimate the straight (not premultiplied) foreground colours of an image, given its alpha.
 
     Args:
         image: (H, W, 3) uint8 or uint16, RGB.
@@ -44,16 +42,10 @@ def estimate_foreground(image: Image, alpha: Array) -> Image:
         tell, the image elsewhere.
 
     Raises:
-        ImageError: A shape or dtype is wrong.
+        ImageError: if a shape or dtype is wrong.
     """
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.uint16):
-        raise ImageError(
-            f"image has to be (H, W, 3) uint8 or uint16, not {image.shape} {image.dtype}"
-        )
-    if alpha.shape != image.shape[:2] or alpha.dtype != np.float32:
-        raise ImageError(
-            f"alpha has to be {image.shape[:2]} float32, not {alpha.shape} {alpha.dtype}"
-        )
+    check_image(image)
+    check_plane("alpha", alpha, image.shape[:2])
     foreground = image.copy()
     H, W = alpha.shape
     near = _means(image, alpha)
@@ -68,14 +60,14 @@ def estimate_foreground(image: Image, alpha: Array) -> Image:
 
 
 def _means(image: Image, alpha: Array) -> list[Array]:
-    """Foreground and background colours (h, w, 3) on a small grid, defined everywhere."""
+    """Estimate foreground and background colours (h, w, 3) on a small grid, everywhere."""
     H, W = alpha.shape
     halvings = max(0, math.floor(math.log2(max(H, W) / _NEAR_GRID_PX)))
     size = max(1, H >> halvings), max(1, W >> halvings)
-    small, near = shrink(image, size), shrink(alpha, size)
-    far = shrink_to(near, _FAR_GRID_PX)
+    small, near = downscale(image, size), downscale(alpha, size)
+    far = downscale_to(near, _FAR_GRID_PX)
     unit = np.float32(1 / np.iinfo(image.dtype).max)
-    colours = shrink_to(small, _FAR_GRID_PX) * unit
+    colours = downscale_to(small, _FAR_GRID_PX) * unit
     wide = []
     for share in (far, 1 - far):
         mean, weight = np.full(colours.shape, 0.5, np.float32), _weight(share)
@@ -93,7 +85,7 @@ def _means(image: Image, alpha: Array) -> list[Array]:
 def _correct_tile(
     foreground: Image, alpha: Array, means: list[Array], tile: tuple[int, int]
 ) -> None:
-    """Turn the photo into foreground at the soft pixels of the tile that begins at (top, left)."""
+    """Turn image into foreground at the soft pixels of the tile that begins at (top, left)."""
     (H, W), (h, w), (top, left) = alpha.shape, means[0].shape[:2], tile
     part = alpha[top : top + _TILE_PX, left : left + _TILE_PX]
     soft = cv2.inRange(part, _SURE, 1 - _SURE)
@@ -111,14 +103,14 @@ def _correct_tile(
 def _correct(
     image: Array, shares: tuple[Array, Array], colours: list[Array]
 ) -> tuple[Array, Array]:
-    """The colours closest to the given ones that, mixed by their shares, make the image."""
+    """Return the colours closest to the given ones that, mixed by their shares, make the image."""
     (a, b), (F, B) = shares, colours
     rest = (image - a * F - b * B) / (a * a + b * b + _DAMPING)
     return np.clip(F + a * rest, 0, 1), np.clip(B + b * rest, 0, 1)
 
 
 def _weight(share: Array) -> Array:
-    """Weight of a pixel's colour in a mean, share⁸: pure pixels count, mixtures hardly."""
+    """Weigh pixels in a mean by share⁸: pure pixels count, mixtures hardly."""
     squared = share * share
     squared *= squared
     squared *= squared
@@ -126,7 +118,7 @@ def _weight(share: Array) -> Array:
 
 
 def _weighted_mean(colour: Array, weight: Array, otherwise: Array, radius_px: int) -> Array:
-    """Local mean of a colour; where there is hardly any weight, the colour given otherwise."""
+    """Return a colour's local mean; the other colour where there is hardly any weight."""
     kernel = 2 * radius_px + 1, 2 * radius_px + 1
     total = cv2.blur(colour * _three(weight), kernel, borderType=cv2.BORDER_REPLICATE)
     mass = cv2.blur(weight, kernel, borderType=cv2.BORDER_REPLICATE)
@@ -134,12 +126,12 @@ def _weighted_mean(colour: Array, weight: Array, otherwise: Array, radius_px: in
 
 
 def _three(plane: Array) -> Array:
-    """The plane once for each colour channel, (h, w, 3)."""
+    """Repeat a plane for each colour channel: (h, w, 3)."""
     return np.asarray(cv2.merge([plane] * 3), np.float32)
 
 
 def _look_up(grid: Array, y: npt.NDArray[np.float64], x: npt.NDArray[np.float64]) -> Array:
-    """The values (n, 3) of a grid at n places; linear."""
+    """Interpolate a grid at n places, linearly: (n, 3)."""
     lines = -(-len(y) // _LINE), _LINE
     across, down = (np.resize(place.astype(np.float32), lines) for place in (x, y))
     found = cv2.remap(grid, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -1,13 +1,16 @@
-"""What an image is: arrays, what their file said about them, and how to change depth and size."""
+"""What an image is: arrays, what their file said about them, and how depth and size change."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from alphacut.errors import ImageError
+
 Image: TypeAlias = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
+Plane = TypeVar("Plane", bound=NDArray[np.integer[Any] | np.floating[Any]])
 
 SUFFIXES = {
     ".png": "png", ".apng": "png", ".webp": "webp", ".avif": "avif",
@@ -51,6 +54,33 @@ class Picture:
     loop: int = 1
 
 
+def check_image(image: Image) -> None:
+    """Refuse what is not (H, W, 3) uint8 or uint16 with pixels.
+
+    Raises:
+        ImageError: if so.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.uint16):
+        raise ImageError(
+            f"image must be (H, W, 3) uint8 or uint16, not {image.shape} {image.dtype}"
+        )
+    if image.size == 0:
+        raise ImageError("image has no pixels")
+
+
+def check_plane(name: str, plane: NDArray[Any], size: tuple[int, ...] | None = None) -> None:
+    """Refuse what is not (H, W) float32 with pixels, of one size if that is given.
+
+    Raises:
+        ImageError: if so.
+    """
+    right = plane.ndim == 2 and plane.size and plane.dtype == np.float32
+    if not right or size not in (None, plane.shape):
+        raise ImageError(
+            f"{name} must be {size or '(H, W)'} float32, not {plane.shape} {plane.dtype}"
+        )
+
+
 def white(image: NDArray[Any]) -> float:
     """Return the value of white: 255 or 65535, by the dtype."""
     return float(np.iinfo(image.dtype).max)
@@ -65,17 +95,50 @@ def to_depth(image: Image, depth: Any) -> Image:
     return np.asarray((image.astype(np.uint32) * 255 + 32767) // 65535, np.uint8)
 
 
-def shrink(picture: Picture, megapixels: float) -> Picture:
-    """Make a picture smaller, its aspect kept, until it has at most so many megapixels.
+def downscale(plane: Plane, size: tuple[int, int]) -> Plane:
+    """Average over the area that each new pixel covers.
 
-    Colours count by their alpha, so that no hidden one gets into an edge.
+    OpenCV's filter for any factor reads 6 megapixels in 22 ms, its filter for one half in 2, so
+    sides are halved as long as they are even and at least twice the new ones. Integers are rounded
+    each time, which moves a mean by a third of a level on average. A guided filter notices: the
+    guide of `matting` is downscaled by OpenCV's filter, with which Grad on 12 photographs is 14.9
+    instead of 15.6.
 
     Args:
-        picture: The picture; it is not modified.
-        megapixels: At most how many; 0 for any.
+        plane: (H, W) or (H, W, C) of uint8, uint16 or float32.
+        size: (h, w), at most (H, W).
 
     Returns:
-        A smaller picture, or the same if it is small enough.
+        (h, w) or (h, w, C) of the same dtype.
+    """
+    h, w = size
+    H, W = plane.shape[:2]
+    while 2 * h <= H and 2 * w <= W and H % 2 == 0 and W % 2 == 0:
+        H, W = H // 2, W // 2
+        plane = cast(Plane, cv2.resize(plane, (W, H), interpolation=cv2.INTER_AREA))
+    if (h, w) == (H, W):
+        return plane
+    return cast(Plane, cv2.resize(plane, (w, h), interpolation=cv2.INTER_AREA))
+
+
+def downscale_to(plane: Plane, longest_px: int) -> Plane:
+    """Downscale, keeping the aspect, until no side is longer; return what is small enough as is."""
+    H, W = plane.shape[:2]
+    factor = min(1.0, longest_px / max(H, W))
+    return downscale(plane, (max(1, round(H * factor)), max(1, round(W * factor))))
+
+
+def limit_megapixels(picture: Picture, megapixels: float) -> Picture:
+    """Downscale a picture, keeping its aspect, to at most so many megapixels.
+
+    Colours are weighted by alpha, so that no hidden one gets into an edge.
+
+    Args:
+        picture: The picture.
+        megapixels: The limit; 0 for none.
+
+    Returns:
+        A smaller picture, or the same one if it is small enough.
     """
     H, W = picture.image.shape[:2]
     if not megapixels or megapixels * 1e6 >= H * W:
@@ -86,10 +149,10 @@ def shrink(picture: Picture, megapixels: float) -> Picture:
     def mean(plane: Image) -> Image:
         return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), plane.dtype)
 
-    image, alpha, peak = picture.image, picture.alpha, white(picture.image)
+    image, alpha, max_value = picture.image, picture.alpha, white(picture.image)
     if alpha is None:
         return replace(picture, image=mean(image))
-    weighted = mean(np.asarray(cv2.multiply(image, cv2.merge([alpha] * 3), scale=1 / peak)))
+    weighted = mean(np.asarray(cv2.multiply(image, cv2.merge([alpha] * 3), scale=1 / max_value)))
     alpha = mean(alpha)
-    image = np.asarray(cv2.divide(weighted, cv2.merge([alpha] * 3), scale=peak), image.dtype)
+    image = np.asarray(cv2.divide(weighted, cv2.merge([alpha] * 3), scale=max_value), image.dtype)
     return replace(picture, image=image, alpha=alpha)

@@ -1,4 +1,4 @@
-"""Alpha mattes: from an image and a coarse map to alpha at the full size of the image.
+"""Alpha mattes: from an image and a coarse map to alpha at the image's size.
 
 `estimate_alpha_closed_form` needs a trimap and PyMatting (extra `matting`). `estimate_alpha_fast`
 needs only the network's saliency. It works in three steps, in this order:
@@ -21,12 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from alphacut.errors import ImageError, MissingExtra, RuntimeFailure
-from alphacut.models.catalogue import IMAGENET_MEAN, IMAGENET_STD
-from alphacut.runtimes import Runtime
+from alphacut.pipeline.image import Image, check_image, check_plane
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
-Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 AnyArray = TypeVar("AnyArray", Array, Image)
 
 _GRID_PX = 400  # long side of the grid, at least: 1.25 times a 320 px network's answer
@@ -49,30 +47,25 @@ _PRIOR_WEIGHT = 0.1  # of (alpha - prior)² against the matting Laplacian, whose
 _SOLVE_STRETCH = (0.02, 0.98)  # what becomes 0..1 of the solution, which is smooth
 _SOLVE_ERROR = (1e-2, 1e-6)  # relative residual to stop at, with a prior and without
 _UPSAMPLE_RADIUS_PX = 2  # windows of the fit that carries the solution to the image's size
-_TILE_PX = 1024  # side of the tiles that IndexNet is run on
-_TILE_OVERLAP_PX = 128  # what it sees around each
 _STRIP_PX = 1 << 17  # pixels rendered at a time: keeps the float planes in cache
 
 
 def estimate_alpha_fast(image: Image, saliency: Array) -> Array:
-    """Alpha at the image's size from a network's saliency; time grows linearly with the pixels.
+    """Estimate alpha at the image's size from a saliency; time is linear in the number of pixels.
 
     Args:
         image: (H, W, 3) uint8 or uint16, RGB.
-        saliency: (h, w) float32 in [0, 1] at any size, the network's own being best. It covers the
-            whole image, whatever the aspect ratio.
+        saliency: (h, w) float32 in [0, 1] of any size, best the network's own. It covers the whole
+            image, whatever its aspect ratio.
 
     Returns:
         (H, W) float32 in [0, 1]; exactly 0 or exactly 1 away from edges.
 
     Raises:
-        ImageError: A shape or dtype is wrong.
+        ImageError: if a shape or dtype is wrong.
     """
-    _check_image(image)
-    if saliency.ndim != 2 or saliency.size == 0 or saliency.dtype != np.float32:
-        raise ImageError(
-            f"saliency has to be (h, w) float32, not {saliency.shape} {saliency.dtype}"
-        )
+    check_image(image)
+    check_plane("saliency", saliency)
     grid = _grid_size(image, max(_GRID_PX, *saliency.shape))
     guide = _unit_range(_resize(image, grid))
     prior = _weigh_colours(guide, _resize(saliency, grid))
@@ -82,37 +75,38 @@ def estimate_alpha_fast(image: Image, saliency: Array) -> Array:
 
 
 def estimate_alpha_closed_form(image: Image, trimap: Array, prior: Array | None = None) -> Array:
-    """Alpha by closed-form matting (Levin, Lischinski and Weiss, CVPR 2006).
+    """Solve closed-form matting (Levin, Lischinski and Weiss, CVPR 2006).
 
-    Alpha has to be a linear function of colour in every 3 x 3 window. The sparse system is solved
-    for the unknown pixels only, on a grid of bounded size; a guided filter carries the solution to
-    the image's size. Needs PyMatting (extra `matting`).
+    Alpha is a linear function of colour in every 3 x 3 window. The sparse system is solved for the
+    unknown pixels only, on a grid of bounded size; a guided filter carries the solution to the
+    image's size. Needs PyMatting (extra `matting`).
 
     Args:
         image: (H, W, 3) uint8 or uint16, RGB.
         trimap: (H, W) float32 in {0, 0.5, 1}.
-        prior: (H, W) float32 in [0, 1], a rough alpha to stay close to, `estimate_alpha_fast`'s for
-            example. With it the system is much easier, and wrong guesses of the trimap weigh less.
+        prior: (H, W) float32 in [0, 1], a rough alpha to stay close to, such as that of
+            `estimate_alpha_fast`. It makes the system much easier, and errors of the trimap weigh
+            less.
 
     Returns:
         (H, W) float32 in [0, 1]; the trimap's 0 and 1 where it is certain.
 
     Raises:
-        ImageError: A shape or dtype is wrong, or the trimap has no certain pixel and there is no
+        ImageError: if a shape or dtype is wrong, or the trimap has no certain pixel and there is no
             prior.
-        MissingExtra: PyMatting is not installed.
+        MissingExtra: if PyMatting is not installed.
     """
-    _check_image(image)
-    _check_plane("trimap", trimap, image)
+    check_image(image)
+    check_plane("trimap", trimap, image.shape[:2])
     if prior is not None:
-        _check_plane("prior", prior, image)
+        check_plane("prior", prior, image.shape[:2])
     grid = _grid_size(image, _FULL_SOLVE_PX if prior is None else _SOLVE_PX)
     small = _resize(trimap, grid)
     unknown = (small > 0) & (small < 1)
     if not unknown.any():
         return trimap.copy()
     if prior is None and unknown.all():
-        raise ImageError("the trimap has to mark some foreground and some background")
+        raise ImageError("the trimap must mark some foreground and some background")
     guide = _unit_range(_resize(image, grid))
     start = None if prior is None else _resize(prior, grid)
     alpha = _solve(guide, (small >= 1).astype(np.float32), unknown, start)
@@ -124,46 +118,9 @@ def estimate_alpha_closed_form(image: Image, trimap: Array, prior: Array | None 
     return alpha
 
 
-def estimate_alpha_indexnet(image: Image, trimap: Array, network: Runtime) -> Array:
-    """Alpha by the IndexNet network (Lu, Dai, Shen and Xu, ICCV 2019).
-
-    As the authors run it: the batch is resized to multiples of 32, not padded, and certain pixels
-    keep the trimap's value. Large pictures are done in overlapping tiles where pixels are unknown.
-
-    Args:
-        image: (H, W, 3) uint8 or uint16, RGB.
-        trimap: (H, W) float32 in {0, 0.5, 1}.
-        network: The loaded network of a model of the architecture `indexnet`.
-
-    Returns:
-        (H, W) float32 in [0, 1].
-
-    Raises:
-        ImageError: A shape or dtype is wrong.
-        RuntimeFailure: The network cannot be run.
-    """
-    _check_image(image)
-    _check_plane("trimap", trimap, image)
-    H, W = trimap.shape
-    step, overlap = (max(H, W), 0) if H * W <= _TILE_PX**2 else (_TILE_PX, _TILE_OVERLAP_PX)
-    alpha = trimap.copy()
-    for top in range(0, H, step):
-        for left in range(0, W, step):
-            unknown = trimap[top : top + step, left : left + step] == 0.5
-            if not unknown.any():
-                continue
-            y, x = max(top - overlap, 0), max(left - overlap, 0)
-            around = np.s_[y : top + step + overlap, x : left + step + overlap]
-            solved = _run_indexnet(image[around], trimap[around], network)
-            h, w = unknown.shape
-            solved = solved[top - y : top - y + h, left - x : left - x + w]
-            alpha[top : top + h, left : left + w][unknown] = solved[unknown]
-    return alpha
-
-
-def enlarge(saliency: Array, size: tuple[int, int]) -> Array:
-    """Alpha (H, W) by interpolation alone; cubic keeps edges steeper than linear does."""
-    H, W = size
+def enlarge(image: Image, saliency: Array) -> Array:
+    """Estimate alpha (H, W) by interpolation alone; cubic keeps edges steeper than linear does."""
+    H, W = image.shape[:2]
     h, w = saliency.shape
     interpolation = cv2.INTER_CUBIC if h <= H and w <= W else cv2.INTER_AREA
     alpha = cv2.resize(saliency, (W, H), interpolation=interpolation)
@@ -174,7 +131,7 @@ def require_pymatting() -> None:
     """Make sure, before any work, that closed-form matting can run.
 
     Raises:
-        MissingExtra: PyMatting is not installed.
+        MissingExtra: if PyMatting is not installed.
     """
     if importlib.util.find_spec("pymatting") is None:
         raise MissingExtra("PyMatting, which solves closed-form matting,", "matting")
@@ -184,7 +141,7 @@ def require_pymatting() -> None:
 
 
 def _weigh_colours(guide: Array, saliency: Array) -> Array:
-    """The saliency moved by the evidence of each pixel's colour; both of the guide's size."""
+    """Move the saliency by the evidence of each pixel's colour; both are of the guide's size."""
     reach = 1 + 2 * int(_SURROUNDINGS * max(saliency.shape) / 2)
     near = cv2.dilate((saliency > 0.5).astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
     if not near.any():
@@ -195,7 +152,7 @@ def _weigh_colours(guide: Array, saliency: Array) -> Array:
     lean = 2 * saliency[near] - 1
     subject, around = _histogram(seen, np.maximum(lean, 0)), _histogram(seen, np.maximum(-lean, 0))
     belief = (subject + _RARE_PX / 2) / (subject + around + _RARE_PX)
-    # The share of the subject that looks like the surroundings, and the other way round.
+    # The share of the subject that looks like the surroundings, and vice versa
     wrong = np.where(lean > 0, 1 - belief[seen], belief[seen]) * np.abs(lean)
     overlap = sum(
         wrong[side].sum() / max(np.abs(lean[side]).sum(), 1) for side in (lean > 0, lean < 0)
@@ -206,7 +163,7 @@ def _weigh_colours(guide: Array, saliency: Array) -> Array:
 
 
 def _histogram(colours: npt.NDArray[np.int32], weights: Array) -> Array:
-    """Weighted count of each colour code, (_LEVELS**3,), smoothed over neighbouring colours."""
+    """Count each colour code by weight, (_LEVELS**3,), smoothed over neighbouring colours."""
     counts = np.bincount(colours, weights, _LEVELS**3).astype(np.float32)
     binomial = np.array([1, 4, 6, 4, 1], np.float32) / 16
     border = cv2.BORDER_REPLICATE
@@ -225,7 +182,7 @@ def _logit(probability: Array, limits: tuple[float, float]) -> Array:
 
 
 def _near_edges(prior: Array) -> Mask:
-    """Where a fit can come out between 0 and 1: in reach of both 0 and 1, or of neither."""
+    """Mark where a fit can come out between 0 and 1: in reach of both 0 and 1, or of neither."""
     reach = 1 + 4 * len(_STRETCH) * _RADIUS_PX  # a fit looks two radii far
     low, high = _STRETCH[0]
     kernel = np.ones((reach, reach), np.uint8)
@@ -242,7 +199,7 @@ def _model(
     radius_px: int,
     stretches: Sequence[tuple[float, float]],
 ) -> Array:
-    """Linear models (h, w, 4) of alpha: fitted in a region, a constant elsewhere."""
+    """Fit linear models (h, w, 4) of alpha in a region; elsewhere they are constants."""
     model = np.zeros((*alpha.shape, 4), np.float32)
     model[..., 3] = elsewhere
     if region.any():
@@ -256,10 +213,10 @@ def _model(
 def _fit(
     guide: Array, alpha: Array, radius_px: int, stretches: Sequence[tuple[float, float]]
 ) -> Array:
-    """Linear models (h, w, 4) of alpha, fitted once for each stretch, from the last one's result.
+    """Fit linear models (h, w, 4) of alpha, once for each stretch, to the last one's result.
 
-    Each window's 3 x 3 system is solved by elimination with pivots of at least `_NOISE`, which
-    float32 can bear where the usual inverse by cofactors cannot.
+    Each window's 3 x 3 system is solved by elimination with pivots of at least `_NOISE`: float32
+    is precise enough for that, but not for the usual inverse by cofactors.
     """
 
     def mean(plane: npt.NDArray[np.floating[Any]]) -> Array:
@@ -282,7 +239,7 @@ def _fit(
         a1 = y1 / d1 - l3 * a2
         a0 = c0 / d0 - l1 * a1 - l2 * a2
         b = m - a0 * m0 - a1 * m1 - a2 * m2
-        # R², the share of alpha's variance that colour explains; what it does not explain stays.
+        # R², the share of alpha's variance that colour explains; the rest of alpha stays
         variance = mean(alpha * alpha) - m * m
         r = mean(np.clip((a0 * c0 + a1 * c1 + a2 * c2) / (variance + _FLAT), 0, 1))
         gain = np.float32(1 / (high - low))
@@ -297,7 +254,7 @@ def _fit(
 
 
 def _render(image: Image, model: Array) -> Array:
-    """Apply the enlarged linear models to every pixel, in strips of rows; (H, W) in [0, 1]."""
+    """Apply the enlarged linear models to every pixel, in strips of rows: (H, W) in [0, 1]."""
     H, W = image.shape[:2]
     h = model.shape[0]
     alpha = np.empty((H, W), np.float32)
@@ -328,10 +285,10 @@ def _render(image: Image, model: Array) -> Array:
 
 
 def _keep_decisions(alpha: Array, saliency: Array) -> Array:
-    """In pictures hardly finer than the network's grid, leave in and out to the network.
+    """In images hardly finer than the network's grid, let the network decide what is subject.
 
-    There its answer is about as sharp as the picture, and thin parts whose colours are mixed with
-    the background's would be lost. What colours then decide is how soft the edges are.
+    There its output is about as sharp as the image, and thin parts whose colours are mixed with
+    the background's would be lost. Colours then decide only how soft the edges are.
     """
     magnification = max(alpha.shape) / max(saliency.shape)
     if magnification >= _FINE[1]:
@@ -347,7 +304,7 @@ def _keep_decisions(alpha: Array, saliency: Array) -> Array:
 
 
 def _solve(guide: Array, alpha: Array, unknown: Mask, prior: Array | None) -> Array:
-    """Minimise the matting Laplacian's form over the unknown pixels; (h, w) float32 in [0, 1]."""
+    """Minimise the matting Laplacian's form over the unknown pixels: (h, w) float32 in [0, 1]."""
     require_pymatting()
     from pymatting import cf_laplacian, cg, ichol
 
@@ -385,41 +342,7 @@ def _solve(guide: Array, alpha: Array, unknown: Mask, prior: Array | None) -> Ar
     return alpha
 
 
-# --- indexnet ---
-
-
-def _run_indexnet(image: Image, trimap: Array, network: Runtime) -> Array:
-    """One tile through the network, resized there and back; (h, w) float32 in [0, 1]."""
-    h, w = trimap.shape
-    size = -w % 32 + w, -h % 32 + h
-    mean, std = np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32)
-    colours = (_unit_range(image) - mean) / std
-    fitted = cv2.resize(colours, size, interpolation=cv2.INTER_CUBIC)
-    levels = cv2.resize(trimap, size, interpolation=cv2.INTER_NEAREST)
-    levels[levels == 0.5] = 128 / 255  # the authors' spelling of unknown
-    batch = np.concatenate([fitted.transpose(2, 0, 1), levels[np.newaxis]])[np.newaxis]
-    output = network(np.ascontiguousarray(batch, np.float32))[0, 0]
-    alpha: Array = cv2.resize(output, (w, h), interpolation=cv2.INTER_CUBIC)
-    return alpha.clip(0, 1)
-
-
 # --- shared ---
-
-
-def _check_image(image: Image) -> None:
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.uint16):
-        raise ImageError(
-            f"image has to be (H, W, 3) uint8 or uint16, not {image.shape} {image.dtype}"
-        )
-    if image.size == 0:
-        raise ImageError("image has no pixels")
-
-
-def _check_plane(name: str, plane: Array, image: Image) -> None:
-    if plane.shape != image.shape[:2] or plane.dtype != np.float32:
-        raise ImageError(
-            f"{name} has to be {image.shape[:2]} float32, not {plane.shape} {plane.dtype}"
-        )
 
 
 def _grid_size(image: Image, long_side_px: int) -> tuple[int, int]:
@@ -429,13 +352,13 @@ def _grid_size(image: Image, long_side_px: int) -> tuple[int, int]:
 
 
 def _resize(plane: AnyArray, size: tuple[int, int]) -> AnyArray:
-    """Shrink with an area filter, enlarge linearly."""
-    shrink = size[0] * size[1] < plane.shape[0] * plane.shape[1]
-    interpolation = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
+    """Downscale with an area filter, enlarge linearly."""
+    smaller = size[0] * size[1] < plane.shape[0] * plane.shape[1]
+    interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     resized: Any = cv2.resize(plane, size[::-1], interpolation=interpolation)
     return cast(AnyArray, resized)
 
 
 def _unit_range(image: Image) -> Array:
-    """(H, W, 3) float32 in [0, 1]."""
-    return image * np.float32(1 / np.iinfo(image.dtype).max)
+    """Convert to (H, W, 3) float32 in [0, 1]."""
+    return np.asarray(image * np.float32(1 / np.iinfo(image.dtype).max))

@@ -1,6 +1,6 @@
-"""Clean-up of a finished alpha. Every function takes and gives (H, W) float32 in [0, 1].
+"""Clean-up of a finished alpha. Every function takes and returns (H, W) float32 in [0, 1].
 
-They are independent of each other and of the image; the input is never modified.
+They are independent of each other and of the image, and never modify their input.
 """
 
 import cv2
@@ -8,31 +8,59 @@ import numpy as np
 import numpy.typing as npt
 
 from alphacut.errors import ImageError
-from alphacut.options import Options
+from alphacut.pipeline.image import check_plane, downscale
 
 Array = npt.NDArray[np.float32]
 
-_VISIBLE = 0.5  # alpha from which a pixel belongs to a part
-_FAINT = 0.05  # a part's soft fringe ends where alpha falls below this
-_LEAST_SLOPE = 1e-3  # per pixel; a flat area is all or nothing
+_VISIBLE = 0.5  # alpha from which a pixel counts as part of something
+_FAINT = 0.05  # alpha below which a part's soft fringe ends
+_LEAST_SLOPE = 1e-3  # per pixel; a flat area becomes all or nothing
+_DISC_PX = 7  # radius of the discs that larger ones are summed from: their cost grows with the area
+_SIGMA_PX = (
+    8  # a wider Gaussian is computed at a lower resolution, where sigma is at least half of it
+)
 
 
-def refine(alpha: Array, options: Options) -> Array:
-    """Clean an alpha up as the options ask, parts first, then edges; unchanged if they do not."""
-    if options.largest:
+def refine(
+    alpha: Array,
+    *,
+    largest: bool = False,
+    specks_px: int = 0,
+    holes_px: int = 0,
+    grow_px: int = 0,
+    smooth_px: float = 0.0,
+    harden: float | None = None,
+    feather_px: float = 0.0,
+) -> Array:
+    """Clean up an alpha: parts first, then edges; without arguments it stays as it is.
+
+    Args:
+        alpha: (H, W) float32 in [0, 1].
+        largest: See `keep_largest`.
+        specks_px: See `remove_specks`; 0 does nothing, here and below.
+        holes_px: See `fill_holes`.
+        grow_px: See `grow`.
+        smooth_px: See `smooth_edges`.
+        harden: Alpha at which `harden_edges` puts the edge; None does nothing.
+        feather_px: See `feather`.
+
+    Returns:
+        (H, W) float32 in [0, 1].
+    """
+    if largest:
         alpha = keep_largest(alpha)
-    if options.specks_px:
-        alpha = remove_specks(alpha, options.specks_px)
-    if options.holes_px:
-        alpha = fill_holes(alpha, options.holes_px)
-    if options.grow_px:
-        alpha = grow(alpha, options.grow_px)
-    if options.smooth_px:
-        alpha = smooth_edges(alpha, options.smooth_px)
-    if options.harden is not None:
-        alpha = harden(alpha, options.harden)
-    if options.feather_px:
-        alpha = feather(alpha, options.feather_px)
+    if specks_px:
+        alpha = remove_specks(alpha, specks_px)
+    if holes_px:
+        alpha = fill_holes(alpha, holes_px)
+    if grow_px:
+        alpha = grow(alpha, grow_px)
+    if smooth_px:
+        alpha = smooth_edges(alpha, smooth_px)
+    if harden is not None:
+        alpha = harden_edges(alpha, harden)
+    if feather_px:
+        alpha = feather(alpha, feather_px)
     return alpha
 
 
@@ -53,7 +81,7 @@ def keep_largest(alpha: Array) -> Array:
 
 def fill_holes(alpha: Array, area_px: int) -> Array:
     """Make enclosed holes of fewer than `area_px` pixels opaque; those open to the frame stay."""
-    _check(alpha)
+    check_plane("alpha", alpha)
     labels, sizes = _parts(1 - alpha)
     frame = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     keep = sizes >= area_px
@@ -61,18 +89,18 @@ def fill_holes(alpha: Array, area_px: int) -> Array:
     return 1 - _keep(1 - alpha, labels, keep)
 
 
-def harden(alpha: Array, threshold: float = 0.5, width_px: float = 1.0) -> Array:
-    """A hard edge at a threshold, anti-aliased over `width_px`.
+def harden_edges(alpha: Array, threshold: float = 0.5, width_px: float = 1.0) -> Array:
+    """Put a hard edge at a threshold, anti-aliased over `width_px`.
 
-    A wide ramp is made steep; where alpha is steeper than that already it stays as it is.
+    Wide ramps become steep; where alpha is steeper already it stays as it is.
 
     Raises:
-        ImageError: The threshold is not inside (0, 1) or the width not positive.
+        ImageError: if the threshold is not inside (0, 1) or the width not positive.
     """
-    _check(alpha)
+    check_plane("alpha", alpha)
     if not 0 < threshold < 1 or width_px <= 0:
-        raise ImageError("threshold has to lie in (0, 1) and width_px above 0")
-    # Over its slope per pixel, alpha - threshold is the distance from the edge.
+        raise ImageError("threshold must lie inside (0, 1), and width_px be above 0")
+    # alpha - threshold, divided by the slope, is the distance from the edge in pixels
     gx = cv2.Sobel(alpha, cv2.CV_32F, 1, 0, scale=1 / 8, borderType=cv2.BORDER_REPLICATE)
     gy = cv2.Sobel(alpha, cv2.CV_32F, 0, 1, scale=1 / 8, borderType=cv2.BORDER_REPLICATE)
     slope = np.maximum(cv2.magnitude(gx, gy), _LEAST_SLOPE)
@@ -81,55 +109,64 @@ def harden(alpha: Array, threshold: float = 0.5, width_px: float = 1.0) -> Array
 
 def feather(alpha: Array, radius_px: float) -> Array:
     """Soften edges with a Gaussian whose sigma is half of `radius_px`; 0 changes nothing."""
-    _check(alpha)
+    check_plane("alpha", alpha)
     if radius_px < 0:
         raise ImageError("radius_px cannot be negative")
     if radius_px == 0:
         return alpha.copy()
-    blurred = cv2.GaussianBlur(alpha, (0, 0), radius_px / 2, borderType=cv2.BORDER_REPLICATE)
-    return np.asarray(np.clip(blurred, 0, 1), np.float32)
+    return np.clip(_blur(alpha, radius_px / 2), 0, 1)
 
 
 def grow(alpha: Array, radius_px: int) -> Array:
     """Move edges outwards by `radius_px` pixels, or inwards if it is negative."""
-    _check(alpha)
+    check_plane("alpha", alpha)
     if radius_px == 0:
         return alpha.copy()
-    side = 2 * abs(radius_px) + 1
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     move = cv2.dilate if radius_px > 0 else cv2.erode
-    return np.asarray(move(alpha, disc, borderType=cv2.BORDER_REPLICATE), np.float32)
+    steps, rest = divmod(abs(radius_px), _DISC_PX)
+    for disc_px, times in ((_DISC_PX, steps), (rest, 1)):
+        side = 2 * disc_px + 1
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+        moved = move(alpha, disc, iterations=times, borderType=cv2.BORDER_REPLICATE)
+        alpha = np.asarray(moved, np.float32)
+    return alpha
 
 
 def smooth_edges(alpha: Array, radius_px: float) -> Array:
-    """Even out ragged edges up to about `radius_px` without making them softer.
+    """Smooth ragged edges up to about `radius_px` without softening them.
 
-    A Gaussian rounds the outline, then the ramp is steepened to what it was; detail finer than the
+    A Gaussian rounds the outline, then the ramp is made as steep as before; detail finer than the
     radius, hair included, is lost.
     """
-    _check(alpha)
+    check_plane("alpha", alpha)
     if radius_px <= 0:
         return alpha.copy()
-    blurred = cv2.GaussianBlur(alpha, (0, 0), radius_px, borderType=cv2.BORDER_REPLICATE)
-    # A step blurred with sigma s has slope 1 / (s sqrt(2 pi)) at its middle.
-    steep = (blurred - 0.5) * (radius_px * np.sqrt(2 * np.pi)) + 0.5
+    # A step blurred with sigma s has slope 1 / (s sqrt(2 pi)) at its middle
+    steep = (_blur(alpha, radius_px) - 0.5) * np.float32(radius_px * np.sqrt(2 * np.pi)) + 0.5
     return np.asarray(np.clip(steep, 0, 1), np.float32)
+
+
+def _blur(alpha: Array, sigma_px: float) -> Array:
+    """Convolve with a Gaussian, at a lower resolution if it is wide."""
+    H, W = alpha.shape
+    factor = max(1, int(2 * sigma_px / _SIGMA_PX))
+    h, w = max(1, H // factor), max(1, W // factor)
+    across, down = sigma_px * w / W, sigma_px * h / H
+    blurred = cv2.GaussianBlur(
+        downscale(alpha, (h, w)), (0, 0), across, sigmaY=down, borderType=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(cv2.resize(blurred, (W, H), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 # --- parts ---
 
 
-def _check(alpha: Array) -> None:
-    if alpha.ndim != 2 or alpha.dtype != np.float32 or alpha.size == 0:
-        raise ImageError(f"alpha has to be (H, W) float32, not {alpha.shape} {alpha.dtype}")
-
-
 def _parts(alpha: Array) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """Label of every pixel (0 for none) and number of visible pixels of every label.
+    """Return each pixel's label, 0 for none, and the number of visible pixels of each label.
 
-    Parts are connected by anything above `_FAINT`, so a wisp of hair belongs to the head.
+    Anything above `_FAINT` connects, so a wisp of hair belongs to its head.
     """
-    _check(alpha)
+    check_plane("alpha", alpha)
     _, labels = cv2.connectedComponents((alpha > _FAINT).astype(np.uint8), connectivity=8)
     sizes = np.bincount(labels[alpha >= _VISIBLE], minlength=int(labels.max()) + 1)
     sizes[0] = 0

@@ -135,6 +135,7 @@ def translate(form: Fields, query: Fields, service: Service) -> tuple[Options, l
         decontaminate=flag("dc", default=True),
         smooth_px=_SMOOTH_PX if hard else 0.0,
         harden=0.5 if hard else None,
+        keep_depth=False,  # as rembg answers
         max_megapixels=service.settings.max_megapixels,
     )
     return options, ignored

@@ -251,6 +251,7 @@ def translate(fields: Fields, service: Service) -> Options:
         "max_megapixels": service.settings.max_megapixels,
         "output_megapixels": SIZES[_choice(fields, "size", SIZES, "preview").lower()],
         "format": kind,
+        "keep_depth": False,  # as remove.bg answers
         "result": result,
         "roi": _roi(fields.text("roi")),
         "background": _colour(fields.text("bg_color")),

@@ -151,7 +151,7 @@ def _pairs(source: Source, root: Path) -> Iterator[tuple[Path, Path]]:
 @functools.lru_cache(maxsize=64)
 def read_photograph(path: Path) -> Pixels:
     """Return a photograph, (H, W, 3) uint8; the last ones are kept."""
-    return np.asarray(load_image(path), np.uint8)
+    return np.asarray(load_image(path, keep_depth=False), np.uint8)
 
 
 def read_pair(image: Path, alpha: Path, classes: bool) -> tuple[Pixels, Array]:
@@ -165,7 +165,8 @@ def read_pair(image: Path, alpha: Path, classes: bool) -> tuple[Pixels, Array]:
     Raises:
         TrainingError: if their sizes differ.
     """
-    photograph, matte = np.asarray(load_image(image), np.uint8), _alpha(alpha, classes)
+    photograph = np.asarray(load_image(image, keep_depth=False), np.uint8)
+    matte = _alpha(alpha, classes)
     if matte.shape != photograph.shape[:2]:
         raise TrainingError(f"{alpha}: is {matte.shape}, but its picture {photograph.shape[:2]}")
     return photograph, matte
@@ -187,7 +188,7 @@ def read_subject(image: Path, alpha: Path | None, classes: bool) -> Pixels:
         TrainingError: if the picture has no alpha, or one of another size.
     """
     if alpha is None:
-        picture = next(iter(load_frames(image)))
+        picture = next(load_frames(image, keep_depth=False))
         if picture.alpha is None:
             raise TrainingError(f"{image}: is no cut-out: it has no transparency")
         colours, levels = picture.image, picture.alpha

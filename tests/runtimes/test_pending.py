@@ -1,4 +1,4 @@
-"""A network that loads in the background."""
+"""A network that is still loading."""
 
 import threading
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from alphacut.errors import WeightsError
 from alphacut.runtimes import Runtime
-from alphacut.runtimes.background import BackgroundRuntime
+from alphacut.runtimes.pending import PendingRuntime
 
 
 class Double:
@@ -25,7 +25,7 @@ def test_it_loads_while_its_user_goes_on() -> None:
         assert may_load.wait(60)
         return Double()
 
-    network = BackgroundRuntime(load)  # returns although nothing can be loaded yet
+    network = PendingRuntime(load)  # returns although nothing can be loaded yet
     may_load.set()
     assert network(np.ones((1, 1, 2, 2), np.float32)).tolist() == [[[[2, 2], [2, 2]]]]
     assert network.device == "CPU"
@@ -35,7 +35,7 @@ def test_what_went_wrong_is_told_wherever_it_is_needed() -> None:
     def load() -> Runtime:
         raise WeightsError("damaged")
 
-    network = BackgroundRuntime(load)
+    network = PendingRuntime(load)
     with pytest.raises(WeightsError, match="damaged"):
         network.wait()
     with pytest.raises(WeightsError, match="damaged"):

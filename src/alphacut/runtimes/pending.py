@@ -1,4 +1,4 @@
-"""A network that loads while something else is done."""
+"""A network that is still loading while something else is done."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from alphacut.runtimes import Runtime
 
 
-class BackgroundRuntime:
+class PendingRuntime:
     """A network that is loaded in the background; whoever needs it first waits for it.
 
     Args:
