@@ -3,7 +3,7 @@
     import alphacut
     alphacut.remove("cat.jpg").save("cat.png")
 
-The stages are modules of their own: image, transforms, matting, compose, encode.
+Its stages are plain functions on NumPy arrays, in `alphacut.pipeline` and `alphacut.output`.
 """
 
 from typing import TYPE_CHECKING, Any

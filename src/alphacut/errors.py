@@ -1,17 +1,17 @@
-"""The errors a caller can meet. Every message says what happened, to which input, and what to do.
+"""The errors a caller can meet. Every message says what is wrong, where, and what to do.
 
-AlphacutError               base, never raised itself
+AlphacutError               base class, never raised itself
 ├── ImageError              a picture cannot be read or written
-├── OutputError             a result has no place to go: name taken, wrong format, clash
-├── UnknownName             a model, runtime, device, method or option nobody knows
-├── OptionError             an option's value is malformed, beyond a limit, or at odds with another
+├── OutputError             a result cannot be put where it should go: name taken, wrong format
+├── UnknownName             a model, runtime, device, method or option does not exist
+├── OptionError             an option's value is malformed, out of range, or at odds with another
 ├── WeightsError            weights are missing, damaged or not accepted
 ├── StoreError              a store of many pictures cannot be used, or another run uses it
 ├── MissingExtra            an optional dependency is not installed
 ├── RuntimeFailure          the library that runs the network failed, or lacks the device
-└── TrainingError           a recipe, its data or its numbers do not allow to go on
+└── TrainingError           a recipe, its data or its figures make training impossible
 
-AlphacutWarning             something worth a line that does not stop the work
+AlphacutWarning             something worth knowing that does not stop the work
 └── NoForegroundWarning     the picture has no subject, so alpha is zero
 """
 
@@ -19,11 +19,11 @@ from collections.abc import Iterable
 
 
 class AlphacutError(Exception):
-    """Base of every error that alphacut raises on purpose."""
+    """Base class of every error that alphacut raises on purpose."""
 
 
 class ImageError(AlphacutError):
-    """A picture cannot be read or written, is too large, or has a shape or dtype unlike one.
+    """A picture cannot be read or written, is too large, or has the wrong shape or dtype.
 
     Attributes:
         reason: For programs: "unreadable", "not_a_picture", "no_size" or "too_large".
@@ -35,22 +35,22 @@ class ImageError(AlphacutError):
 
 
 class OutputError(AlphacutError):
-    """A result cannot be put where it was asked for."""
+    """A result cannot be put where it should go."""
 
 
 class UnknownName(AlphacutError):
-    """A name of a model, runtime, device, method or option that does not exist."""
+    """A model, runtime, device, method or option does not exist."""
 
     def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
         super().__init__(f"unknown {kind} {name!r}: choose one of {', '.join(known)}")
 
 
 class OptionError(AlphacutError):
-    """An option's value is malformed, beyond a limit, or at odds with another.
+    """An option's value is malformed, out of range, or at odds with another.
 
     Attributes:
         option: The field of `Options`.
-        advice: What can be.
+        advice: What is allowed.
     """
 
     def __init__(self, option: str, value: object, advice: str) -> None:
@@ -59,7 +59,7 @@ class OptionError(AlphacutError):
 
 
 class WeightsError(AlphacutError):
-    """Weights are missing, damaged, or their terms were not accepted."""
+    """Weights are missing or damaged, or their terms were not accepted."""
 
 
 class StoreError(AlphacutError):
@@ -74,16 +74,16 @@ class MissingExtra(AlphacutError):
 
 
 class RuntimeFailure(AlphacutError):
-    """The library that runs the network reported an error, or the device is not there."""
+    """The library that runs the network failed, or lacks the device."""
 
 
 class TrainingError(AlphacutError):
-    """A training recipe, its data or its numbers do not allow to go on."""
+    """A recipe, its data or its figures make training impossible."""
 
 
 class AlphacutWarning(UserWarning):
-    """Something worth telling that does not stop the work."""
+    """Something worth knowing that does not stop the work."""
 
 
 class NoForegroundWarning(AlphacutWarning):
-    """No subject was found: the cut-out is wholly transparent."""
+    """No subject was found: the cut-out is fully transparent."""

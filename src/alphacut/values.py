@@ -1,6 +1,6 @@
-"""What users write in options, read once as small typed values: lengths, sizes, colours, words.
+"""What users write in options, parsed into small typed values: lengths, sizes, colours, words.
 
-Nothing here needs a picture, so a wrong value is refused before any work.
+Nothing here needs an image, so a wrong value is refused before any work.
 """
 
 import math
@@ -19,7 +19,7 @@ _OWN = re.compile(r"(blur|disc|darken|grey|gray)(?::(.*))?", re.I)
 _HEX = re.compile(r"#?([0-9a-f]{3,4}|[0-9a-f]{6}|[0-9a-f]{8})", re.I)
 _RGB = re.compile(r"rgba?\(([^()]*)\)", re.I)
 _NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(px|%)?", re.I)
-# Shares across and down; a word leaves the other direction in the middle
+# Shares across and down; None leaves a direction to the other word, or in the middle
 _POSITIONS: dict[str, tuple[float | None, float | None]] = {
     "center": (None, None), "centre": (None, None), "left": (0, None), "right": (1, None),
     "top": (None, 0), "bottom": (None, 1),
@@ -28,19 +28,19 @@ _POSITIONS: dict[str, tuple[float | None, float | None]] = {
 
 @dataclass(frozen=True)
 class Length:
-    """A length in pixels, or in percent of something known later."""
+    """A length in pixels, or in percent of a whole known later."""
 
     number: float
     percent: bool = False
 
     def of(self, whole_px: float) -> float:
-        """Return the length in pixels, where `whole_px` is 100 percent."""
+        """Return the length in pixels; `whole_px` is 100 percent."""
         return self.number * whole_px / 100 if self.percent else self.number
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """Size of the result.
+    """The result's size.
 
     Attributes:
         size: (H, W) in pixels, or None where only the shape is given.
@@ -56,10 +56,10 @@ class Backdrop:
     """What lies behind the subject.
 
     Attributes:
-        kind: A colour, an image file, the photo's own background under an effect, or a pattern.
-        colour: Red, green, blue and alpha in 0..255, of a colour.
-        strength: Standard deviation of a blur, radius of a disc, or share of darkening.
-        path: Where the image file is.
+        kind: A colour, an image file, an effect on the photo's own background, or a pattern.
+        colour: Red, green, blue and alpha in 0..255.
+        strength: A blur's standard deviation, a disc's radius, or how much is darkened.
+        path: The image file.
     """
 
     kind: Literal["colour", "file", "blur", "disc", "grey", "darken", "checkerboard", "transparent"]
@@ -69,21 +69,21 @@ class Backdrop:
 
     @property
     def own(self) -> bool:
-        """Whether it is made from the photo's own background."""
+        """Whether it is made of the photo's own background."""
         return self.kind in ("blur", "disc", "grey", "darken")
 
     @property
     def opaque(self) -> bool:
-        """Whether nothing shines through, as far as the words say."""
+        """Whether nothing shines through, as far as the text tells."""
         return self.kind != "transparent" and (self.kind != "colour" or self.colour[3] == 255)
 
 
 def parse_background(text: str) -> Backdrop:
-    """Read a background: a word, a colour, or else the path of an image.
+    """Parse a background: a word, a colour, or else an image's path.
 
     Words are transparent, checkerboard, grey, darken[:PERCENT], blur[:LENGTH] and disc[:LENGTH];
-    lengths are px, or % of the shorter side. A path has a dot or a slash in it, so a file that is
-    named like a colour is written ./red.
+    lengths are in px or % of the shorter side. A path contains a dot or a slash, so a file named
+    like a colour is written ./red.
 
     Raises:
         OptionError: if it is none of them.
@@ -100,7 +100,7 @@ def parse_background(text: str) -> Backdrop:
         if name in ("blur", "disc"):
             strength = parse_length("background", amount or BLUR)
             if not 0 < strength.number <= (50 if strength.percent else 1000):
-                raise OptionError("background", text, "a blur is above 0 and at most 1000px or 50%")
+                raise OptionError("background", text, "give a blur above 0, up to 1000px or 50%")
             return Backdrop("blur" if name == "blur" else "disc", strength=strength)
     if colour := find_colour(text):
         return Backdrop("colour", colour)
@@ -115,9 +115,9 @@ def parse_background(text: str) -> Backdrop:
 
 
 def find_colour(text: str) -> RGBA | None:
-    """Read a colour: a CSS name, 3, 4, 6 or 8 hex digits, rgb(r, g, b) or rgba(r, g, b, a).
+    """Parse a colour: a CSS name, 3, 4, 6 or 8 hex digits, rgb(r, g, b) or rgba(r, g, b, a).
 
-    Digits may come without #; the fourth value is alpha, in rgba() from 0 to 1 or in percent.
+    The # may be left out; alpha in rgba() is 0 to 1 or a percentage. Return None for other text.
     """
     from PIL import ImageColor
 
@@ -143,10 +143,10 @@ def find_colour(text: str) -> RGBA | None:
 
 
 def parse_length(option: str, text: str, *, least: float = 0.0) -> Length:
-    """Read a length such as 20px, 20 or 5%.
+    """Parse a length such as 20px, 20 or 5%.
 
     Raises:
-        OptionError: if it is none, or below `least`.
+        OptionError: if it is not one, or below `least`.
     """
     found = _NUMBER.fullmatch(text.strip())
     if not found or not least <= float(found[1]) < math.inf:
@@ -155,7 +155,7 @@ def parse_length(option: str, text: str, *, least: float = 0.0) -> Length:
 
 
 def parse_margin(text: str) -> tuple[Length, Length, Length, Length]:
-    """Read margins as CSS orders them: all; vertical, horizontal; or top, right, bottom, left.
+    """Parse margins in CSS order: all; vertical, horizontal; or top, right, bottom, left.
 
     Raises:
         OptionError: if there are not 1, 2 or 4 lengths, or one is above 500 px or 50 %.
@@ -165,31 +165,33 @@ def parse_margin(text: str) -> tuple[Length, Length, Length, Length]:
         raise OptionError("margin", text, "give 1, 2 or 4 lengths, such as '10%' or '20px 5%'")
     for length in lengths:
         if length.number > (MARGIN_PERCENT if length.percent else MARGIN_PX):
-            raise OptionError("margin", text, f"at most {MARGIN_PX}px or {MARGIN_PERCENT}% a side")
+            raise OptionError(
+                "margin", text, f"give at most {MARGIN_PX}px or {MARGIN_PERCENT}% a side"
+            )
     top, right, bottom, left = (lengths * 4)[:4]
     return top, right, bottom, left
 
 
 def parse_canvas(text: str) -> Canvas:
-    """Read a size such as 800x600, width first, or a shape such as 4:5.
+    """Parse a size such as 800x600, width first, or an aspect ratio such as 4:5.
 
     Raises:
-        OptionError: if it is neither, zero, or too long for any file format.
+        OptionError: if it is neither, zero, or too large for any file format.
     """
     if found := re.fullmatch(r"(\d+)\s*[x\N{MULTIPLICATION SIGN}]\s*(\d+)", text.strip(), re.I):
         W, H = int(found[1]), int(found[2])
         if not H * W or max(H, W) > LONGEST_SIDE_PX:
-            raise OptionError("size", text, f"each side has 1 to {LONGEST_SIDE_PX} pixels")
+            raise OptionError("size", text, f"give 1 to {LONGEST_SIDE_PX} pixels a side")
         return Canvas((H, W), W / H)
     if found := re.fullmatch(r"(\d+\.?\d*)\s*:\s*(\d+\.?\d*)", text.strip()):
         across, down = float(found[1]), float(found[2])
         if across and down and 0.01 <= across / down <= 100:
             return Canvas(None, across / down)
-    raise OptionError("size", text, "give pixels such as 800x600, or a shape such as 1:1")
+    raise OptionError("size", text, "give pixels such as 800x600, or an aspect ratio such as 1:1")
 
 
 def parse_scale(text: str | None) -> float | None:
-    """Read the subject's share of the canvas, 10% to 100%; None for original.
+    """Parse the subject's share of the canvas, 10% to 100%; return None for original.
 
     Raises:
         OptionError: if it is neither.
@@ -203,10 +205,10 @@ def parse_scale(text: str | None) -> float | None:
 
 
 def parse_position(text: str) -> tuple[float, float] | None:
-    """Read a position: original, words such as 'top left', or 0% to 100% across and down.
+    """Parse a position: original, words such as 'top left', or 0% to 100% across and down.
 
     Returns:
-        Shares (x, y) in [0, 1] of the room that is left beside and above; None for original.
+        Shares (x, y) in [0, 1] of the free space, left and above; None for original.
 
     Raises:
         OptionError: if it is none of them.
@@ -231,7 +233,7 @@ def parse_position(text: str) -> tuple[float, float] | None:
 
 
 def parse_region(text: str) -> tuple[Length, Length, Length, Length]:
-    """Read a region of the picture: left, top, right and bottom, each px or %.
+    """Parse a region of the image: left, top, right and bottom, in px or %.
 
     Raises:
         OptionError: if there are not four lengths.
@@ -244,7 +246,7 @@ def parse_region(text: str) -> tuple[Length, Length, Length, Length]:
 
 
 def parse_offset(text: str) -> tuple[Length, Length]:
-    """Read how far to the right and down; negative is to the left and up.
+    """Parse an offset right and down; negative is left and up.
 
     Raises:
         OptionError: if there are not two lengths.
@@ -260,7 +262,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _share(option: str, text: str) -> float:
-    """Read a percentage from 0 to 100."""
+    """Parse a percentage from 0 to 100."""
     found = re.fullmatch(r"(\d+\.?\d*)\s*%?", text.strip())
     if not found or float(found[1]) > 100:
         raise OptionError(option, text, "give a percentage from 0% to 100%")

@@ -1,1 +1,1 @@
-"""From a picture to alpha and foreground: the stages, in the order of `remover.py`."""
+"""From an image to alpha and foreground: the stages, which `remover.py` calls in order."""

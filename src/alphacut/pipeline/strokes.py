@@ -1,8 +1,8 @@
-"""Strokes: what a person paints on a picture to say what is subject and what is not.
+"""Strokes that a person paints on an image to say what is subject and what is not.
 
-A stroke is certain where the brush went and casts doubt on its surroundings, so that the edge
-between what was painted and what the network found is found anew. Strokes are kept in shares of the
-picture, so they fit any size of it and any network's answer.
+A stroke is certain where the brush went and makes its surroundings unknown, so that the edge
+between what was painted and what the network found is estimated again. Strokes are stored in shares
+of the image, so they fit it at any size, and any network's output.
 """
 
 import math
@@ -19,24 +19,24 @@ from alphacut.errors import OptionError
 Array = npt.NDArray[np.float32]
 
 LABELS = {"remove": 0.0, "unsure": 0.5, "keep": 1.0}
-_GRID_PX = 400  # long side on which a coarser saliency is painted: the one that matting looks at
-# How the brush's certainty fades outside of it: radii, and what is left there. Colour decides where
-# the edge comes to lie in between.
+_GRID_PX = 400  # long side of the grid on which a coarser saliency is painted: that of matting
+# How certainty fades outside the brush: at so many radii, so much is left. Colour decides where the
+# edge lies in between.
 _FADING = ((2.0, 0.2), (1.7, 0.4), (1.4, 0.6), (1.2, 0.8))
 _DOUBT = _FADING[0][0]
-_LARGEST = 0.25  # radius
+_LARGEST = 0.25  # radius, as a share of the long side
 _MOST_POINTS = 20_000
 _SHIFT = 4  # bits of a pixel's fraction in OpenCV's coordinates
 
 
 @dataclass(frozen=True)
 class Stroke:
-    """One stroke of a brush.
+    """A stroke of a brush.
 
     Attributes:
         label: "keep", "remove" or "unsure".
-        radius: Of the brush, as a share of the picture's long side.
-        points: (x, y) of its way, from the left and the top, as shares of width and height.
+        radius: The brush's, as a share of the image's long side.
+        points: (x, y) along its path, from the top left, as shares of width and height.
     """
 
     label: str
@@ -45,16 +45,16 @@ class Stroke:
 
 
 def read_strokes(records: Iterable[Mapping[str, Any]]) -> tuple[Stroke, ...]:
-    """Read strokes that come from elsewhere, as JSON gives them.
+    """Read strokes from parsed JSON.
 
     Args:
         records: Mappings with a stroke's attributes.
 
     Returns:
-        The strokes, in their order.
+        The strokes, in order.
 
     Raises:
-        OptionError: if one is malformed or beyond the limits.
+        OptionError: if one is malformed or beyond a limit.
     """
     strokes = []
     points_left = _MOST_POINTS
@@ -70,43 +70,43 @@ def read_strokes(records: Iterable[Mapping[str, Any]]) -> tuple[Stroke, ...]:
                 raise ValueError
             strokes.append(stroke)
     except (TypeError, ValueError, KeyError) as error:
-        advice = f"each needs a label of {', '.join(LABELS)}, a radius up to {_LARGEST}, and points"
-        raise OptionError("strokes", "...", f"{advice}, {_MOST_POINTS} together") from error
+        advice = f"each needs a label ({', '.join(LABELS)}), a radius up to {_LARGEST}, and points"
+        raise OptionError("strokes", "...", f"{advice}, {_MOST_POINTS} in all") from error
     return tuple(strokes)
 
 
 def paint(size: tuple[int, int], strokes: Sequence[Stroke], wider: float = 1.0) -> Array:
-    """Paint strokes on an empty sheet, later ones over earlier ones.
+    """Paint strokes on an empty plane, later ones over earlier ones.
 
     Args:
-        size: (H, W) of the sheet.
+        size: (H, W) of the plane.
         strokes: What to paint.
-        wider: Factor of every brush's radius.
+        wider: Factor on every brush's radius.
 
     Returns:
-        (H, W) float32: 0 removed, 0.5 unsure, 1 kept, NaN where nothing was painted.
+        (H, W) float32: 0 removed, 0.5 unsure, 1 kept, NaN where nothing is painted.
     """
     H, W = size
-    sheet = np.full(size, np.nan, np.float32)
+    plane = np.full(size, np.nan, np.float32)
     for stroke in strokes:
         value = LABELS[stroke.label]
         radius_px = stroke.radius * wider * max(H, W)
-        way = np.array(stroke.points, np.float64) * (W, H) - 0.5
-        fixed = np.rint(way * (1 << _SHIFT)).astype(np.int32)
+        path = np.array(stroke.points, np.float64) * (W, H) - 0.5
+        fixed = np.rint(path * (1 << _SHIFT)).astype(np.int32)
         thickness = max(1, round(2 * radius_px))
-        cv2.polylines(sheet, [fixed], False, value, thickness, cv2.LINE_8, _SHIFT)
+        cv2.polylines(plane, [fixed], False, value, thickness, cv2.LINE_8, _SHIFT)
         for x, y in fixed.tolist()[:: max(1, len(fixed) - 1)]:  # ends that are round at any width
             reach = round(max(radius_px, 0.5) * (1 << _SHIFT))
-            cv2.circle(sheet, (x, y), reach, value, cv2.FILLED, cv2.LINE_8, _SHIFT)
-    return sheet
+            cv2.circle(plane, (x, y), reach, value, cv2.FILLED, cv2.LINE_8, _SHIFT)
+    return plane
 
 
 def correct_saliency(saliency: Array, size: tuple[int, int], strokes: Sequence[Stroke]) -> Array:
-    """Correct a network's answer: certain on the strokes, open around them.
+    """Correct a saliency: certain on the strokes, less so around them.
 
     Args:
-        saliency: (h, w) float32 in [0, 1], at any size.
-        size: (H, W) of the picture.
+        saliency: (h, w) float32 in [0, 1], of any size.
+        size: (H, W) of the image.
         strokes: What was painted on it.
 
     Returns:
@@ -139,14 +139,14 @@ def correct_trimap(trimap: Array, strokes: Sequence[Stroke]) -> Array:
 
 
 def keep_strokes(alpha: Array, strokes: Sequence[Stroke]) -> Array:
-    """Give alpha what was painted as certain, whatever matting made of it.
+    """Set alpha to what was painted as certain, whatever matting made of it.
 
     Args:
         alpha: (H, W) float32 in [0, 1].
         strokes: What was painted.
 
     Returns:
-        A new alpha: 0 where it was removed, 1 where it was kept.
+        A new alpha: 0 where the subject was removed, 1 where it was kept.
     """
     on = paint(alpha.shape[:2], strokes)
     return np.asarray(np.where((on == 0) | (on == 1), on, alpha), np.float32)

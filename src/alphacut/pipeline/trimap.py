@@ -1,6 +1,6 @@
-"""Trimaps: what is certainly background, certainly foreground, and what matting has to decide.
+"""Trimaps: what is certainly background, certainly foreground, and left to matting.
 
-In the program a trimap is float32 in {0, 0.5, 1}; 0, 128 and 255 exist in files only.
+In memory a trimap is float32 in {0, 0.5, 1}; 0, 128 and 255 exist in files only.
 """
 
 import math
@@ -13,10 +13,10 @@ from alphacut.errors import ImageError
 
 Array = npt.NDArray[np.float32]
 
-_FOREGROUND = 0.95  # confidence from which a mask's pixel counts as foreground
+_FOREGROUND = 0.95  # confidence above which a pixel counts as foreground
 _BACKGROUND = 0.05  # and up to which as background
 _BAND = 1 / 200  # default width of erosion and of dilation, as a share of the long side
-_KNOWN_LEVELS = 0.02  # how far from black and white a file's background and foreground may lie
+_KNOWN_LEVELS = 0.02  # how far from black and white known pixels of a file may be
 
 
 def make_trimap(
@@ -28,11 +28,11 @@ def make_trimap(
     erosions: int | None = None,
     dilations: int | None = None,
 ) -> Array:
-    """Trimap from a soft or hard mask, by erosion and dilation.
+    """Make a trimap of a soft or hard mask, by erosion and dilation.
 
-    What the mask says with confidence is kept, less a margin: the foreground is eroded, everything
-    that is not background is dilated, and what lies between is unknown. Where the mask is unsure of
-    itself the band is wide already, so the margin adds to the mask's own uncertainty.
+    What the mask is confident of is kept, less a margin: the foreground is eroded, everything that
+    is not background is dilated, and what lies between is unknown. Where the mask itself is unsure
+    the band is wide already; the margin adds to it.
 
     CarveKit's recipes are `foreground=231 / 255, background=0` with kernel_px=3, erosions=5,
     dilations=30 for U-2-Net, and erosions=20, dilations=40 for DeepLabV3.
@@ -42,30 +42,30 @@ def make_trimap(
         foreground: Confidence above which a pixel is foreground.
         background: Confidence up to which a pixel is background.
         kernel_px: Side of the square kernel, odd.
-        erosions: How often the foreground is eroded with it; by default as far as 1/200 of
-            the long side, at least 2 px.
-        dilations: How often the rest is dilated; the same default.
+        erosions: How often to erode the foreground with it; by default as far as 1/200 of the long
+            side, at least 2 px.
+        dilations: How often to dilate the rest; the same default.
 
     Returns:
         (H, W) float32 in {0, 0.5, 1}.
 
     Raises:
-        ImageError: The mask is not (H, W) float32, or a setting makes no sense.
+        ImageError: if the mask is not (H, W) float32, or a setting makes no sense.
     """
     if mask.ndim != 2 or mask.dtype != np.float32 or mask.size == 0:
-        raise ImageError(f"mask has to be (H, W) float32, not {mask.shape} {mask.dtype}")
+        raise ImageError(f"mask must be (H, W) float32, not {mask.shape} {mask.dtype}")
     if not 0 <= background < foreground <= 1:
         raise ImageError(
-            f"background {background} has to be below foreground {foreground}, both in 0..1"
+            f"background {background} must be below foreground {foreground}, both in 0..1"
         )
     if kernel_px < 1 or kernel_px % 2 == 0:
-        raise ImageError(f"kernel_px has to be odd and at least 1, not {kernel_px}")
+        raise ImageError(f"kernel_px must be odd and at least 1, not {kernel_px}")
     if min(erosions or 0, dilations or 0) < 0:
         raise ImageError("erosions and dilations cannot be negative")
     margin = math.ceil(max(2, max(mask.shape) * _BAND) / max(kernel_px // 2, 1))
     kernel = np.ones((kernel_px, kernel_px), np.uint8)
     sure = (mask > foreground).astype(np.uint8)
-    # Beyond the picture's frame the subject goes on, hence no erosion from the frame.
+    # The subject goes on beyond the image's border, so nothing is eroded from there
     inner = cv2.erode(sure, kernel, iterations=margin if erosions is None else erosions)
     possible = (mask > background).astype(np.uint8)
     outer = cv2.dilate(possible, kernel, iterations=margin if dilations is None else dilations)
@@ -76,7 +76,7 @@ def make_trimap(
 
 
 def read_trimap(levels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> Array:
-    """Trimap from a file's grey levels, whichever way it spells "unknown" (127, 128, 102, ...).
+    """Read a trimap from grey levels, however it spells "unknown" (127, 128, 102, ...).
 
     Args:
         levels: (H, W) uint8 or uint16; or (H, W, C), of which the first channel is read.
@@ -85,11 +85,11 @@ def read_trimap(levels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> Array
         (H, W) float32 in {0, 0.5, 1}: near black 0, near white 1, everything else 0.5.
 
     Raises:
-        ImageError: Not such an array.
+        ImageError: if it is not such an array.
     """
     if levels.dtype not in (np.uint8, np.uint16) or levels.ndim not in (2, 3) or levels.size == 0:
         raise ImageError(
-            f"a trimap has to be a grey image of 8 or 16 bits, not {levels.shape} {levels.dtype}"
+            f"a trimap must be a grey image of 8 or 16 bits, not {levels.shape} {levels.dtype}"
         )
     grey = levels if levels.ndim == 2 else levels[..., 0]
     white = np.iinfo(levels.dtype).max
@@ -100,5 +100,5 @@ def read_trimap(levels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> Array
 
 
 def encode_trimap(trimap: Array) -> npt.NDArray[np.uint8]:
-    """Trimap as grey levels for a file: (H, W) uint8 in {0, 128, 255}."""
+    """Convert a trimap to grey levels for a file: (H, W) uint8 in {0, 128, 255}."""
     return np.where(trimap <= 0.25, 0, np.where(trimap >= 0.75, 255, 128)).astype(np.uint8)
