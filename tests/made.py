@@ -12,9 +12,9 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from PIL import ImageCms
 
-from alphacut.options import Options
-from alphacut.output.encode import encode
-from alphacut.pipeline.image import Picture
+from alphacut.options import Effort
+from alphacut.output.encode import Raster, encode
+from alphacut.pipeline.image import Metadata, Picture
 from alphacut.pipeline.load import load_frames
 
 COLOUR = (200, 180, 160)
@@ -93,8 +93,15 @@ def save(image: PIL.Image.Image, kind: str, **settings: Any) -> bytes:
     return file.getvalue()
 
 
-def encoded(picture: Picture, kind: str, quality: int = 95, png: str = "fast") -> bytes:
-    return b"".join(encode([picture], kind, Options(file_quality=quality, png=png)))
+def encoded(
+    samples: NDArray[Any],
+    kind: str,
+    quality: int = 95,
+    effort: Effort = "fast",
+    metadata: Metadata | None = None,
+) -> bytes:
+    pieces = encode([Raster(samples)], kind, metadata=metadata, quality=quality, effort=effort)
+    return b"".join(pieces)
 
 
 def read(source: Any, **settings: Any) -> Picture:

@@ -1,19 +1,16 @@
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
 from alphacut import Options
-from alphacut.cutout import Cutout
+from alphacut.cutout import Cutout, difference
 from alphacut.errors import AlphacutWarning, ImageError, OptionError, OutputError
-from alphacut.output.composite import composite, difference
-
-SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
+from alphacut.options import Result, Shadow
+from alphacut.output import geometry
 
 
 def cutout(dtype: type = np.uint8) -> Cutout:
@@ -24,39 +21,6 @@ def cutout(dtype: type = np.uint8) -> Cutout:
         foreground = foreground.astype(np.uint16) * 257
     alpha = np.array([[0, 0.5, 1], [0, 0.5, 1]], np.float32)
     return Cutout(foreground, alpha, alpha, replaced=difference(foreground, foreground))
-
-
-def test_composite_by_hand() -> None:
-    white = cutout().on("white")
-    assert white.tolist() == [[[255, 255, 255], [228, 218, 208], [200, 180, 160]]] * 2
-    green = cutout().on((0, 255, 0))
-    assert green[0].tolist() == [[0, 255, 0], [100, 218, 80], [200, 180, 160]]
-    deep = cutout(np.uint16).on("white")
-    assert deep.dtype == np.uint16
-    assert deep[0, 0, 0] == 65535
-    assert deep[0, 2].tolist() == [200 * 257, 180 * 257, 160 * 257]
-
-
-PICTURES = arrays.arrays(np.uint8, (5, 4, 3))
-
-
-@settings(deadline=None)
-@given(PICTURES, PICTURES, st.floats(0, 1, width=32))
-def test_composite_lies_between(
-    foreground: np.ndarray, background: np.ndarray, level: float
-) -> None:
-    alpha = np.full((5, 4), level, np.float32)
-    image = composite(foreground, alpha, background)
-    assert (image >= np.minimum(foreground, background)).all()
-    assert (image <= np.maximum(foreground, background)).all()
-    np.testing.assert_array_equal(composite(foreground, alpha * 0 + 1, background), foreground)
-    np.testing.assert_array_equal(composite(foreground, alpha * 0, background), background)
-
-
-def test_tall_pictures_are_composed_whole() -> None:
-    foreground = np.full((600, 2, 3), 10, np.uint8)
-    image = composite(foreground, np.zeros((600, 2), np.float32), (1, 2, 3))
-    assert (image == (1, 2, 3)).all()
 
 
 def test_views_of_a_cutout() -> None:
@@ -124,63 +88,31 @@ def test_frames_that_a_format_cannot_hold(tmp_path: Path) -> None:
         assert written.n_frames == 2
 
 
-COLOURS = st.tuples(*[st.integers(0, 255)] * 3)
-
-
-@settings(deadline=None)
-@given(PICTURES, COLOURS, st.booleans(), st.sampled_from([np.uint8, np.uint16]))
-def test_on_a_colour(
-    foreground: np.ndarray, colour: tuple[int, int, int], linear: bool, dtype: type
-) -> None:
-    scale = 257 if dtype == np.uint16 else 1
-    foreground = foreground.astype(dtype) * dtype(scale)
-    ones = np.ones((5, 4), np.float32)
-    whole, hidden = Cutout(foreground, ones, ones), Cutout(foreground, ones * 0, ones)
-    np.testing.assert_array_equal(whole.on(colour, linear_light=linear), foreground)
-    plain = np.broadcast_to(np.array(colour) * scale, foreground.shape)
-    np.testing.assert_array_equal(hidden.on(colour, linear_light=linear), plain)
-
-
-@settings(deadline=None)
-@given(PICTURES, arrays.arrays(np.uint8, (5, 4)))
-def test_white_stays_white(foreground: np.ndarray, levels: np.ndarray) -> None:
-    alpha = levels.astype(np.float32) / 255
-    a = alpha[..., np.newaxis].astype(np.float64)
-    truth = a * foreground + (1 - a) * 255  # a picture on white, before any rounding
-    assert np.abs(Cutout(foreground, alpha, alpha).on("white") - truth).max() <= 0.51
-
-
-def test_linear_light_by_hand() -> None:
-    black_half = Cutout(np.zeros((1, 1, 3), np.uint8), np.full((1, 1), 0.5, np.float32), WHOLE)
-    assert black_half.on("white")[0, 0, 0] == 128
-    assert black_half.on("white", linear_light=True)[0, 0, 0] == 188  # half of the light
-
-
-WHOLE = np.ones((1, 1), np.float32)
-
-
-def test_translucent_backgrounds_by_hand() -> None:
+def test_on_a_background() -> None:
+    white = cutout().on("white")
+    assert white.tolist() == [[[255, 255, 255], [228, 218, 208], [200, 180, 160]]] * 2
+    assert cutout(np.uint16).on((0, 255, 0))[0, 0].tolist() == [0, 65535, 0]
+    assert cutout().on("white", linear_light=True)[0, 1].tolist() == [230, 222, 214]
     glass = cutout().on("#0000ff80")
     assert glass.shape == (2, 3, 4)
     assert glass[0, 0].tolist() == [0, 0, 255, 128]
-    assert glass[0, 2].tolist() == [200, 180, 160, 255]
-    behind = 128 / 255
-    total = 0.5 + 0.5 * behind
-    assert glass[0, 1].tolist() == [
-        round(0.5 * 200 / total), round(0.5 * 180 / total),
-        round((0.5 * 160 + 0.5 * behind * 255) / total), round(255 * total),
-    ]  # fmt: skip
     np.testing.assert_array_equal(cutout().on("transparent"), np.asarray(cutout()))
 
 
-def test_shadow_by_hand() -> None:
-    shadow = np.array([[1.0, 0.5, 0.5]], np.float32)
-    cut = cutout()
-    image = composite(cut.foreground[:1], cut.alpha[:1], (100, 200, 50), shadow=shadow)
-    assert image[0].tolist() == [[0, 0, 0], [125, 140, 93], [200, 180, 160]]
-    nothing = np.zeros((1, 3), np.float32)
-    image = composite(cut.foreground[:1], cut.alpha[:1], (9, 9, 9), opacity=nothing, shadow=shadow)
-    assert image[0].tolist() == [[0, 0, 0, 255], [133, 120, 107, 191], [200, 180, 160, 255]]
+@pytest.mark.parametrize("result", ["cutout", "background"])
+@pytest.mark.parametrize("shadow", ["none", "drop"])
+@pytest.mark.parametrize("background", [None, "transparent", "#ff000000"])
+def test_jpeg_puts_what_shines_through_on_white(
+    tmp_path: Path, background: str | None, shadow: Shadow, result: Result
+) -> None:
+    path = cutout().save(
+        tmp_path / "a.jpg", background=background, shadow=shadow, result=result, file_quality=100
+    )
+    with PIL.Image.open(path) as written:
+        assert (written.format, written.mode) == ("JPEG", "RGB")
+        x = 0 if result == "cutout" else 2  # where nothing is
+        if shadow == "none":
+            assert min(written.getpixel((x, 0))) >= 250
 
 
 def test_the_photo_is_put_together_anew() -> None:
@@ -266,6 +198,27 @@ def test_what_has_no_subject_stays_whole() -> None:
     assert (empty.on("red", shadow="drop", preset="profile") == (255, 0, 0)).all()
 
 
+def test_each_plane_is_resized_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the saliency, which is small, is enlarged to no canvas."""
+    resized = []
+
+    def resize(plane: np.ndarray, *args: Any, **settings: Any) -> Any:
+        resized.append(plane.shape)
+        return original(plane, *args, **settings)
+
+    original = geometry.cv2.resize
+    cut = dataclasses.replace(subject(400, 600), saliency=np.full((4, 6), 0.5, np.float32))
+    monkeypatch.setattr(geometry.cv2, "resize", resize)
+    part = cut.arrange(crop=True, margin="50px", size="1200x1000", threshold=0.5)
+    assert resized == [(110, 120), (110, 120, 3)]
+    assert part.saliency.size <= 4 * 6
+    assert part.mask.shape == part.size
+    resized.clear()
+    assert cut.arrange().saliency is cut.saliency
+    cut.encode(Options(result="mask", size="60x50"))
+    assert resized == [(400, 600)]  # alpha alone
+
+
 def test_own_background_keeps_its_place() -> None:
     cut = subject()
     grey = cut.on("grey", crop=True, margin="5px")
@@ -299,32 +252,6 @@ def test_frames_go_to_the_same_place(tmp_path: Path) -> None:
     assert moving.arrange(crop=True).frames[0].size == (10, 32)
     hole = moving.inverted()
     assert len(hole.frames) == 1
-
-
-@pytest.mark.skipif(not SHARED.exists(), reason="no folder shared/data beside the checkout")
-def test_composites_have_the_cutouts_recomposition_error() -> None:
-    """Mean |aF + (1 - a)B - truth| over known composites: the same from `on` as from RGBA."""
-    folder = SHARED / "composites"
-    backgrounds = sorted((SHARED / "backgrounds").glob("*.jpg"))
-    pictures = sorted((folder / "foreground").glob("*.png"))
-    assert len(pictures) == 40
-    for index, path in enumerate(pictures):
-        foreground = np.asarray(PIL.Image.open(path).convert("RGB"))
-        true_alpha = PIL.Image.open(folder / "alpha" / path.name)
-        truth = np.asarray(true_alpha, np.float32) / 255
-        H, W = truth.shape
-        coarse = true_alpha.resize((W // 4, H // 4)).resize((W, H))  # a mask of a small network
-        cut = Cutout(foreground, np.asarray(coarse, np.float32) / 255, truth)
-        with PIL.Image.open(backgrounds[index % len(backgrounds)]) as file:
-            background = np.asarray(file.convert("RGB").resize((W, H)))
-        rgba = np.asarray(cut).astype(np.float64)
-        a, t = rgba[..., 3:] / 255, truth[..., np.newaxis]
-        expected = t * foreground + (1 - t) * background
-        by_hand = np.abs(a * rgba[..., :3] + (1 - a) * background - expected).mean()
-        composed = np.abs(cut.on(background) - expected).mean()
-        assert abs(composed - by_hand) < 0.1, path.name  # rounding, of 255
-        exact = Cutout(foreground, truth, truth).on(background)
-        assert np.abs(exact - expected).max() <= 0.51
 
 
 def test_wrong_backgrounds_are_refused(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
-"""Files written whole or not at all."""
+"""Files are written whole or not at all."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,28 +14,37 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "cut.png"
     path.write_bytes(b"before")
 
-    def fail() -> list[bytes]:
-        raise OSError("out of order")
-
-    def fail_late() -> Any:
+    def fail(error: BaseException) -> Iterator[bytes]:
         yield b"half"
-        raise KeyboardInterrupt
+        raise error
 
     with pytest.raises(OutputError, match=r"cut.png: cannot be written: out of order"):
-        write(path, fail)
+        write(path, fail(OSError("out of order")))
     with pytest.raises(KeyboardInterrupt):
-        write(path, fail_late)
+        write(path, fail(KeyboardInterrupt()))
     assert os.listdir(tmp_path) == ["cut.png"]
     assert path.read_bytes() == b"before"
-    write(path, lambda: [b"af", memoryview(b"ter")])
+    write(path, [b"af", memoryview(b"ter")])
     assert os.listdir(tmp_path) == ["cut.png"]
     assert path.read_bytes() == b"after"
 
 
-def test_a_folder_is_made_only_if_asked(tmp_path: Path) -> None:
+def test_a_folder_is_created_only_on_request(tmp_path: Path) -> None:
     path = tmp_path / "new" / "cut.png"
     with pytest.raises(OutputError, match="cannot be written"):
-        write(path, lambda: [b"x"])
+        write(path, [b"x"])
     assert os.listdir(tmp_path) == []
-    write(path, lambda: [b"x"], make_folder=True)
+    write(path, [b"x"], make_folder=True)
     assert path.read_bytes() == b"x"
+
+
+def test_no_work_for_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    started = []
+
+    def pieces() -> Iterator[bytes]:
+        started.append(True)
+        yield b"x"
+
+    with pytest.raises(OutputError, match="cannot be written"):
+        write(tmp_path / "none" / "cut.png", pieces())
+    assert not started

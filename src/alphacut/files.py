@@ -1,10 +1,10 @@
-"""Files written whole or not at all, once for everything that writes."""
+"""Atomic file writes, for everything that writes: a file is written whole or not at all."""
 
 import contextlib
 import errno
 import hashlib
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from alphacut.errors import OutputError
@@ -14,11 +14,11 @@ _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 @contextlib.contextmanager
 def replacing(path: Path, *, make_folder: bool = False) -> Iterator[Path]:
-    """Yield a temporary path in the same folder, which is renamed to `path` if all goes well.
+    """Yield a temporary path in the same folder, renamed to `path` if the block succeeds.
 
     Args:
         path: The file, replaced if it exists.
-        make_folder: Whether to make its folder if there is none.
+        make_folder: Whether to create its folder if there is none.
 
     Raises:
         OutputError: if it cannot be written; nothing is left behind.
@@ -36,35 +36,30 @@ def replacing(path: Path, *, make_folder: bool = False) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def write(
-    path: Path,
-    pieces: Callable[[], Iterable[bytes | memoryview]],
-    *,
-    make_folder: bool = False,
-) -> None:
+def write(path: Path, pieces: Iterable[bytes | memoryview], *, make_folder: bool = False) -> None:
     """Write a file whole or not at all.
 
     Args:
         path: The file, replaced if it exists.
-        pieces: Makes its content, once it is known that something can be written there.
-        make_folder: Whether to make its folder if there is none.
+        pieces: Its content. A generator starts only once the file is open, so no work is wasted
+            on a place that cannot be written.
+        make_folder: Whether to create its folder if there is none.
 
     Raises:
         OutputError: if it cannot be written; nothing is left behind.
     """
     with replacing(path, make_folder=make_folder) as part, part.open("xb") as file:
-        for piece in pieces():
-            file.write(piece)
+        file.writelines(pieces)
 
 
 def unwritable(path: Path, error: OSError) -> OutputError:
-    """Return the error of a file that cannot be written."""
-    room = ": free some space" if error.errno in _FULL else ""
-    return OutputError(f"{path}: cannot be written: {error.strerror or error}{room}")
+    """Return the error for a file that cannot be written."""
+    remedy = ": free some space" if error.errno in _FULL else ""
+    return OutputError(f"{path}: cannot be written: {error.strerror or error}{remedy}")
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, read in pieces, as hexadecimal digits."""
+    """Return a file's SHA-256 in hexadecimal, reading it in chunks."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(1 << 20):

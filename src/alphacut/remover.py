@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alphacut import runtimes
-from alphacut.cutout import Cutout
+from alphacut.cutout import Cutout, difference
 from alphacut.errors import ImageError, NoForegroundWarning, UnknownName
 from alphacut.models import catalogue, weights
 from alphacut.models.download import Progress
 from alphacut.options import OptionChanges, Options
-from alphacut.output import background, geometry
-from alphacut.output.composite import difference
+from alphacut.output import geometry
+from alphacut.output.background import load_background
 from alphacut.parallel import in_order, side_by_side
 from alphacut.pipeline import image as images
 from alphacut.pipeline import matting, strokes, transforms
@@ -131,7 +131,11 @@ class Remover:
         if self._method.require:
             self._method.require()
         if options.background is not None:
-            background.load_background(options.background, options)
+            load_background(
+                options.background,
+                max_megapixels=options.max_megapixels,
+                allow_truncated=options.allow_truncated,
+            )
         load = functools.partial(
             runtimes.load,
             runtime=options.runtime,

@@ -19,7 +19,6 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 import pytest
-from clusters import add_tiny_model, make_pictures
 from fsspec.implementations.local import LocalFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,6 +32,7 @@ from alphacut.batch.manifest import Row
 from alphacut.batch.sources import Found, find
 from alphacut.batch.store import Store
 from alphacut.errors import OutputError, RuntimeFailure, StoreError, WeightsError
+from clusters import add_tiny_model, make_pictures
 
 WORKERS = "ray::MapWorker"  # how Ray calls them in a list of processes
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

@@ -628,12 +628,13 @@ def test_full_standard_output(tmp_path: Path) -> None:
 
 SLOW_WRITE = """
 import sys, time
-from alphacut import cli, compose
-def half(*_):
+from alphacut import cutout
+from alphacut.cli import main as cli
+def half(*_, **__):
     yield b"half a picture"
     print("half", flush=True)
     time.sleep(3)
-compose.encode = half
+cutout.encode = half
 cli.main()
 """
 

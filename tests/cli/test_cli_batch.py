@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from clusters import add_tiny_model, make_pictures
 
 from alphacut.cli import main as cli
+from clusters import add_tiny_model, make_pictures
 
 Run = Callable[..., tuple[int, str, str]]
 

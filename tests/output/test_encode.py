@@ -19,9 +19,15 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from alphacut.errors import ImageError, OutputError
-from alphacut.options import Options
-from alphacut.output.encode import encode, output_format, quantise, save_image, with_alpha
-from alphacut.pipeline.image import Metadata, Picture
+from alphacut.output.encode import (
+    Raster,
+    encode,
+    output_format,
+    quantise,
+    save_image,
+    with_alpha,
+)
+from alphacut.pipeline.image import Metadata
 from alphacut.pipeline.load import load_frames, load_image
 from made import (
     COLOUR,
@@ -41,8 +47,9 @@ from pictures import make_photo
 
 
 def test_metadata_too_long_for_jpeg_are_left_out() -> None:
-    picture = Picture(make_photo(), metadata=Metadata(SRGB, bytes(70_000), bytes(70_000)))
-    with PIL.Image.open(io.BytesIO(encoded(picture, "jpg"))) as again:
+    metadata = Metadata(SRGB, bytes(70_000), bytes(70_000))
+    data = encoded(make_photo(), "jpg", metadata=metadata)
+    with PIL.Image.open(io.BytesIO(data)) as again:
         assert again.info["icc_profile"] == SRGB
         assert "exif" not in again.info
         assert "xmp" not in again.info
@@ -51,7 +58,7 @@ def test_metadata_too_long_for_jpeg_are_left_out() -> None:
 @pytest.mark.parametrize("kind", ["png", "tiff"])
 @pytest.mark.parametrize("channels", [3, 4])
 def test_16_bits_are_written(kind: str, channels: int) -> None:
-    data = encoded(Picture(TILE[..., :channels], metadata=Metadata(SRGB)), kind)
+    data = encoded(TILE[..., :channels], kind, metadata=Metadata(SRGB))
     by_opencv = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     order = [2, 1, 0, 3][:channels]
     np.testing.assert_array_equal(by_opencv[..., order], TILE[..., :channels])
@@ -61,14 +68,14 @@ def test_16_bits_are_written(kind: str, channels: int) -> None:
 @pytest.mark.parametrize("kind", ["jpg", "webp", "avif"])
 def test_16_bits_are_rounded_where_the_format_has_8(kind: str) -> None:
     flat = np.full((16, 16, 3), 51528, np.uint16)  # 200.498 of 255
-    np.testing.assert_allclose(load_image(encoded(Picture(flat), kind, 100)), 200, atol=1)
+    np.testing.assert_allclose(load_image(encoded(flat, kind, 100)), 200, atol=1)
 
 
 def test_metadata_of_animations() -> None:
-    frames = [Picture(frame, None, Metadata(SRGB, None, XMP % 1, (300, 300)), 50, 0)
-              for frame in FRAMES]  # fmt: skip
+    given = Metadata(SRGB, None, XMP % 1, (300, 300))
+    frames = [Raster(frame) for frame in FRAMES]
     for kind in ("png", "webp", "avif"):
-        data = b"".join(encode(frames, kind, Options()))
+        data = b"".join(encode(frames, kind, metadata=given, durations_ms=[50] * 3, loop=0))
         metadata = next(load_frames(data)).metadata
         assert metadata.icc_profile == SRGB
         assert metadata.xmp == XMP % 1
@@ -83,21 +90,21 @@ def test_small_and_thin_pictures(size: tuple[int, int], kind: str) -> None:
     image = np.full((*size, 3), COLOUR, np.uint8)
     alpha = np.ones(size, np.float32)
     samples = image if kind == "jpg" else with_alpha(image, alpha)
-    again = load_image(encoded(Picture(samples), kind, 100))
+    again = load_image(encoded(samples, kind, 100))
     assert again.shape == (*size, 3)
     np.testing.assert_allclose(again, image, atol=3)
 
 
 @pytest.mark.parametrize(("kind", "longest"), [("webp", 16383), ("jpg", 65500), ("png", 1_000_000)])
 def test_a_format_that_cannot_hold_the_size_says_so(kind: str, longest: int) -> None:
-    encoded(Picture(np.zeros((1, longest, 3), np.uint8)), kind, 50)
+    encoded(np.zeros((1, longest, 3), np.uint8), kind, 50)
     with pytest.raises(OutputError, match=rf"{longest + 1} x 1 .*{kind}.*tiff"):
-        encoded(Picture(np.zeros((1, longest + 1, 3), np.uint8)), kind, 50)
+        encoded(np.zeros((1, longest + 1, 3), np.uint8), kind, 50)
 
 
 def test_a_tiff_of_many_strips() -> None:
     image = np.random.default_rng(0).integers(0, 256, (700, 5, 3)).astype(np.uint8)
-    np.testing.assert_array_equal(load_image(encoded(Picture(image), "tiff")), image)
+    np.testing.assert_array_equal(load_image(encoded(image, "tiff")), image)
 
 
 def test_colours_stay_straight_and_hidden_ones_go() -> None:
@@ -109,7 +116,7 @@ def test_colours_stay_straight_and_hidden_ones_go() -> None:
     np.testing.assert_array_equal(image, before[0])
     np.testing.assert_array_equal(alpha, before[1])
     for kind in ("png", "tiff", "webp"):
-        pillow = PIL.Image.open(io.BytesIO(encoded(Picture(samples), kind, 100)))
+        pillow = PIL.Image.open(io.BytesIO(encoded(samples, kind, 100)))
         assert np.asarray(pillow.convert("RGBA")).tolist() == samples.tolist()
 
 
@@ -121,17 +128,16 @@ def test_alpha_is_rounded() -> None:
 
 def test_format_follows_from_the_name() -> None:
     for name, kind in [("a.png", "png"), ("a.APNG", "png"), ("a.JPeG", "jpg"), ("a.tif", "tiff"),
-                       ("a.webp", "webp"), ("a.avif", "avif")]:  # fmt: skip
-        assert output_format(Path(name), Options()) == kind
-        assert output_format(Path(name), Options(format=kind)) == kind
-    assert output_format(None, Options()) == "png"
-    assert output_format(None, Options(format="webp")) == "webp"
-    assert output_format(None, Options(background="red")) == "jpg"
-    assert output_format(None, Options(background="red", result="mask")) == "png"
+                       ("a.webp", "webp"), ("a.avif", "avif"), ("a.ora", "ora")]:  # fmt: skip
+        assert output_format(Path(name)) == kind
+        assert output_format(Path(name), kind, opaque=True) == kind  # type: ignore[arg-type]
+    assert output_format(None) == "png"
+    assert output_format(None, "webp") == "webp"
+    assert output_format(None, opaque=True) == output_format(Path("a"), opaque=True) == "jpg"
     with pytest.raises(OutputError, match=r"\.gif: use one of .*\.png"):
-        output_format(Path("a.gif"), Options())
+        output_format(Path("a.gif"))
     with pytest.raises(OutputError, match="the format is webp"):
-        output_format(Path("a.png"), Options(format="webp"))
+        output_format(Path("a.png"), "webp")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -180,17 +186,34 @@ def test_save_image_to_what_has_no_alpha(tmp_path: Path, photo: NDArray[np.uint8
 
 def test_grey_is_written_as_grey(photo: NDArray[np.uint8]) -> None:
     for kind in KINDS:
-        pillow = PIL.Image.open(io.BytesIO(encoded(Picture(photo[..., 0]), kind, 100)))
+        data = encoded(photo[..., 0], kind, 100, metadata=Metadata(SRGB))
+        pillow = PIL.Image.open(io.BytesIO(data))
         assert pillow.mode == "L" or kind in ("webp", "avif")
+        assert "icc_profile" not in pillow.info  # that of RGB does not describe grey
         np.testing.assert_allclose(np.asarray(pillow.convert("L")), photo[..., 0], atol=3)
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff", "webp", "avif"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_alpha_beside_colours_is_joined(kind: str, dtype: type) -> None:
+    """In bands, of which the picture has several, as if the two were one array."""
+    y, x = np.mgrid[:600, :9]
+    colours = np.stack([x * 20, y % 256, x + y % 7], 2).astype(dtype)
+    alpha = ((y // 2 + x) % 256).astype(dtype)
+    if dtype == np.uint16:
+        colours, alpha = colours * np.uint16(257), alpha * np.uint16(257)
+    raster = Raster(colours, alpha)
+    assert raster.joined()[..., 3].tolist() == alpha.tolist()
+    apart, joined = (b"".join(encode([given], kind, quality=100))
+                     for given in (raster, Raster(raster.joined())))  # fmt: skip
+    assert apart == joined
 
 
 @pytest.mark.parametrize(("kind", "tolerance"), [("webp", 0), ("avif", 3), ("jpg", 5)])
 def test_quality_100_loses_nothing_or_little(kind: str, tolerance: int) -> None:
     """Even of noise: colours are not stored at half the resolution."""
-    picture = Picture(NOISE)
-    np.testing.assert_allclose(load_image(encoded(picture, kind, 100)), NOISE, atol=tolerance)
-    assert len(encoded(picture, kind, 50)) < len(encoded(picture, kind, 100)) / 2
+    np.testing.assert_allclose(load_image(encoded(NOISE, kind, 100)), NOISE, atol=tolerance)
+    assert len(encoded(NOISE, kind, 50)) < len(encoded(NOISE, kind, 100)) / 2
 
 
 def test_places_that_cannot_be_written(tmp_path: Path, photo: NDArray[np.uint8]) -> None:
@@ -221,7 +244,7 @@ def test_no_room_for_the_file(tmp_path: Path) -> None:
 @settings(max_examples=60, deadline=None)
 @given(samples_of(), st.sampled_from(["png", "tiff"]))
 def test_any_array_survives_a_file(array: NDArray[Any], kind: str) -> None:
-    data = encoded(Picture(array), kind)
+    data = encoded(array, kind)
     picture, expected = read(data), read(array)
     assert picture.image.dtype == array.dtype
     np.testing.assert_array_equal(picture.image, expected.image)
@@ -237,7 +260,7 @@ def test_any_array_survives_a_file(array: NDArray[Any], kind: str) -> None:
 def test_png_of_several_bands_is_sound(array: NDArray[Any], band_bytes: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("alphacut.output.encode._PNG_BAND_BYTES", band_bytes)
-        data = encoded(Picture(array), "png")
+        data = encoded(array, "png")
     with PIL.Image.open(io.BytesIO(data)) as pillow:
         pillow.verify()  # the checksums of the chunks
     compressed = b"".join(body for name, body in chunks_of(data) if name == b"IDAT")
@@ -278,7 +301,7 @@ def test_more_effort_gives_smaller_files_and_no_effort_loses_a_pixel(
         y, x = np.ogrid[:H, :W]
         inside = 1 - np.hypot(y - H / 2, x - W / 2) / (H / 3)
         image = with_alpha(image, np.clip(inside * 9, 0, 1).astype(np.float32))
-    files = [encoded(Picture(image), kind, 100, effort) for effort in ("fast", "balanced", "small")]
+    files = [encoded(image, kind, 100, effort) for effort in ("fast", "balanced", "small")]
     for data in files:
         again = np.asarray(PIL.Image.open(io.BytesIO(data)))
         shown = image[..., -1] > 0 if alpha else slice(None)

@@ -5,9 +5,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from alphacut.cutout import Cutout
+from alphacut.cutout import Cutout, difference
 from alphacut.errors import MissingExtra
-from alphacut.output.composite import difference
 
 
 def cutout(H: int, W: int) -> Cutout:

@@ -1,6 +1,9 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
+from alphacut.options import Shadow
 from alphacut.output.shadow import make_shadow
 
 
@@ -10,9 +13,10 @@ def block() -> np.ndarray:
     return alpha
 
 
-def shadow(alpha: np.ndarray, kind: str = "drop", **changes: object) -> np.ndarray:
-    settings = {"opacity": 50.0, "offset": None, "blur": None, "threshold": 0.02} | changes
-    return make_shadow(alpha, kind, **settings)  # type: ignore[arg-type]
+def shadow(alpha: np.ndarray, kind: Shadow = "drop", **asked: Any) -> np.ndarray:
+    made = make_shadow(alpha, kind, **asked)
+    assert made is not None
+    return made
 
 
 def test_drop_by_hand() -> None:
@@ -26,7 +30,7 @@ def test_drop_by_hand() -> None:
 
 @pytest.mark.parametrize("kind", ["drop", "contact"])
 @pytest.mark.parametrize("blur", [None, "1px", "30px", "50%"])
-def test_shadows_are_soft_and_not_darker_than_asked(kind: str, blur: str | None) -> None:
+def test_shadows_are_soft_and_not_darker_than_asked(kind: Shadow, blur: str | None) -> None:
     made = shadow(block(), kind, opacity=80, blur=blur)
     assert made.shape == (100, 120)
     assert made.dtype == np.float32
@@ -46,6 +50,7 @@ def test_contact_lies_where_the_subject_stands() -> None:
 def test_nothing_casts_no_shadow() -> None:
     assert not shadow(np.full((9, 9), 0.01, np.float32)).any()
     assert not shadow(block(), opacity=0).any()
+    assert make_shadow(block(), "none") is None
 
 
 def test_the_subject_is_not_modified() -> None:

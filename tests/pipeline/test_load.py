@@ -19,9 +19,7 @@ from numpy.typing import NDArray
 from PIL import ImageCms
 
 from alphacut.errors import ImageError, MissingExtra
-from alphacut.options import Options
-from alphacut.output.encode import encode, with_alpha
-from alphacut.pipeline.image import Picture
+from alphacut.output.encode import Raster, encode
 from alphacut.pipeline.load import INPUT_SUFFIXES, _identify, describe, load_frames, load_image
 from made import (
     COLOUR,
@@ -124,7 +122,8 @@ def test_orientation_of_16_bits(orientation: int, channels: int, keep_depth: boo
 def test_orientation_is_applied_once(orientation: int, kind: str) -> None:
     stored = PIL.Image.fromarray(letters(STORED[orientation], 40, np.uint8, 16)).convert("RGB")
     data = save(stored, "JPEG", exif=make_exif(orientation), xmp=XMP % orientation, quality=95)
-    output = encoded(read(data), kind)
+    picture = read(data)
+    output = encoded(picture.image, kind, metadata=picture.metadata)
 
     with PIL.Image.open(io.BytesIO(output)) as again:
         assert again.getexif().get(0x0112, 1) == 1
@@ -167,7 +166,7 @@ def test_metadata_survive(source: str, target: str) -> None:
     if source == "PNG":  # Pillow writes no XMP there
         data = data[:33] + make_xmp_chunk(XMP % 1) + data[33:]
     picture = read(data)
-    output = encoded(picture, target)
+    output = encoded(picture.image, target, metadata=picture.metadata)
 
     with PIL.Image.open(io.BytesIO(output)) as again:
         assert again.info["icc_profile"] == SRGB
@@ -422,9 +421,10 @@ def test_animations_keep_frames_durations_and_loop(source: str, target: str) -> 
         assert picture.alpha is not None
         np.testing.assert_array_equal(picture.alpha, expected[..., 3])
         np.testing.assert_allclose(picture.image[2:], expected[2:, :, :3], atol=2)
-        samples = with_alpha(picture.image, picture.alpha.astype(np.float32) / 255)
-        frames.append(Picture(samples, None, picture.metadata, picture.duration_ms, picture.loop))
-    output = b"".join(encode(frames, target, Options(file_quality=100)))
+        frames.append(Raster(picture.image, picture.alpha))
+    output = b"".join(
+        encode(frames, target, quality=100, durations_ms=DURATIONS, loop=pictures[0].loop)
+    )
 
     again = list(load_frames(output))
     assert [picture.duration_ms for picture in again] == DURATIONS

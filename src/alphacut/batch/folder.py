@@ -13,9 +13,8 @@ from typing import Literal
 from alphacut.errors import AlphacutError, ImageError, OutputError
 from alphacut.files import write
 from alphacut.options import RESULTS, Options
-from alphacut.output.encode import encode, output_format
+from alphacut.output.encode import Raster, encode, output_format
 from alphacut.parallel import in_order, processors, side_by_side
-from alphacut.pipeline.image import Picture
 from alphacut.pipeline.load import INPUT_SUFFIXES
 from alphacut.pipeline.trimap import encode_trimap
 from alphacut.remover import Remover
@@ -99,7 +98,7 @@ def plan(
         return failed
     several = len(pictures) + len(failed) > 1 or any(map(os.path.isdir, inputs))
     if output is not None and not several and not _is_folder(output):
-        output_format(Path(output), options)
+        output_format(Path(output), options.format, opaque=options.opaque)
         targets = [Path(output)]
     else:
         if output is not None and os.path.isfile(output):
@@ -174,8 +173,8 @@ def _do(job: Job, remover: Remover, existing: Existing) -> Outcome:
             raise OutputError(f"{target.parent}: cannot be made: {error.strerror}") from error
         cutout.save(target, remover.options)
         if remover.options.save_trimap and beside and cutout.trimap is not None:
-            levels = Picture(encode_trimap(cutout.trimap))
-            write(beside, lambda: encode([levels], "png", remover.options))
+            levels = Raster(encode_trimap(cutout.trimap))
+            write(beside, encode([levels], "png", effort=remover.options.png))
     else:
         pieces = cutout.encode(remover.options)[1]
         try:
@@ -244,7 +243,7 @@ def _targets(
     pictures: Sequence[tuple[str, Path]], output: str | None, options: Options
 ) -> list[Path]:
     """Name each result; where two would be the same, each gets its input's ending as well."""
-    ending = "." + output_format(None, options)
+    ending = "." + output_format(None, options.format, opaque=options.opaque)
 
     def name(source: str, below: Path, mark: str) -> Path:
         if output is None:

@@ -102,7 +102,7 @@ def plan(job: Job) -> Plan:
     """
     store = Store(job.dest)
     work = _work(job)
-    ending = "." + output_format(None, work.options)
+    ending = "." + output_format(None, work.options.format, opaque=work.options.opaque)
     fingerprint = _fingerprint(work)
     known = manifest.load(store, ("key", "status", "again", "attempts", "output_bytes"))
     done = known.filter(pc.equal(known["status"].cast(pa.string()), "done"))

@@ -94,7 +94,7 @@ class Store:
         """
         path = f"{self.root}/{name}"
         if self.folder:
-            files.write(Path(path), lambda: [content], make_folder=True)
+            files.write(Path(path), [content], make_folder=True)
         elif self._whole:
             self.fs.pipe_file(path, content)
         else:

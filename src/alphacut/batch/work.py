@@ -16,9 +16,8 @@ from alphacut.cutout import Cutout
 from alphacut.errors import AlphacutError, ImageError, OutputError, StoreError
 from alphacut.models.catalogue import ModelSpec
 from alphacut.options import Options
-from alphacut.output.encode import encode
+from alphacut.output.encode import Raster, encode
 from alphacut.parallel import in_order, side_by_side
-from alphacut.pipeline.image import Picture
 from alphacut.pipeline.trimap import encode_trimap
 from alphacut.remover import Remover
 
@@ -175,7 +174,8 @@ class Worker:
         step.cutout_size, step.empty = cutout.size, cutout.empty
         step.pieces = b"".join(cutout.encode(options)[1])
         if options.save_trimap and cutout.trimap is not None:
-            step.trimap = b"".join(encode([Picture(encode_trimap(cutout.trimap))], "png", options))
+            levels = Raster(encode_trimap(cutout.trimap))
+            step.trimap = b"".join(encode([levels], "png", effort=options.png))
 
     def _write(self, step: _Step) -> None:
         task = step.task

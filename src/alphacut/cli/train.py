@@ -109,7 +109,7 @@ def find_lr(
         draw_rates(curve).savefig(file, format=output.suffix[1:])
     except ValueError as error:
         raise OutputError(f"{output}: cannot be written: {error}") from error
-    write(output, lambda: [file.getvalue()])
+    write(output, [file.getvalue()])
     click.echo(f"written: {output}; the loss falls fastest at {suggest_rate(curve):.1e}",
                err=True)  # fmt: skip
 

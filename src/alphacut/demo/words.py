@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from alphacut.demo.work import Made
 from alphacut.errors import AlphacutError
 from alphacut.models.catalogue import ModelSpec
-from alphacut.options import Options
-from alphacut.output.encode import encode
+from alphacut.output.encode import Raster, encode
 from alphacut.pipeline.image import limit_megapixels
 from alphacut.pipeline.load import load_frames
 
@@ -72,7 +71,8 @@ def times(made: Made, seconds: float) -> str:
 def thumbnail(made: Made) -> bytes:
     """Make a thumbnail of a result."""
     picture = limit_megapixels(next(iter(load_frames(made.data))), _THUMBNAIL_MP)
-    return b"".join(encode([picture], "webp", Options(file_quality=80)))
+    raster = Raster(picture.image, picture.alpha)
+    return b"".join(encode([raster], "webp", metadata=picture.metadata, quality=80))
 
 
 def _grid(thumbnails: Sequence[tuple[str, str]], failures: Sequence[str]) -> str:

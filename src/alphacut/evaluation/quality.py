@@ -183,7 +183,7 @@ def write_csv(path: Path, scores: Sequence[Score]) -> None:
     for score in scores:
         figures = [score.values.get(column, "") for column in COLUMNS]
         writer.writerow([score.setting, score.sample, *figures, score.seconds])
-    write(path, lambda: [file.getvalue().encode()])
+    write(path, [file.getvalue().encode()])
 
 
 def write_json(path: Path, scores: Sequence[Score]) -> None:
@@ -198,7 +198,7 @@ def write_json(path: Path, scores: Sequence[Score]) -> None:
         for score in scores
     ]
     whole: dict[str, Any] = {"mean": summarise(scores), "pictures": pictures}
-    write(path, lambda: [json.dumps(whole, indent=1).encode()])
+    write(path, [json.dumps(whole, indent=1).encode()])
 
 
 def write_page(path: Path, scores: Sequence[Score]) -> None:
@@ -236,7 +236,7 @@ def write_page(path: Path, scores: Sequence[Score]) -> None:
         "h2{font-size:1em;margin:1.5em 0 0}p{margin:.2em 0}</style>"
         f"<table><tr><th></th>{head}</tr>{body}</table>{''.join(rows)}</html>"
     )
-    write(path, lambda: [page.encode()])
+    write(path, [page.encode()])
 
 
 def _thumbnails(image: Image, cutout: Cutout, true_alpha: NDArray[np.float32]) -> dict[str, bytes]:

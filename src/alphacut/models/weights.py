@@ -234,7 +234,7 @@ def locate(file: Weights) -> Path | None:
 def seal(path: Path) -> None:
     """Note the checksum of a file that was made here beside it."""
     with _keeping(path):
-        files.write(path.with_suffix(".sha256"), lambda: [files.sha256(path).encode()])
+        files.write(path.with_suffix(".sha256"), [files.sha256(path).encode()])
 
 
 def is_sealed(path: Path) -> bool:

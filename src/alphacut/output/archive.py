@@ -1,78 +1,101 @@
-"""Results that are several pictures in one file: zip of colour and alpha, and OpenRaster."""
+"""Formats that hold several images in one file: zip with colours and alpha, and OpenRaster."""
 
 import io
 import zipfile
 from collections.abc import Sequence
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
-from numpy.typing import NDArray
 
-from alphacut.options import Options
-from alphacut.output.encode import encode, quantise
+from alphacut.options import Effort, Options
+from alphacut.output.composite import Layers
+from alphacut.output.encode import Raster, encode, quantise
 from alphacut.pipeline import image as images
-from alphacut.pipeline.image import Metadata, Picture, downscale_to
+from alphacut.pipeline.image import Metadata, downscale_to
 
+ARCHIVES = ("zip", "ora")
 _THUMBNAIL_PX = 256
 
 
-def encode_zip(colour: Picture, alpha: NDArray[np.float32], options: Options) -> memoryview:
-    """Encode color.jpg, every pixel of it filled, and alpha.png, 8-bit grey, uncompressed.
-
-    The names and the order are those of remove.bg's zip format, which programs look up.
+def encode_archive(
+    layers: Layers,
+    kind: str,
+    *,
+    metadata: Metadata | None = None,
+    linear_light: bool = Options.linear_light,
+    quality: int = Options.file_quality,
+    effort: Effort = Options.png,
+) -> memoryview:
+    """Encode layers as one file.
 
     Args:
-        colour: (H, W, 3), not multiplied by alpha.
-        alpha: (H, W) float32 in [0, 1].
-        options: How; see `encode.encode`.
+        layers: What the file holds.
+        kind: "zip", color.jpg with every pixel filled and alpha.png in 8-bit grey, both named and
+            ordered as in remove.bg's zip format, which programs look up; or "ora", OpenRaster,
+            which GIMP, Krita and MyPaint open.
+        metadata: What to say about the pixels.
+        linear_light: How the layers are merged; see `Layers.flatten`.
+        quality: 1..100, of the JPEG.
+        effort: How hard the PNGs are compressed; see `encode`.
+
+    Returns:
+        The file's bytes.
     """
-    grey = Picture(quantise(alpha), None, Metadata(dpi=colour.metadata.dpi))
-    return _archive([
-        ("color.jpg", encode([colour], "jpg", options)),
-        ("alpha.png", encode([grey], "png", options)),
+    metadata = metadata or Metadata()
+    if kind == "zip":
+        return _encode_zip(layers, metadata, linear_light, quality, effort)
+    return _encode_ora(layers, metadata, linear_light, effort)
+
+
+def _encode_zip(
+    layers: Layers, metadata: Metadata, linear_light: bool, quality: int, effort: Effort
+) -> memoryview:
+    if layers.background is None and layers.shadow is None:
+        colours, alpha = layers.foreground, quantise(layers.alpha)
+    else:
+        merged = images.to_depth(layers.flatten(linear_light=linear_light).samples, np.uint8)
+        opaque = merged.shape[2] == 3
+        alpha = np.full(merged.shape[:2], 255, np.uint8) if opaque else merged[..., 3]
+        colours = merged[..., :3]
+    return _pack([
+        ("color.jpg", encode([Raster(colours)], "jpg", metadata=metadata, quality=quality)),
+        ("alpha.png", encode([Raster(alpha)], "png", metadata=Metadata(dpi=metadata.dpi),
+                             effort=effort)),
     ])  # fmt: skip
 
 
-def encode_ora(
-    layers: Sequence[tuple[str, Picture]], merged: Picture, options: Options
+def _encode_ora(
+    layers: Layers, metadata: Metadata, linear_light: bool, effort: Effort
 ) -> memoryview:
-    """Encode layers as OpenRaster, which GIMP, Krita and MyPaint open.
-
-    Args:
-        layers: Name and picture (H, W, 4) of each, the upper ones first.
-        merged: What they look like together, for programs that know no layers.
-        options: How; see `encode.encode`.
-
-    Source: https://www.openraster.org/baseline/file-layout-spec.html
-    """
-    H, W = merged.image.shape[:2]
-    stack = "".join(
-        f'<layer name={quoteattr(name)} src="data/{index}.png" x="0" y="0" opacity="1.0" '
-        'visibility="visible" composite-op="svg:src-over"/>'
-        for index, (name, _) in enumerate(layers)
-    )
+    """Encode as https://www.openraster.org/baseline/file-layout-spec.html says."""
+    merged = layers.flatten(linear_light=linear_light).joined()
+    thumbnail = images.to_depth(downscale_to(merged, _THUMBNAIL_PX), np.uint8)
+    H, W = layers.alpha.shape
+    stack, files = "", []
+    for index, (name, layer) in enumerate(layers.named()):
+        address = f"data/{index}.png"
+        stack += (
+            f'<layer name="{name}" src="{address}" x="0" y="0" opacity="1.0" '
+            'visibility="visible" composite-op="svg:src-over"/>'
+        )
+        files.append((address, encode([layer], "png", metadata=metadata, effort=effort)))
     xml = (
         '<?xml version="1.0" encoding="UTF-8"?>'
         f'<image version="0.0.5" w="{W}" h="{H}"><stack>{stack}</stack></image>'
     )
-    small = Picture(images.to_depth(downscale_to(merged.image, _THUMBNAIL_PX), np.uint8))
-    pictures = [(f"data/{index}.png", picture) for index, (_, picture) in enumerate(layers)]
-    pictures += [("mergedimage.png", merged), ("Thumbnails/thumbnail.png", small)]
-    entries: list[tuple[str, Sequence[bytes | memoryview]]] = [
-        ("mimetype", [b"image/openraster"]),  # comes first, as the format wants it
+    return _pack([
+        ("mimetype", [b"image/openraster"]),  # comes first, as the format demands
         ("stack.xml", [xml.encode()]),
-    ]
-    return _archive(
-        entries + [(name, encode([picture], "png", options)) for name, picture in pictures]
-    )
+        *files,
+        ("mergedimage.png", encode([Raster(merged)], "png", metadata=metadata, effort=effort)),
+        ("Thumbnails/thumbnail.png", encode([Raster(thumbnail)], "png", effort=effort)),
+    ])  # fmt: skip
 
 
-def _archive(entries: Sequence[tuple[str, Sequence[bytes | memoryview]]]) -> memoryview:
+def _pack(files: Sequence[tuple[str, Sequence[bytes | memoryview]]]) -> memoryview:
     """Store files without compression: they are compressed already."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name, pieces in entries:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        for name, pieces in files:
             with archive.open(zipfile.ZipInfo(name), "w") as entry:
-                for piece in pieces:
-                    entry.write(piece)
-    return file.getbuffer()
+                entry.writelines(pieces)
+    return packed.getbuffer()

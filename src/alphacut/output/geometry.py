@@ -1,7 +1,7 @@
-"""Where the subject goes: crop, canvas, size and place, right to the pixel.
+"""Where the subject goes: crop, canvas, scale and position, exact to the pixel.
 
-A box is (top, left, bottom, right) in pixels, the last two exclusive; it may reach beyond the
-picture, where nothing is.
+A box is (top, left, bottom, right) in pixels, the last two exclusive. It may reach beyond the
+image, where everything is transparent.
 """
 
 import math
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from alphacut import values
 from alphacut.errors import OptionError
-from alphacut.options import Options
+from alphacut.options import Options, Preset
 from alphacut.pipeline.image import Image, white
 
 Box: TypeAlias = tuple[int, int, int, int]
 
-# Portraits: room above the head as a share of the frame, and the frame's width by the subject's.
-# A subject is seen from the head down to where the frame ends, at the latest at its own end.
+# Portraits: room above the head as a share of the frame, and the frame's width over the subject's.
+# A subject is shown from the head down to where the frame ends, at most to its own end.
 PORTRAITS = {"profile": (0.12, 1.25), "passport": (0.10, 1.05)}
 _ROWS = 256
 _HEADROOM = 0.8  # cubic interpolation overshoots
@@ -28,13 +28,13 @@ _HEADROOM = 0.8  # cubic interpolation overshoots
 
 @dataclass(frozen=True)
 class Placement:
-    """How a picture is laid on a canvas.
+    """How an image is laid on a canvas.
 
     Attributes:
-        frame: The part of the picture that the subject is taken from.
+        frame: The part of the image that the subject is taken from.
         scene: The part that the photo's own background is taken from.
         canvas: (H, W) of the result.
-        target: Where the frame lies on the canvas; of another size, it is resized.
+        target: Where the frame goes on the canvas; it is resized if its size differs.
     """
 
     frame: Box
@@ -44,16 +44,16 @@ class Placement:
 
     @property
     def resizes(self) -> bool:
-        """Whether the frame is of another size on the canvas."""
-        frame, target = self.frame, self.target
-        return (frame[2] - frame[0], frame[3] - frame[1]) != (
-            target[2] - target[0],
-            target[3] - target[1],
-        )
+        """Whether the frame has another size on the canvas."""
+        return _size_of(self.frame) != _size_of(self.target)
+
+    def keeps(self, size: tuple[int, int]) -> bool:
+        """Tell whether an image of this size stays as it is."""
+        return self.frame == self.target == (0, 0, *size) and self.canvas == size
 
 
 def box_of(alpha: NDArray[np.float32], threshold: float) -> Box | None:
-    """Return the box of what is at least as opaque as a threshold; None if nothing is."""
+    """Return the bounding box of alpha at or above a threshold; None if there is none."""
     visible = alpha >= threshold
     rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
     if not len(rows):
@@ -62,95 +62,131 @@ def box_of(alpha: NDArray[np.float32], threshold: float) -> Box | None:
 
 
 def region(roi: str, size: tuple[int, int]) -> Box:
-    """Return the box that a region of interest means in a picture.
+    """Return the box that a region of interest means in an image.
+
+    Args:
+        roi: Left, top, right and bottom, each px or %.
+        size: (H, W) of the image.
 
     Raises:
-        OptionError: if it is empty or reaches beyond the picture.
+        OptionError: if it is empty or reaches beyond the image.
     """
     H, W = size
     left, top, right, bottom = values.parse_region(roi)
     box = round(top.of(H)), round(left.of(W)), round(bottom.of(H)), round(right.of(W))
     if box[2] > H or box[3] > W:
-        raise OptionError("roi", roi, f"reaches beyond the picture, {W} x {H} pixels")
+        raise OptionError("roi", roi, f"reaches beyond the picture, which has {W} x {H} pixels")
     if box[0] >= box[2] or box[1] >= box[3]:
         raise OptionError("roi", roi, "is empty: give left, top, right and bottom")
     return box
 
 
 def rescale(box: Box, size: tuple[int, int], to: tuple[int, int]) -> Box:
-    """Return the box that a box in a picture of one size is in the same picture of another."""
+    """Convert a box from an image of one size to the same image at another size."""
     (H, W), (h, w) = size, to
     top, left = box[0] * h // H, box[1] * w // W
     return top, left, max(top + 1, -(-box[2] * h // H)), max(left + 1, -(-box[3] * w // W))
 
 
 def keep_inside(alpha: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
-    """Return alpha with zero outside a box."""
+    """Return alpha set to zero outside a box."""
     top, left, bottom, right = box
     inside = np.zeros_like(alpha)
     inside[top:bottom, left:right] = alpha[top:bottom, left:right]
     return inside
 
 
-def place(size: tuple[int, int], box: Box | None, head_x: float, options: Options) -> Placement:
-    """Decide frame, canvas and place.
+def place(
+    size: tuple[int, int],
+    box: Box | None,
+    *,
+    head_x: float | None = None,
+    crop: bool = Options.crop,
+    margin: str = Options.margin,
+    canvas: str | None = Options.size,
+    scale: str | None = Options.scale,
+    position: str = Options.position,
+    preset: Preset = Options.preset,
+    max_megapixels: float = Options.max_megapixels,
+) -> Placement:
+    """Decide frame, canvas and place; without further arguments the image stays as it is.
 
     Args:
-        size: (H, W) of the picture.
-        box: The subject's, or None if there is none: then the whole picture takes its part.
-        head_x: Middle of the subject's upper part, in pixels from the left, for portraits.
-        options: `crop`, `margin`, `size`, `scale`, `position` and `preset`.
+        size: (H, W) of the image.
+        box: The subject's; None if there is none: then the whole image takes its part.
+        head_x: Middle of the subject's head, in pixels from the left, for portraits; by default
+            the middle of the box.
+        crop: Whether the image is cropped to the subject.
+        margin: Room around a crop, as in CSS: 1, 2 or 4 of px or % of the subject.
+        canvas: Size of the result such as "800x600", width first, or its shape such as "1:1".
+        scale: The subject's share of the canvas, such as "80%".
+        position: Where it stands, such as "top left" or "50% 100%", or "original".
+        preset: "profile" and "passport" frame a portrait.
+        max_megapixels: A larger canvas is refused.
 
     Raises:
-        OptionError: if the canvas would be above the limit of megapixels.
+        OptionError: if a text is malformed, or the canvas too large.
     """
     whole = (0, 0, *size)
-    canvas = values.parse_canvas(options.size) if options.size else None
-    scale, position = values.parse_scale(options.scale), values.parse_position(options.position)
+    wanted = values.parse_canvas(canvas) if canvas else None
+    share = values.parse_scale(scale) if scale else None
+    anchor = values.parse_position(position)
     frame = whole
-    if box and options.preset in PORTRAITS:
-        aspect = canvas.aspect if canvas else 1.0
-        frame = _portrait(size, box, head_x, aspect, options.preset)
-    elif box and options.crop:
-        frame = _crop(box, options.margin)
+    if box and preset in PORTRAITS:
+        frame = _portrait(size, box, head_x, wanted.aspect if wanted else 1.0, preset)
+    elif box and crop:
+        frame = _add_margin(box, margin)
     scene = frame
-    H, W = scene[2] - scene[0], scene[3] - scene[1]
-    if box and scale:  # the subject alone is sized, not what surrounds it
+    if box and share:  # the subject alone is scaled, not its surroundings
         frame = box
-    h, w = frame[2] - frame[0], frame[3] - frame[1]
-    if canvas and canvas.size:
-        H, W = canvas.size
-    elif canvas:  # a shape: the smallest canvas on which nothing shrinks
-        share = scale or 1.0
-        H = max(1, math.ceil(max(h / share, w / share / canvas.aspect) - 1e-6))
-        W = max(1, round(H * canvas.aspect))
-    factor = 1.0
-    if canvas is None or canvas.size:
-        share = scale or 1.0
-        factor = min(share * H / h, share * W / w) if canvas or scale else 1.0
+    (H, W), factor = _fit_canvas(_size_of(frame), _size_of(scene), wanted, share)
     megapixels = H * W / 1e6
-    if megapixels > options.max_megapixels:
-        limit = f"{options.max_megapixels:g} megapixels"
-        raise OptionError("size", options.size, f"a canvas of {W} x {H} pixels is above {limit}")
+    if megapixels > max_megapixels:
+        limit = f"{max_megapixels:g} megapixels"
+        raise OptionError("size", canvas, f"a canvas of {W} x {H} pixels is above {limit}")
 
-    if position is None and canvas is None and not scale:
+    h, w = _size_of(frame)
+    if anchor is None and wanted is None and not share:
         return Placement(frame, scene, (H, W), (0, 0, h, w))
-    across, down = position or (0.5, 0.5)
+    across, down = anchor or (0.5, 0.5)
     # what stands at the position: the subject, unless a frame was made around it
-    thing = box if box and frame == whole and canvas is None else frame
+    thing = box if box and frame == whole and wanted is None else frame
     top = round(down * (H - (thing[2] - thing[0]) * factor) - (thing[0] - frame[0]) * factor)
     left = round(across * (W - (thing[3] - thing[1]) * factor) - (thing[1] - frame[1]) * factor)
     bottom, right = top + max(1, round(h * factor)), left + max(1, round(w * factor))
-    if position is None and not scale:  # the scene goes on around the frame, in its place
+    if anchor is None and not share:  # the scene extends the frame over the whole canvas
         y, x = frame[0] - round(top / factor), frame[1] - round(left / factor)
         scene = y, x, y + max(1, round(H / factor)), x + max(1, round(W / factor))
     return Placement(frame, scene, (H, W), (top, left, bottom, right))
 
 
-def _crop(box: Box, margin: str) -> Box:
+def _size_of(box: Box) -> tuple[int, int]:
+    return box[2] - box[0], box[3] - box[1]
+
+
+def _fit_canvas(
+    frame: tuple[int, int],
+    scene: tuple[int, int],
+    wanted: values.Canvas | None,
+    share: float | None,
+) -> tuple[tuple[int, int], float]:
+    """Return (H, W) of the canvas, and the factor by which the frame is resized for it."""
+    h, w = frame
+    if wanted and not wanted.size:  # a shape: the smallest canvas on which nothing shrinks
+        share = share or 1.0
+        H = max(1, math.ceil(max(h / share, w / share / wanted.aspect) - 1e-6))
+        return (H, max(1, round(H * wanted.aspect))), 1.0
+    if not wanted and not share:
+        return scene, 1.0
+    H, W = wanted.size if wanted and wanted.size else scene
+    share = share or 1.0
+    return (H, W), min(share * H / h, share * W / w)
+
+
+def _add_margin(box: Box, margin: str) -> Box:
     """Grow a subject's box by its margins, each rounded to whole pixels."""
     top, left, bottom, right = box
-    h, w = bottom - top, right - left
+    h, w = _size_of(box)
     above, beyond, below, before = values.parse_margin(margin)
     return (
         top - round(above.of(h)), left - round(before.of(w)),
@@ -158,14 +194,17 @@ def _crop(box: Box, margin: str) -> Box:
     )  # fmt: skip
 
 
-def _portrait(size: tuple[int, int], box: Box, head_x: float, aspect: float, preset: str) -> Box:
+def _portrait(
+    size: tuple[int, int], box: Box, head_x: float | None, aspect: float, preset: Preset
+) -> Box:
     """Frame the upper part of a person, with room above the head.
 
-    Where the picture's border cuts the subject off, the frame does not reach beyond it, unless it
-    would get narrower than half of the subject.
+    Where the image's border cuts the subject off, the frame does not reach beyond it, unless it
+    would become narrower than half of the subject.
     """
     head_room, share = PORTRAITS[preset]
     top, left, bottom, right = box
+    head_x = (left + right) / 2 if head_x is None else head_x
     width = min((bottom - top) / (1 - head_room) * aspect, share * (right - left))
     if left <= 0:
         width = min(width, max(2 * head_x, (right - left) / 2))
@@ -187,25 +226,82 @@ def head_of(alpha: NDArray[np.float32], box: Box) -> float:
 def lay(
     foreground: Image, alpha: NDArray[np.float32], placement: Placement
 ) -> tuple[Image, NDArray[np.float32]]:
-    """Lay foreground and alpha on a canvas; what the picture does not cover is transparent.
+    """Lay foreground and alpha on a canvas; what the image does not cover is transparent.
 
-    Pixels that keep their size are copied, not computed. Others are resized multiplied by alpha,
-    so that no hidden colour gets into an edge.
+    Pixels that keep their size are copied, not computed. Others are resized premultiplied by
+    alpha, so that no hidden colour bleeds into an edge.
+
+    Args:
+        foreground: (H, W, 3) uint8 or uint16.
+        alpha: (H, W) float32 in [0, 1].
+        placement: From `place`.
+
+    Returns:
+        Both of the canvas's size; the same arrays if the image stays as it is.
     """
-    H, W = placement.canvas
-    if placement.frame == placement.target == (0, 0, *alpha.shape) and alpha.shape == (H, W):
+    if placement.keeps(alpha.shape):
         return foreground, alpha
-    foreground = crop(foreground, placement.frame)
-    alpha = crop(alpha, placement.frame)
-    top, left, bottom, right = placement.target
+    colours, opacity = _view(foreground, placement.frame), _view(alpha, placement.frame)
     if placement.resizes:
-        foreground, alpha = _resize(foreground, alpha, (bottom - top, right - left))
-    box = -top, -left, H - top, W - left
-    return crop(foreground, box), crop(alpha, box)
+        resized = _resize_plane(opacity, _size_of(placement.target))
+        colours, opacity = _resize_colours(colours, opacity, resized), np.clip(resized, 0, 1)
+    return _on_canvas(colours, placement), _on_canvas(opacity, placement)
+
+
+def lay_plane(plane: NDArray[np.float32], placement: Placement) -> NDArray[np.float32]:
+    """Lay one plane (H, W) in [0, 1] on a canvas, as `lay` does alpha."""
+    if placement.keeps(plane.shape):
+        return plane
+    part = _view(plane, placement.frame)
+    if placement.resizes:
+        part = np.clip(_resize_plane(part, _size_of(placement.target)), 0, 1)
+    return _on_canvas(part, placement)
+
+
+def lay_saliency(
+    saliency: NDArray[np.float32], size: tuple[int, int], placement: Placement
+) -> NDArray[np.float32]:
+    """Lay a network's saliency on a canvas without enlarging it to the size of its image.
+
+    Args:
+        saliency: (h, w) float32 in [0, 1], at the network's size.
+        size: (H, W) of the image.
+        placement: From `place`.
+
+    Returns:
+        float32 of the canvas's shape, at about the resolution that the saliency has in the image.
+    """
+    if placement.keeps(size):
+        return saliency
+    axes = [
+        _sample(saliency.shape[axis], size[axis], placement.canvas[axis],
+                placement.frame[axis::2], placement.target[axis::2])
+        for axis in (0, 1)
+    ]  # fmt: skip
+    (y, inside_y), (x, inside_x) = axes
+    maps = np.meshgrid(x, y)
+    laid = cv2.remap(saliency, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(laid * np.outer(inside_y, inside_x), np.float32)
+
+
+def _sample(
+    n: int, image_px: int, canvas_px: int, frame: tuple[int, ...], target: tuple[int, ...]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Sample a canvas along one axis, as finely as the n pixels of a saliency resolve its image.
+
+    Returns:
+        For each sample, the pixel of the saliency, and whether the image and its frame reach there.
+    """
+    scale = (target[1] - target[0]) / (frame[1] - frame[0])
+    count = min(canvas_px, math.ceil(canvas_px / scale * n / image_px))
+    on_canvas = (np.arange(count) + 0.5) * canvas_px / count
+    in_image = (on_canvas - target[0]) / scale + frame[0]
+    inside = (in_image >= max(frame[0], 0)) & (in_image < min(frame[1], image_px))
+    return (in_image * n / image_px - 0.5).astype(np.float32), inside
 
 
 def crop(array: NDArray[Any], box: Box) -> NDArray[Any]:
-    """Cut a box out of an array (H, W, ...), as a copy; beyond its border is zero."""
+    """Crop an array (H, W, ...) to a box, as a copy; beyond its border is zero."""
     H, W = array.shape[:2]
     top, left, bottom, right = box
     part = np.zeros((bottom - top, right - left, *array.shape[2:]), array.dtype)
@@ -215,24 +311,53 @@ def crop(array: NDArray[Any], box: Box) -> NDArray[Any]:
     return part
 
 
-def _resize(
-    foreground: Image, alpha: NDArray[np.float32], size: tuple[int, int]
-) -> tuple[Image, NDArray[np.float32]]:
-    """Resize colours weighted by alpha, kept in 16 bits meanwhile: half of what float takes."""
-    peak = white(foreground)
-    unit = np.float32(_HEADROOM * 65535 / peak)
+def _view(array: NDArray[Any], box: Box) -> NDArray[Any]:
+    """Crop without a copy, if the box lies inside."""
+    top, left, bottom, right = box
+    if min(top, left) >= 0 and bottom <= array.shape[0] and right <= array.shape[1]:
+        return array[top:bottom, left:right]
+    return crop(array, box)
+
+
+def _on_canvas(part: NDArray[Any], placement: Placement) -> NDArray[Any]:
+    """Put what fills the target on the canvas."""
+    (H, W), (top, left, _, _) = placement.canvas, placement.target
+    return crop(part, (-top, -left, H - top, W - left))
+
+
+def _interpolation(before: tuple[int, ...], after: tuple[int, ...]) -> int:
+    shrinks = before[0] >= after[0] and before[1] >= after[1]
+    return cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+
+
+def _resize_plane(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    H, W = size
+    resized = cv2.resize(plane, (W, H), interpolation=_interpolation(plane.shape, size))
+    return np.asarray(resized, np.float32)
+
+
+def _resize_colours(
+    foreground: Image, alpha: NDArray[np.float32], resized: NDArray[np.float32]
+) -> Image:
+    """Resize colours weighted by alpha, kept in 16 bits meanwhile: half of what float takes.
+
+    Args:
+        foreground: (h, w, 3) uint8 or uint16.
+        alpha: (h, w) float32.
+        resized: Alpha (H, W), overshooting as the weighted colours do.
+    """
+    max_value = white(foreground)
+    unit = np.float32(_HEADROOM * 65535 / max_value)
     weighted = np.empty(foreground.shape, np.uint16)
     for top in range(0, len(alpha), _ROWS):
-        band = slice(top, top + _ROWS)
-        weighted[band] = foreground[band] * (alpha[band, :, np.newaxis] * unit) + np.float32(0.5)
-    H, W = size
-    h, w = alpha.shape
-    filter = cv2.INTER_AREA if h >= H and w >= W else cv2.INTER_CUBIC
+        rows = slice(top, top + _ROWS)
+        weighted[rows] = foreground[rows] * (alpha[rows, :, np.newaxis] * unit) + np.float32(0.5)
+    H, W = resized.shape
+    filter = _interpolation(alpha.shape, resized.shape)
     weighted = np.asarray(cv2.resize(weighted, (W, H), interpolation=filter), np.uint16)
-    small = np.asarray(cv2.resize(alpha, (W, H), interpolation=filter), np.float32)
     image = np.empty((H, W, 3), foreground.dtype)
     for top in range(0, H, _ROWS):
-        band = slice(top, top + _ROWS)
-        divisor = np.maximum(small[band, :, np.newaxis], np.float32(1e-4)) * unit
-        image[band] = np.minimum(weighted[band] / divisor + np.float32(0.5), peak)
-    return image, np.clip(small, 0, 1, out=small)
+        rows = slice(top, top + _ROWS)
+        divisor = np.maximum(resized[rows, :, np.newaxis], np.float32(1e-4)) * unit
+        image[rows] = np.minimum(weighted[rows] / divisor + np.float32(0.5), max_value)
+    return image

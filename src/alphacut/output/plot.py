@@ -1,4 +1,4 @@
-"""The steps of a cut-out drawn side by side, by Matplotlib (extra `plot`)."""
+"""The steps of a cut-out, drawn side by side with Matplotlib (extra `plot`)."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 _PANEL_PX = 640
 _PANEL_INCHES = 3.2
-_WIDE = 1.2  # wider pictures stand one below the other
+_WIDE = 1.2  # images wider than this are stacked
 
 
 def draw(panels: Sequence[tuple[str, Image]]) -> "Figure":
-    """Draw pictures with their names above: in a row, or in a column if they are wide.
+    """Draw images with their names above: in a row, or in a column if they are wide.
 
     Args:
-        panels: Name and picture, (H, W) or (H, W, 3) uint8 or uint16.
+        panels: Name and image, (H, W) or (H, W, 3) uint8 or uint16.
 
     Returns:
-        A Matplotlib figure, of no window: save it, or show it in a notebook.
+        A Matplotlib figure without a window: save it, or show it in a notebook.
 
     Raises:
         MissingExtra: if Matplotlib is not installed.
@@ -40,9 +40,9 @@ def draw(panels: Sequence[tuple[str, Image]]) -> "Figure":
     factor = _PANEL_INCHES / min(H, W) if max(H, W) < 2.5 * min(H, W) else 8 / max(H, W)
     width, height = max(1.2, W * factor), max(0.8, H * factor)
     figure = Figure(figsize=(columns * width, rows * (height + 0.35)), layout="constrained")
-    for index, (name, picture) in enumerate(panels):
+    for index, (name, image) in enumerate(panels):
         axes = figure.add_subplot(rows, columns, index + 1)
-        small = images.to_depth(downscale_to(picture, _PANEL_PX), np.uint8)
+        small = images.to_depth(downscale_to(image, _PANEL_PX), np.uint8)
         axes.imshow(small, cmap="gray", vmin=0, vmax=255, interpolation="none")
         axes.set_title(name, fontsize=11)
         axes.set_axis_off()

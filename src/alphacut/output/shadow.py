@@ -1,10 +1,11 @@
-"""Shadows that a subject casts on its new background."""
+"""The shadow that a subject casts on its new background."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from alphacut import values
+from alphacut.options import Options, Shadow
 from alphacut.output import geometry
 
 # Offset to the right and down, and blur, in percent of the subject's longer side
@@ -15,27 +16,32 @@ _FOOT, _FLAT = 0.1, 0.06
 
 def make_shadow(
     alpha: NDArray[np.float32],
-    kind: str,
+    kind: Shadow,
     *,
-    opacity: float,
-    offset: str | None,
-    blur: str | None,
-    threshold: float,
-) -> NDArray[np.float32]:
+    opacity: float = Options.shadow_opacity,
+    offset: str | None = Options.shadow_offset,
+    blur: str | None = Options.shadow_blur,
+    threshold: float = Options.threshold,
+) -> NDArray[np.float32] | None:
     """Draw the shadow of a subject.
 
     Args:
         alpha: (H, W) float32 in [0, 1], on the canvas.
-        kind: "drop", the silhouette moved and blurred, as on a wall; or "contact", where the
-            subject stands on the ground.
+        kind: "drop", the silhouette moved and blurred, as on a wall; "contact", where the subject
+            stands on the ground; or "none".
         opacity: 0..100.
-        offset: How far right and down; None for the kind's own.
-        blur: Its standard deviation; None for the kind's own.
+        offset: How far right and down, px or % of the subject; None for the kind's own.
+        blur: Its standard deviation, px or % of the subject; None for the kind's own.
         threshold: Alpha below this is no subject.
 
     Returns:
-        Darkness (H, W) float32 in [0, 1].
+        Darkness (H, W) float32 in [0, 1]; None for no shadow.
+
+    Raises:
+        OptionError: if offset or blur is malformed.
     """
+    if kind == "none":
+        return None
     box = geometry.box_of(alpha, threshold)
     if box is None or not opacity:
         return np.zeros_like(alpha)
@@ -67,7 +73,7 @@ def _foot(alpha: NDArray[np.float32], box: geometry.Box) -> NDArray[np.float32]:
 
 
 def _soften(shape: NDArray[np.float32], sigma_px: tuple[float, float]) -> NDArray[np.float32]:
-    """Blur by standard deviations (down, across); wide ones on a smaller picture."""
+    """Blur by standard deviations (down, across); wide ones on a smaller image."""
     H, W = shape.shape
     down, across = sigma_px
     if min(down, across) <= 0:
