@@ -261,8 +261,9 @@ def test_wrong_backgrounds_are_refused(tmp_path: Path) -> None:
         cutout().on(np.zeros(2, np.uint8))
     with pytest.raises(ImageError, match="colour has 3 or 4 values"):
         cutout().on((1, 2, 300))
-    with pytest.raises(ImageError, match=r"background '.*none\.jpg': No such file"):
+    with pytest.raises(ImageError, match=r"background '.*none\.jpg': No such file") as raised:
         cutout().on(str(tmp_path / "none.jpg"))
+    assert raised.value.reason == "background"
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     with pytest.raises(ImageError, match=r"background .*broken\.jpg: is not a picture"):
         cutout().save(tmp_path / "a.png", background=tmp_path / "broken.jpg")

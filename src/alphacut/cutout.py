@@ -31,6 +31,7 @@ from alphacut.output.encode import (
     with_alpha,
 )
 from alphacut.output.geometry import Placement
+from alphacut.output.plot import draw, render
 from alphacut.output.scene import make_scene, recover_background
 from alphacut.output.shadow import make_shadow
 from alphacut.pipeline import image as images
@@ -210,8 +211,6 @@ class Cutout:
         Raises:
             MissingExtra: if Matplotlib is not installed.
         """
-        from alphacut.output import plot
-
         options = (options or self.options).replace(**changes)
         panels = [("original", self.photo)] if self.replaced else []
         panels.append(("mask", quantise(self.mask)))
@@ -222,7 +221,7 @@ class Cutout:
             layers = self._layers(background, options, self._place(options))
             composite = layers.flatten(linear_light=options.linear_light, opaque=True)
             panels.append(("composite", composite.joined()))
-        return plot.draw(panels)
+        return draw(panels)
 
     def save(
         self,
@@ -283,10 +282,8 @@ class Cutout:
             raise OutputError(f"{kind} holds a whole cut-out, not the {options.result}: choose png")
         quality, effort = options.file_quality, options.png
         if options.result == "preview":
-            from alphacut.output import plot
-
-            drawn = Raster(plot.render(self.plot(options)))
-            yield from encode([drawn], kind, quality=quality, effort=effort)
+            preview = Raster(render(self.plot(options)))
+            yield from encode([preview], kind, quality=quality, effort=effort)
             return
         subject = self.inverted() if options.result == "background" else self
         placement = subject._place(options)

@@ -8,7 +8,7 @@ import pytest
 
 from alphacut.errors import ImageError
 from alphacut.options import Fit
-from alphacut.output.background import fit_image, load_background, make_background
+from alphacut.output.background import fit_image, forget, load_background, make_background
 from alphacut.pipeline.image import Picture
 from alphacut.values import Backdrop, parse_background
 
@@ -98,6 +98,15 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
         loaded = load_background(str(path))
         assert isinstance(loaded, Picture)
         assert (loaded.image == level).all()
+
+
+def test_a_file_is_read_once_until_it_is_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "back.png"
+    PIL.Image.new("RGB", (2, 2), "red").save(path)
+    first = load_background(path)
+    assert load_background(path) is first
+    forget()
+    assert load_background(path) is not first
 
 
 def test_a_background_above_the_limit_is_refused() -> None:

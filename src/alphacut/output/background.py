@@ -60,7 +60,12 @@ def load_background(
         return _read_once(key, changed_ns, max_megapixels, allow_truncated)
     except (ImageError, OSError) as error:
         cause = f"{key!r}: {error.strerror}" if isinstance(error, OSError) else str(error)
-        raise ImageError(f"background {cause}") from error
+        raise ImageError(f"background {cause}", "background") from error
+
+
+def forget() -> None:
+    """Let go of the file that `load_background` read last and keeps for the next image."""
+    _read_once.cache_clear()
 
 
 @functools.lru_cache(maxsize=1)
