@@ -133,6 +133,16 @@ def test_grey_and_16_bits() -> None:
     assert np.asarray(kept).dtype == np.uint16
 
 
+def test_16_bits_stay_16_bits_where_the_format_has_them(tmp_path: Path) -> None:
+    deep = photo().astype(np.uint16) * 257 + 100
+    assert cv2.imwrite(str(tmp_path / "deep.png"), deep[..., ::-1])
+    cutout = Remover(network=Disc())(tmp_path / "deep.png")
+    for name, dtype in (("a.png", np.uint16), ("a.tiff", np.uint16), ("a.jpg", np.uint8)):
+        assert alphacut.load_image(cutout.save(tmp_path / name)).dtype == dtype
+    flat = Remover(network=Disc())(photo()).save(tmp_path / "flat.png")
+    assert alphacut.load_image(flat).dtype == np.uint8
+
+
 def nothing_pictures() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     pictures = {f"grey {level}": np.full((300, 400, 3), level, np.uint8) for level in (1, 128, 255)}

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, get_args
 
 from alphacut import values
 from alphacut.errors import OptionError, UnknownName
@@ -91,12 +91,12 @@ def _check(option: "dataclasses.Field[Any]", value: Any) -> Any:
         OptionError: if it is of another kind, malformed, or beyond the field's limits.
     """
     facts = option.metadata
+    if type(value) is type(option.default) and value == option.default:
+        return value
     if facts["choices"]:
         if value not in facts["choices"]:
             raise UnknownName(option.name, value, facts["choices"])
         return value
-    if value is None and option.default is None:
-        return None
     kind, low, high = facts["kind"], facts["low"], facts["high"]
     accepted, advice = _KINDS[kind]
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
@@ -312,8 +312,8 @@ class Options:
         0.0, "Downscale larger pictures to this first; 0 keeps their size.", unit="MP", low=0
     )
     allow_truncated: bool = _option(False, "Read what is left of a damaged file.")
-    # Which fields a preset may fill in: each instance has its own, and a field would be an option
-    _left_open: ClassVar[tuple[str, ...]] = ()
+    # Which fields a preset may fill in: each instance has its own; unannotated, as it is no option
+    _left_open = tuple[str, ...]()
 
     def __post_init__(self) -> None:
         """Check every value, then fill in what the preset says.
@@ -336,7 +336,8 @@ class Options:
             self._set(name, PRESETS[self.preset].get(name, _UNSET[name]))
         if self.short_side is not None and 0 < self.short_side < 32:
             raise OptionError("short_side", self.short_side, "give 0, or 32 or more")
-        if any(length.number for length in values.parse_margin(self.margin)) and not self.crop:
+        room = self.margin != Options.margin and values.parse_margin(self.margin)
+        if room and any(length.number for length in room) and not self.crop:
             raise OptionError("margin", self.margin, "is the space around a crop: add crop")
         canvas = values.parse_canvas(self.size) if self.size is not None else None
         if canvas and canvas.size and canvas.size[0] * canvas.size[1] > self.max_megapixels * 1e6:

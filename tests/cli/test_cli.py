@@ -164,7 +164,7 @@ def test_mask(run: Run) -> None:
 def test_keep_depth(run: Run) -> None:
     deep = make_photo().astype(np.uint16) * 257
     assert cv2_write("deep.png", deep)
-    for words, depth in [(("--keep-depth",), 16), ((), 8)]:
+    for words, depth in [((), 16), (("--no-keep-depth",), 8)]:
         assert run("deep.png", "-o", "cut.png", "--overwrite", *words).status == 0
         assert Path("cut.png").read_bytes()[24] == depth
 
@@ -271,7 +271,7 @@ def test_streams(run: Run) -> None:
     result = run("-")
     assert (result.status, result.out) == (1, b"")
     assert len(result.lines) == 1
-    assert "is empty" in result.err
+    assert "empty file" in result.err
 
 
 def test_json(run: Run) -> None:
@@ -526,7 +526,7 @@ def test_an_error_that_nobody_foresaw_is_one_line_too(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oh\nno")
 
-    monkeypatch.setattr("alphacut.pipeline.matting.estimate_alpha_fast", broken)
+    monkeypatch.setattr("alphacut.remover.estimate_foreground", broken)
     result = run("photo.png")
     assert result.status == 1
     assert result.lines == ["alphacut: photo.png: ZeroDivisionError: oh no"]
