@@ -40,7 +40,7 @@ class Service:
         self._fetcher = Fetcher(
             enabled=settings.allow_url,
             hosts=settings.allow_url_host,
-            most_bytes=settings.max_body_bytes,
+            max_bytes=settings.max_body_bytes,
         )
         self.pool = Pool(
             removers,
