@@ -347,7 +347,7 @@ def _source(fields: Fields, most_bytes: int) -> bytes | None:
         return None
     try:
         picture = (
-            fields.decoded(given[0]) if given[0].endswith("b64") else fields.bytes_of(given[0])
+            fields.take_base64(given[0]) if given[0].endswith("b64") else fields.bytes_of(given[0])
         )
     except ValueError as error:
         raise refuse("failed_to_read_image", "image_file_b64 is no base64.") from error
