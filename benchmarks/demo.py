@@ -1,8 +1,8 @@
-"""How long a person waits at the page: until it is there, for a result, and for a stroke.
+"""Measure how long a visitor waits: for the page, for a result, and for a stroke.
 
     python benchmarks/demo.py [ROUNDS]
 
-Needs the extra `demo`, Playwright and Chromium. The median of the rounds is printed.
+Needs the extra `demo`, Playwright and Chromium. Prints the median of the rounds.
 """
 
 import shutil

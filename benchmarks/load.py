@@ -1,11 +1,11 @@
-"""Load on the service: many clients at once, for a bounded time, on the loopback only.
+"""Measure the service under load: many clients at once, for a limited time, on the loopback.
 
     python benchmarks/load.py --clients 64 --seconds 60 --picture examples/astronaut.png
 
-It measures, in one run on one machine: the pipeline in process, the service under load, and, with
---peer, another server that answers rembg's /api/remove, such as `rembg s`. Reach: the service does
-at least 90 % of what the pipeline does in process, no answer but 200 and 429, the slowest in a
-hundred within the deadline, and memory that grows by no more than 5 % from the first minute on.
+One run on one machine measures the pipeline in process, the service under load and, with --peer,
+another server of rembg's /api/remove, such as `rembg s`. To reach: at least 90 % of the pipeline's
+throughput in process, no status but 200 and 429, the 99th percentile within the time limit, and
+memory that grows by no more than 5 % after the first minute.
 """
 
 import argparse
@@ -28,7 +28,7 @@ START_S = 60.0
 
 
 def in_process(pictures: list[bytes], seconds: float, threads: int) -> float:
-    """Return pictures a second of the pipeline without a service: read, cut out, encode."""
+    """Return images per second of the pipeline without a service: read, cut out, encode."""
     from alphacut import Options, Remover
 
     options = Options(format="png")
@@ -40,7 +40,7 @@ def in_process(pictures: list[bytes], seconds: float, threads: int) -> float:
         while time.perf_counter() < start + seconds:
             yield pictures[done % len(pictures)]
 
-    # as a user would: cut out by `map`, encode what comes out meanwhile
+    # as a user would: cut out by `map`, encode the results meanwhile
     with ThreadPoolExecutor(threads) as encoders:
         encoding = deque[Future[Any]]()
         for cutout in remover.map(until_the_end(), threads=threads):
@@ -52,7 +52,7 @@ def in_process(pictures: list[bytes], seconds: float, threads: int) -> float:
 
 
 async def load(address: str, pictures: list[bytes], clients: int, seconds: float) -> dict[str, Any]:
-    """Let clients ask one after another; each asks again as soon as it has its answer."""
+    """Run clients, each of which sends its next request as soon as it has its answer."""
     took: list[float] = []
     statuses: Counter[str] = Counter()
     end = time.perf_counter() + seconds
@@ -91,7 +91,7 @@ async def load(address: str, pictures: list[bytes], clients: int, seconds: float
 
 
 def memory_of(pid: int) -> int:
-    """Return the bytes that a process and those it started hold, each page shared out (Linux)."""
+    """Return the proportional set size of a process and its descendants, in bytes (Linux)."""
     pids, total = [pid], 0
     while pids:
         one = pids.pop()
@@ -99,14 +99,14 @@ def memory_of(pid: int) -> int:
             for task in Path(f"/proc/{one}/task").iterdir():
                 pids += map(int, (task / "children").read_text().split())
             found = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{one}/smaps_rollup").read_text(), re.M)
-        except OSError:  # it ended meanwhile
+        except OSError:  # it has ended
             continue
         total += int(found[1]) * 1024 if found else 0
     return total
 
 
 async def watched(pid: int, work: Any) -> tuple[Any, list[tuple[float, int]]]:
-    """Do something and note the memory of a process every second."""
+    """Await work, and note the memory of a process every second."""
     start, notes = time.perf_counter(), []
     job = asyncio.ensure_future(work)
     while not job.done():
@@ -133,15 +133,15 @@ def start_service(workers: int) -> tuple[subprocess.Popen[bytes], str]:
 
 
 def main() -> None:
-    """Measure and print one line of JSON a subject."""
+    """Measure, and print one line of JSON per subject."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--workers", type=int, default=0, help="0: one for each processor")
-    parser.add_argument("--picture", type=Path, action="append", help="repeat it for several")
-    parser.add_argument("--peer", help="address of rembg's /api/remove to measure as well")
+    parser.add_argument("--workers", type=int, default=0, help="0 for one per processor")
+    parser.add_argument("--picture", type=Path, action="append", help="repeat for several")
+    parser.add_argument("--peer", help="URL of another server's /api/remove to measure as well")
     chosen = parser.parse_args()
     examples = Path(__file__).parents[1] / "examples"
     paths = chosen.picture or [examples / "astronaut.png"]
@@ -159,7 +159,7 @@ def main() -> None:
     finally:
         process.terminate()
         process.wait(timeout=60)
-    # half before and half after: a machine shared with others is not as quick all the time
+    # half before and half after: the speed of a shared machine varies
     baseline = (before + in_process(pictures, half_s, threads)) / 2
     print(json.dumps({"subject": "in process", "per_second": round(baseline, 2)}), flush=True)
     early = [held for after_s, held in notes if after_s >= min(60, chosen.seconds / 2)][:1]

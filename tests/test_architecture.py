@@ -40,7 +40,7 @@ OWN_FILES = {
     "onnx": {"graph.py", "quantize.py"},
     "torch": {"pytorch.py", "graph.py"},
     "safetensors": {"pytorch.py"},
-    "gradio": {"quick.py"},
+    "gradio": {"gradio_import.py"},
     "ray": {"on_ray.py"},
 }
 TYPES_ONLY = ("typing_extensions",)  # type checkers have it; programs do not need it

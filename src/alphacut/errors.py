@@ -26,7 +26,8 @@ class ImageError(AlphacutError):
     """A picture cannot be read or written, is too large, or has the wrong shape or dtype.
 
     Attributes:
-        reason: For programs: "unreadable", "not_a_picture", "no_size" or "too_large".
+        reason: For programs: "unreadable", "not_a_picture", "no_size", "too_large", "background"
+            (not the picture, but the one behind it) or "gone" (no longer where it was).
     """
 
     def __init__(self, message: str, reason: str = "unreadable") -> None:
@@ -51,11 +52,12 @@ class OptionError(AlphacutError):
     Attributes:
         option: The field of `Options`.
         advice: What is allowed.
+        reason: For programs: "invalid", or of a region "out_of_bounds" or "empty".
     """
 
-    def __init__(self, option: str, value: object, advice: str) -> None:
+    def __init__(self, option: str, value: object, advice: str, reason: str = "invalid") -> None:
         super().__init__(f"{option} {value!r}: {advice}")
-        self.option, self.advice = option, advice
+        self.option, self.advice, self.reason = option, advice, reason
 
 
 class WeightsError(AlphacutError):

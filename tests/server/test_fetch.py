@@ -1,4 +1,5 @@
 import asyncio
+import ipaddress
 import socket
 import threading
 from collections.abc import Callable
@@ -24,18 +25,18 @@ from alphacut.server.refusal import Refusal
 def get(
     address: str,
     *hosts: str,
-    most_bytes: int = 100_000,
+    max_bytes: int = 100_000,
     hold: Callable[[int], None] = lambda _: None,
 ) -> bytes:
     """Fetch from anywhere public, or from these hosts only."""
-    return asyncio.run(
-        Fetcher(enabled=not hosts, hosts=hosts, most_bytes=most_bytes)(address, hold)
-    )
+    return asyncio.run(Fetcher(enabled=not hosts, hosts=hosts, max_bytes=max_bytes)(address, hold))
 
 
 @pytest.mark.parametrize(
-    "address", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
-)
+    "address",
+    ["8.8.8.8", "1.1.1.1", "192.0.1.1", "223.255.255.1", "2606:4700::1111", "2001:200::1",
+     "2a00::1", "::ffff:8.8.8.8", "64:ff9b::808:808"],
+)  # fmt: skip
 def test_public(address: str) -> None:
     assert is_public(address)
 
@@ -54,6 +55,41 @@ def test_public(address: str) -> None:
 )  # fmt: skip
 def test_not_public(address: str) -> None:
     assert not is_public(address)
+
+
+# Every row of IANA's registries, those inside other rows included
+REGISTRIES = [
+    "0.0.0.0/8", "0.0.0.0/32", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
+    "172.16.0.0/12", "192.0.0.0/24", "192.0.0.0/29", "192.0.0.8/32", "192.0.0.9/32",
+    "192.0.0.10/32", "192.0.0.170/32", "192.0.0.171/32", "192.0.2.0/24", "192.31.196.0/24",
+    "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24", "198.18.0.0/15",
+    "198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4", "255.255.255.255/32",
+    "::1/128", "::/128", "64:ff9b:1::/48", "100::/64", "100:0:0:1::/64", "2001::/23", "2001::/32",
+    "2001:1::1/128", "2001:1::2/128", "2001:1::3/128", "2001:2::/48", "2001:3::/32",
+    "2001:4:112::/48", "2001:10::/28", "2001:20::/28", "2001:30::/28", "2001:db8::/32",
+    "2002::/16", "2620:4f:8000::/48", "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("network", REGISTRIES)
+def test_special_purpose_networks_are_not_public(network: str) -> None:
+    """From end to end, and as IPv4 inside IPv6; Python 3.11 calls 192.0.0.192 global."""
+    block = ipaddress.ip_network(network)
+    middle = block[block.num_addresses // 2]
+    for ip in (block[0], middle, block[-1]):
+        assert not is_public(str(ip))
+        if ip.version == 4:
+            assert not is_public(f"::ffff:{ip}")
+            assert not is_public(f"64:ff9b::{ip}")
+
+
+def test_the_table_is_the_registries() -> None:
+    embedded = {"::ffff:0:0/96", "64:ff9b::/96"}  # judged by the IPv4 address that they carry
+    rows = [*map(ipaddress.ip_network, REGISTRIES)]
+    outer = {str(row) for row in rows if not any(
+        row != other and row.version == other.version and row.subnet_of(other) for other in rows
+    )}  # fmt: skip
+    assert {str(network) for network in fetch.SPECIAL} == outer | embedded
 
 
 @pytest.mark.parametrize(
@@ -110,7 +146,7 @@ def test_a_name_that_changes_its_mind(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_is_off_unless_asked_for() -> None:
     """The switch is named by the service; see test_run."""
-    fetcher = Fetcher(enabled=False, hosts=(), most_bytes=1)
+    fetcher = Fetcher(enabled=False, hosts=(), max_bytes=1)
     with pytest.raises(FetchDisabled):
         asyncio.run(fetcher("http://example.com", lambda _: None))
 
@@ -122,7 +158,7 @@ def test_hosts_that_are_named(pictures: str) -> None:
     with pytest.raises(FetchFailed):
         get(f"http://{pictures}/missing", pictures)
     with pytest.raises(TooLarge):
-        get(f"http://{pictures}/photo.jpg", pictures, most_bytes=9)
+        get(f"http://{pictures}/photo.jpg", pictures, max_bytes=9)
 
 
 def test_what_is_fetched_counts_as_what_is_uploaded_does(pictures: str) -> None:
@@ -130,7 +166,7 @@ def test_what_is_fetched_counts_as_what_is_uploaded_does(pictures: str) -> None:
     request = Request({"type": "http"})
     with pytest.raises(Refusal, match="queue_full"):
         get(
-            f"http://{pictures}/endless", pictures, most_bytes=10**9,
+            f"http://{pictures}/endless", pictures, max_bytes=10**9,
             hold=lambda count: budget.hold(request, count),
         )  # fmt: skip
     assert 0 < budget.held_bytes <= 200_000
@@ -148,7 +184,7 @@ def test_slow_look_ups_keep_nobody_else_waiting(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
 
     async def ask() -> int:
-        fetcher = Fetcher(enabled=True, hosts=(), most_bytes=9)
+        fetcher = Fetcher(enabled=True, hosts=(), max_bytes=9)
         slow = [asyncio.ensure_future(fetcher(f"http://{number}.example/", lambda _: None))
                 for number in range(100)]  # fmt: skip
         await asyncio.sleep(0.1)

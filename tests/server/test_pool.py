@@ -1,75 +1,207 @@
-import threading
+"""Requests, deadlines and workers that do not keep them."""
+
+import asyncio
+import contextlib
+import os
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable
+from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
 import pytest
 
-from alphacut.server.pool import MicroBatches
+from alphacut import Options, Remover
+from alphacut.errors import ImageError, OptionError
+from alphacut.server import worker
+from alphacut.server.micro_batches import MicroBatches
+from alphacut.server.pool import Pool, RequestFailed
+from alphacut.server.refusal import Refusal
+from alphacut.server.worker import receive, send
+
+REQUEST = worker.Request(b"image", Options())
+FACTS = {"input_size": [1, 1], "size": [1, 1], "box": None, "empty": True, "frames": 1,
+         "milliseconds": {}}  # fmt: skip
 
 
-class Doubles:
-    """A runtime that doubles its batch, slowly, and notes how large it was."""
+class Slow:
+    """A network that takes its time."""
 
-    device = "GPU"
-
-    def __init__(self) -> None:
-        self.sizes: list[int] = []
-        self.go_on = threading.Event()
-        self.go_on.set()
+    def __init__(self, predict_s: float = 0.0, device: str = "CPU") -> None:
+        self.predict_s, self.device = predict_s, device
+        self.calls = 0
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
-        self.sizes.append(len(batch))
-        time.sleep(0.05)
-        assert self.go_on.wait(60)
-        if (batch < 0).any():
-            raise RuntimeError("negative")
-        return batch * 2
+        self.calls += 1
+        time.sleep(self.predict_s)
+        return batch
 
 
-def test_what_waits_runs_together() -> None:
-    runtime = Doubles()
-    network = MicroBatches(runtime)
-    batches = [np.full((1, 3, 4, 4), number, np.float32) for number in range(12)]
-    with ThreadPoolExecutor(12) as threads:
-        outputs = list(threads.map(network, batches))
-    for number, output in enumerate(outputs):
-        np.testing.assert_array_equal(output, 2 * batches[number])
-    assert sum(runtime.sizes) == 12
-    assert 1 < max(runtime.sizes) <= 8
-    network.close()
-    wait_for_the_end()
+# --- bodies of workers, which run in processes of their own
 
 
-def test_other_shapes_and_errors_stay_apart() -> None:
-    network = MicroBatches(Doubles())
-    shapes = [(1, 3, 4, 4), (2, 3, 4, 4), (1, 3, 8, 8)]
-    with ThreadPoolExecutor(6) as threads:
-        outputs = threads.map(network, [np.ones(shape, np.float32) for shape in shapes * 4])
-        assert [output.shape for output in outputs] == shapes * 4
-        with pytest.raises(RuntimeError, match="negative"):
-            network(np.full((1, 3, 4, 4), -1, np.float32))
-        assert network(np.ones((1, 3, 4, 4), np.float32)).max() == 2
-    network.close()
-    wait_for_the_end()
+def polite(pipe: Connection, *_: Any) -> None:
+    """Use the network once, and stop when told to."""
+    send(pipe, "ready", {"pid": os.getpid()})
+    while True:
+        pipe.recv()
+        pipe.recv_bytes()
+        send(pipe, "predict", {"model": "u2net-lite", "shape": [1]}, [np.zeros(1, np.float32)])
+        kind, _, _ = receive(pipe)
+        send(pipe, "abandoned" if kind == "stop" else "done", FACTS)
 
 
-def test_what_was_asked_before_the_end_is_done() -> None:
-    runtime = Doubles()
-    runtime.go_on.clear()
-    network = MicroBatches(runtime)
-    with ThreadPoolExecutor(3) as threads:
-        outputs = [threads.submit(network, np.ones((1, 3, 4, 4), np.float32)) for _ in range(3)]
-        while not runtime.sizes or sum(runtime.sizes) + network._waiting.qsize() < 3:
-            time.sleep(0.01)
+def insistent(pipe: Connection, *_: Any) -> None:
+    """Use the network for ever, whatever is answered."""
+    send(pipe, "ready", {"pid": os.getpid()})
+    pipe.recv()
+    pipe.recv_bytes()
+    while True:
+        send(pipe, "predict", {"model": "u2net-lite", "shape": [1]}, [np.zeros(1, np.float32)])
+        receive(pipe)
+
+
+def asleep(pipe: Connection, *_: Any) -> None:
+    """Take a request and do nothing."""
+    send(pipe, "ready", {"pid": os.getpid()})
+    pipe.recv()
+    time.sleep(600)
+
+
+def failing(pipe: Connection, *_: Any) -> None:
+    """Fail at every request, the image of which says how."""
+    send(pipe, "ready", {"pid": os.getpid()})
+    while True:
+        pipe.recv()
+        pipe.recv_bytes()
+        error = {"error": "RuntimeError", "message": "no", "trace": "Traceback\n  a line"}
+        send(pipe, "failed", error)
+
+
+@contextlib.asynccontextmanager
+async def running(
+    monkeypatch: pytest.MonkeyPatch, body: Callable[..., None], network: Slow, **settings: Any
+) -> AsyncIterator[Pool]:
+    """A pool whose workers do this."""
+    monkeypatch.setattr(worker, "work", body)
+    settings = {"workers": 1, "waiting": 4, "timeout_s": 30.0, **settings}
+    pool = Pool({"u2net-lite": Remover(network=network)}, memory_bytes=10**10, **settings)
+    pool.start()
+    try:
+        await until(lambda: pool.ready)
+        yield pool
+    finally:
+        await asyncio.to_thread(pool.close)
+
+
+async def until(true: Callable[[], bool], within_s: float = 60.0) -> None:
+    end = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)
+
+
+def test_a_request_counts_as_load_until_its_worker_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its client is told in time; the network, which cannot be interrupted, is still at it."""
+
+    async def ask() -> None:
+        async with running(monkeypatch, polite, Slow(1.5), timeout_s=0.3) as pool:
+            start = time.monotonic()
+            with pytest.raises(Refusal) as refused:
+                await pool.run(REQUEST)
+            assert refused.value.status == 504
+            assert time.monotonic() - start < 1.2
+            assert pool.inside == 1
+            await until(lambda: pool.inside == 0)
+            assert time.monotonic() - start > 1.4
+            assert pool.restarts == 0  # it stopped when it was told to
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize("body", [insistent, asleep])
+def test_a_worker_does_not_outlive_its_deadline(
+    monkeypatch: pytest.MonkeyPatch, body: Callable[..., None]
+) -> None:
+    """Each of its steps is short enough; together they would never end."""
+
+    async def ask() -> None:
+        async with running(monkeypatch, body, Slow(0.01), timeout_s=1.0) as pool:
+            with pytest.raises(Refusal) as refused:
+                await pool.run(REQUEST)
+            assert (refused.value.status, refused.value.code) == (504, "timeout")
+            await until(lambda: pool.inside == 0, within_s=5)
+            await until(lambda: pool.restarts == 1 and pool.ready)
+
+    asyncio.run(ask())
+
+
+def test_waiting_counts_against_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ask() -> None:
+        network = Slow(0.8)
+        async with running(monkeypatch, polite, network, timeout_s=1.2) as pool:
+            start = time.monotonic()
+            first, second = await asyncio.gather(
+                pool.run(REQUEST), pool.run(REQUEST), return_exceptions=True
+            )
+            assert not isinstance(first, BaseException)
+            assert isinstance(second, Refusal)
+            assert second.status == 504
+            assert time.monotonic() - start < 1.5
+
+    asyncio.run(ask())
+
+
+def test_a_client_that_hangs_up_leaves_the_queue_at_once_and_a_worker_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def ask() -> None:
+        network = Slow(0.5)
+        async with running(monkeypatch, polite, network) as pool:
+            tasks = [asyncio.ensure_future(pool.run(REQUEST)) for _ in range(3)]
+            await until(lambda: network.calls == 1)
+            assert pool.inside == 3
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            assert pool.inside == 1  # the one in the worker
+            await until(lambda: pool.inside == 0)
+            reply = await pool.run(REQUEST)
+            assert reply.facts["empty"]
+            assert network.calls == 2
+            assert pool.restarts == 0
+
+    asyncio.run(ask())
+
+
+def test_errors_of_a_worker_have_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = worker._describe(OptionError("roi", "0 0 0 0", "is empty", "empty"))
+    failed = RequestFailed(facts)
+    assert (failed.error, failed.option, failed.reason) == (OptionError, "roi", "empty")
+    failed = RequestFailed(worker._describe(ImageError("bytes: a reason", "too_large")))
+    assert (failed.error, failed.reason) == (ImageError, "too_large")
+    assert RequestFailed({"error": "__builtins__", "message": ""}).error is None
+
+
+def test_unforeseen_errors_are_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def ask() -> None:
+        async with running(monkeypatch, failing, Slow()) as pool:
+            with pytest.raises(RequestFailed) as failed:
+                await pool.run(REQUEST)
+            assert failed.value.error is None
+
+    asyncio.run(ask())
+    assert "    Traceback\n      a line" in caplog.text  # indented: no line of the log's own
+
+
+@pytest.mark.parametrize(("device", "merged"), [("CPU", False), ("cpu", False), ("cuda", True)])
+def test_batches_are_merged_where_that_gains(device: str, merged: bool) -> None:
+    """ONNX Runtime and OpenVINO say CPU, PyTorch says cpu."""
+    pool = Pool({"u2net-lite": Remover(network=Slow(device=device))}, workers=1, waiting=1,
+                timeout_s=1, memory_bytes=1)  # fmt: skip
+    (network,) = pool._networks.values()
+    assert isinstance(network, MicroBatches) == merged
+    if isinstance(network, MicroBatches):
         network.close()
-        runtime.go_on.set()
-        assert [output.result(60).max() for output in outputs] == [2, 2, 2]
-    wait_for_the_end()
-
-
-def wait_for_the_end() -> None:
-    for thread in threading.enumerate():
-        if thread.name == "alphacut-network":
-            thread.join(60)
-            assert not thread.is_alive()

@@ -363,9 +363,9 @@ def test_every_documented_error(
 
 
 def test_every_documented_code_is_in_the_table() -> None:
-    from alphacut.server import removebg
+    from alphacut.server import removebg_errors
 
-    assert set(removebg.ERRORS) <= {code for code, _ in ERRORS}
+    assert set(removebg_errors.ERRORS) <= {code for code, _ in ERRORS}
 
 
 @pytest.mark.parametrize(

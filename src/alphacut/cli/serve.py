@@ -1,4 +1,4 @@
-"""`alphacut serve` and `alphacut demo`: the service and the page."""
+"""`alphacut serve` and `alphacut demo`: the service and the web page."""
 
 import dataclasses
 import functools
@@ -15,7 +15,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def from_settings(command: _Command, names: Collection[str] | None = None) -> _Command:
-    """Give a command a flag and an environment variable for fields of `Settings`, or for all."""
+    """Give a command a flag and an environment variable for some fields of `Settings`, or all."""
     for setting in reversed(dataclasses.fields(Settings)):
         if names is not None and setting.name not in names:
             continue
@@ -37,10 +37,10 @@ def from_settings(command: _Command, names: Collection[str] | None = None) -> _C
 @click.command()
 @from_settings
 def serve(**settings: Any) -> None:
-    """Answer requests over HTTP, as remove.bg and rembg do.
+    """Serve remove.bg's and rembg's HTTP APIs.
 
-    Each option is also an environment variable: --max-body is ALPHACUT_MAX_BODY. Values of an
-    option that can be repeated are separated by spaces there.
+    Each option can also be set by an environment variable: --max-body is ALPHACUT_MAX_BODY. Options
+    that can be repeated take several values there, separated by spaces.
     """
     chosen = Settings(**settings)
     try:
@@ -53,12 +53,12 @@ def serve(**settings: Any) -> None:
 @click.command()
 @functools.partial(from_settings, names=("host", "port", "max_megapixels", "max_body"))
 @click.option("--model", default=Options.model, show_default=True, metavar="NAME",
-              help="Network that the page begins with.")  # fmt: skip
-@click.option("--browser/--no-browser", default=True, help="Open the page.")
+              help="Network the page starts with.")  # fmt: skip
+@click.option("--browser/--no-browser", default=True, help="Open the page in a browser.")
 def demo(model: str, browser: bool, **settings: Any) -> None:
-    """Show a web page that removes backgrounds: drop a picture, touch it up, download it.
+    """Show a web page that removes backgrounds: drop in a picture, touch it up, download it.
 
-    It is served on this machine and needs no other.
+    The page is served by this machine and contacts no other.
     """
     chosen = Settings(**settings)
     from alphacut.demo import serve as show

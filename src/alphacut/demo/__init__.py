@@ -1,7 +1,7 @@
 """The web page: a picture in, a cut-out that can be corrected, and many pictures at once.
 
-`alphacut demo` runs it by itself, `alphacut serve --demo` beside the service. The page is given
-what cuts pictures out, a `Work`, and knows nothing of networks and processes.
+`alphacut demo` runs it by itself, `alphacut serve --demo` as part of the service. The page is given
+an `Engine` to cut pictures out, and knows nothing of networks and processes.
 """
 
 import warnings
@@ -19,12 +19,12 @@ def serve(
     max_body_bytes: int,
     browser: bool,
 ) -> None:
-    """Show the page until a signal ends it, and do its work in this process.
+    """Show the page until a signal ends it, with an engine in this process.
 
     Args:
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
-        options: What the page begins with; its `max_megapixels` is the limit.
+        options: What the page starts with; its `max_megapixels` is the limit.
         max_body_bytes: Largest file that may be uploaded.
         browser: Whether to open it in a browser.
 
@@ -34,18 +34,18 @@ def serve(
         AlphacutError: if it cannot be loaded.
         OutputError: if the address cannot be listened on.
     """
-    from alphacut.demo.work import Here
+    from alphacut.demo.engine import LocalEngine
     from alphacut.models import weights
 
     warnings.simplefilter("ignore", NoForegroundWarning)  # the page says it
-    work = Here()
+    engine = LocalEngine()
     name = weights.find_model(options.model).name
-    if name not in [spec.name for spec in work.models]:
-        raise UnknownName("model on this machine", name, [spec.name for spec in work.models])
+    if name not in [spec.name for spec in engine.models]:
+        raise UnknownName("model on this machine", name, [spec.name for spec in engine.models])
     options = options.replace(model=name)
     with ThreadPoolExecutor(1) as pool:  # the network is loaded while Gradio is
-        loading = pool.submit(work.load, options)
-        pool.submit(work.warm_up, options)
-        from alphacut.demo import door
+        loading = pool.submit(engine.load, options)
+        pool.submit(engine.warm_up, options)
+        from alphacut.demo import app
 
-        door.serve(work, options, max_body_bytes, host, port, browser, loading.result)
+        app.serve(engine, options, max_body_bytes, host, port, browser, loading.result)

@@ -1,5 +1,5 @@
-// Before and after under a slider, and a sheet to paint on. Strokes are shares of the picture:
-// {label, radius, points}; the page is told all of them after each one.
+// Before and after under a slider, and a canvas to paint on. Strokes are {label, radius, points} in
+// fractions of the picture; after each one the page is sent all of them.
 const root = element.querySelector(".viewer");
 const $ = (selector) => root.querySelector(selector);
 const stage = $(".stage"), before = $(".before"), after = $(".after"), slider = $(".slider");

@@ -1,4 +1,4 @@
-"""Guarded download of a picture from an address that a client names."""
+"""Downloading an image from an address that a client names, and from nowhere private."""
 
 import asyncio
 import ipaddress
@@ -7,91 +7,112 @@ import ssl
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
-from typing import TypeAlias
 
 import httpx
-
-_Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 PORTS = (80, 443, 8000, 8080, 8443)
 REDIRECTS = 3
 CONNECT_S, TOTAL_S = 5.0, 15.0
-_LOOK_UPS = 8  # names that are looked up at a time; a name's owner can make that slow
+_LOOK_UPS = 8  # at a time; whoever owns a name can make its look-up slow
 
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_COMPATIBLE = ipaddress.IPv6Network("::/96")
-# Not private by any register, yet only ever the host's own: the metadata service of a cloud
-_METADATA = (ipaddress.ip_address("168.63.129.16"),)
+# IANA's IPv4 and IPv6 Special-Purpose Address Registries, as of 2025-10-09, with the networks that
+# lie inside others left out:
+# https://www.iana.org/assignments/iana-ipv4-special-registry
+# https://www.iana.org/assignments/iana-ipv6-special-registry
+# They stand here because Python's `is_global` differs from version to version, and because it lets
+# through what is reachable, yet nobody's web server, such as a NAT's own 192.0.0.9.
+SPECIAL = tuple(map(ipaddress.ip_network, (
+    "0.0.0.0/8",  # this network
+    "10.0.0.0/8",  # private
+    "100.64.0.0/10",  # shared, behind a carrier's NAT
+    "127.0.0.0/8",  # loopback
+    "169.254.0.0/16",  # link-local, the metadata services of clouds included
+    "172.16.0.0/12",  # private
+    "192.0.0.0/24",  # IETF protocol assignments; the metadata service of one cloud
+    "192.0.2.0/24",  # documentation
+    "192.31.196.0/24",  # AS112
+    "192.52.193.0/24",  # AMT
+    "192.88.99.0/24",  # 6to4 relays, deprecated
+    "192.168.0.0/16",  # private
+    "192.175.48.0/24",  # AS112
+    "198.18.0.0/15",  # benchmarking
+    "198.51.100.0/24",  # documentation
+    "203.0.113.0/24",  # documentation
+    "240.0.0.0/4",  # reserved, and limited broadcast
+    "::/128",  # unspecified
+    "::1/128",  # loopback
+    "::ffff:0:0/96",  # IPv4-mapped
+    "64:ff9b::/96",  # IPv4 by NAT64
+    "64:ff9b:1::/48",  # the same, local
+    "100::/64",  # discard-only
+    "100:0:0:1::/64",  # dummy prefix
+    "2001::/23",  # IETF protocol assignments: Teredo, benchmarking, ORCHID and more
+    "2001:db8::/32",  # documentation
+    "2002::/16",  # 6to4
+    "2620:4f:8000::/48",  # AS112
+    "3fff::/20",  # documentation
+    "5f00::/16",  # segment routing
+    "fc00::/7",  # unique local
+    "fe80::/10",  # link-local
+)))  # fmt: skip
+# All that IANA has assigned to hosts so far; multicast, site-local and the unassigned lie outside
+# https://www.iana.org/assignments/ipv6-address-space
+_UNICAST = {4: ipaddress.ip_network("0.0.0.0/0"), 6: ipaddress.ip_network("2000::/3")}
+_MULTICAST = ipaddress.ip_network("224.0.0.0/4")
+# In no registry, yet never anyone's but the host's own: the metadata service of a cloud
+_METADATA = ipaddress.ip_network("168.63.129.16/32")
+# Spellings of IPv4 addresses
+_MAPPED = ipaddress.ip_network("::ffff:0:0/96")
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class FetchDisabled(Exception):
-    """Fetching is switched off."""
+    """Fetching is turned off."""
 
 
 class BadAddress(Exception):
-    """The address is not one of a picture on the web: wrong scheme, port or form."""
+    """The address is malformed, or its scheme or port is not allowed."""
 
 
 class FetchFailed(Exception):
-    """The picture did not come.
+    """The download failed.
 
-    It does not say whether its address is not public, not there or too slow, so that nobody can
-    look round a network with it.
+    It does not say whether the address is private, absent or slow, so that nobody can scan a
+    network with it.
     """
 
 
 class TooLarge(FetchFailed):
-    """The picture is longer than a file may be."""
+    """The file exceeds the size limit."""
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an address belongs to the public internet, whatever spelling it has.
+    """Tell whether an address is a host's on the public internet, however it is spelt.
 
-    IPv4 addresses inside IPv6 are taken out first: mapped, compatible, NAT64, 6to4 and Teredo.
+    IPv4-mapped and NAT64 addresses are judged by the IPv4 address that they carry.
     """
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    return all(map(_is_public, [ip, *_inside(ip)]))
-
-
-def _inside(ip: _Address) -> list[_Address]:
-    """Return the IPv4 addresses that an IPv6 address carries."""
-    if ip.version == 4:
-        return []
-    found: list[_Address | None] = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
-    if ip in _NAT64 or ip in _COMPATIBLE:
-        found.append(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF))
-    return [one for one in found if one is not None]
-
-
-def _is_public(ip: _Address) -> bool:
-    if ip.version == 6 and (ip.ipv4_mapped or ip in _NAT64):
-        return True  # what it carries decides
-    return ip.is_global and not (
-        ip.is_multicast
-        or ip.is_reserved
-        or ip.is_unspecified
-        or ip.is_loopback
-        or ip.is_link_local
-        or (ip.version == 6 and ip.is_site_local)
-        or ip in _METADATA
-    )
+    if ip in _MAPPED or ip in _NAT64:
+        ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    refused = (*SPECIAL, _MULTICAST, _METADATA)
+    return ip in _UNICAST[ip.version] and not any(ip in network for network in refused)
 
 
 class Fetcher:
-    """Fetches pictures from the web for clients.
+    """Fetches images from the web for clients.
 
     Args:
-        enabled: Whether it may.
-        hosts: HOST or HOST:PORT that may be fetched from although they are not public.
-        most_bytes: Longest picture.
+        enabled: Whether it may fetch from any public address.
+        hosts: HOST or HOST:PORT that may be fetched from even if they are not public.
+        max_bytes: Longest file.
     """
 
-    def __init__(self, *, enabled: bool, hosts: Collection[str], most_bytes: int) -> None:
+    def __init__(self, *, enabled: bool, hosts: Collection[str], max_bytes: int) -> None:
         self.enabled = enabled or bool(hosts)
-        self._anywhere, self._most_bytes = enabled, most_bytes
+        self._anywhere, self._max_bytes = enabled, max_bytes
         self._hosts = frozenset(host.lower() for host in hosts)
         self._look_ups = ThreadPoolExecutor(_LOOK_UPS, "alphacut-look-up")
 
@@ -100,13 +121,13 @@ class Fetcher:
 
         Args:
             address: The address.
-            hold: Told of the bytes of each piece; what it raises ends the download.
+            hold: Told the length of each piece; what it raises ends the download.
 
         Raises:
-            FetchDisabled: if fetching is switched off.
-            BadAddress: if it is not http or https, names a user, or a port of something else.
-            TooLarge: if it is longer than it may be.
-            FetchFailed: if it is not public, not there, not in time, or answers with an error.
+            FetchDisabled: if fetching is turned off.
+            BadAddress: if it is not http or https, names a user, or has another service's port.
+            TooLarge: if it exceeds the size limit.
+            FetchFailed: if it is not public, not there, too slow, or answers with an error.
         """
         if not self.enabled:
             raise FetchDisabled
@@ -117,7 +138,7 @@ class Fetcher:
             raise FetchFailed(address) from error
 
     async def _follow(self, url: httpx.URL, hold: Callable[[int], None]) -> bytes:
-        """Get an address and those that it redirects to, each checked like the first."""
+        """Follow redirects, checking each address like the first."""
         for _ in range(REDIRECTS + 1):
             moved = await self._get(url, hold)
             if isinstance(moved, bytes):
@@ -147,7 +168,7 @@ class Fetcher:
             try:
                 async with httpx.AsyncClient(
                     verify=self._tls,
-                    trust_env=False,  # no proxies or passwords of ours
+                    trust_env=False,  # no proxies or credentials of ours
                     follow_redirects=False,
                     timeout=httpx.Timeout(TOTAL_S, connect=CONNECT_S),
                 ) as client:
@@ -163,7 +184,7 @@ class Fetcher:
         url: httpx.URL,
         hold: Callable[[int], None],
     ) -> bytes | httpx.URL:
-        """Read an answer to its end, counting whatever it says about its length."""
+        """Read an answer to its end, counting its bytes whatever length it announces."""
         answer = await client.send(request, stream=True)
         try:
             if answer.is_redirect:
@@ -176,8 +197,8 @@ class Fetcher:
             async for piece in answer.aiter_raw():
                 hold(len(piece))
                 body += piece
-                if len(body) > self._most_bytes:
-                    raise TooLarge(f"longer than {self._most_bytes} bytes")
+                if len(body) > self._max_bytes:
+                    raise TooLarge(f"longer than {self._max_bytes} bytes")
             return bytes(body)
         finally:
             await answer.aclose()
@@ -195,12 +216,12 @@ class Fetcher:
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        """What certificates are checked with; slow to make, so made once."""
+        """Return what verifies certificates; slow to make, so made once."""
         return httpx.create_ssl_context(trust_env=False)
 
 
 def _parse(address: str, hosts: Collection[str]) -> httpx.URL:
-    """Read an address, and refuse those that are not a picture's on the web."""
+    """Parse an address, and refuse what no image on the web has."""
     try:
         url = httpx.URL(address.strip())
     except (httpx.InvalidURL, ValueError, TypeError) as error:

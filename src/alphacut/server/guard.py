@@ -1,14 +1,14 @@
 """What happens to every request, whatever its path: an id, a log line, counters, safe headers."""
 
-import json
 import logging
 import re
 import secrets
 import time
+from collections.abc import Callable
 from typing import Any
 
-from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alphacut.server.service import Service
@@ -28,17 +28,25 @@ _PAGE = ("/assets/", "/static/", "/gradio_api/")  # many, and some name what vis
 CLIENT_GONE = 499
 HEAD_BYTES = 16_384
 _TITLE = "Request head too long"
-# before it is known whose contract is meant, so in the words of both
+# before it is known whose contract is meant, so in the format of both
 _HEAD_TOO_LONG = JSONResponse(
     {"errors": [{"title": _TITLE, "code": "head_too_long"}], "detail": _TITLE}, 431
 )
 
 
 class Guard:
-    """The outermost layer of the application."""
+    """The application's outermost middleware.
 
-    def __init__(self, app: ASGIApp, service: Service) -> None:
-        self.app, self.service = app, service
+    Args:
+        app: What it guards.
+        service: Whose counters and budget it keeps.
+        broken: Words the answer to an error that nobody foresaw.
+    """
+
+    def __init__(
+        self, app: ASGIApp, service: Service, broken: Callable[[Request], Response]
+    ) -> None:
+        self.app, self.service, self.broken = app, service, broken
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on and note what became of it."""
@@ -67,6 +75,10 @@ class Guard:
                 await self.app(scope, receive, send_safely)
         except ClientDisconnect:
             status = CLIENT_GONE
+        except Exception:  # one of many requests: it is answered, and the server logs the error
+            if status == CLIENT_GONE:
+                await self.broken(Request(scope))(scope, receive, send_safely)
+            raise
         finally:
             held = scope.get("alphacut.held", 0)
             self.service.budget.release(scope)
@@ -86,36 +98,13 @@ class Guard:
 
 
 def note(scope: Scope, **facts: Any) -> None:
-    """Add facts to a request's log line: never a key, nor anything of a picture."""
+    """Add facts to a request's log line: never a key, nor anything of an image."""
     scope.setdefault("alphacut.notes", {}).update(facts)
 
 
 def _request_id(scope: Scope) -> str:
-    """Return the id that a proxy gave, if it can be one, or a new one."""
+    """Return the id that a proxy gave, if it is well-formed, or a new one."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _ID.fullmatch(value.decode("latin-1")):
             return str(value.decode("latin-1"))
     return secrets.token_hex(8)
-
-
-class LogFormatter(logging.Formatter):
-    """Log lines for people, or as JSON for programs."""
-
-    def __init__(self, kind: str) -> None:
-        super().__init__()
-        self.kind = kind
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return one line; a trace follows where there is one."""
-        facts = getattr(record, "facts", {})
-        when = self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z")
-        trace = self.formatException(record.exc_info) if record.exc_info else ""
-        if self.kind == "json":
-            line = {"time": when, "level": record.levelname.lower(), "logger": record.name,
-                    "message": record.getMessage(), **facts}  # fmt: skip
-            return json.dumps(line | ({"trace": trace} if trace else {}))
-        # what clients send cannot start a line of its own
-        words = " ".join(f"{name}={str(value)!r:.120}" if isinstance(value, str)
-                         else f"{name}={value}" for name, value in facts.items())  # fmt: skip
-        text = f"{when} {record.levelname.lower()} {record.getMessage()} {words}".rstrip()
-        return f"{text}\n{trace}" if trace else text

@@ -1,7 +1,7 @@
 """The pool: worker processes behind one bounded queue, and the networks that they share.
 
-A thread attends to each worker: it starts the process, hands it one task at a time, answers its
-batches, and starts another when it dies. The event loop never waits for any of this but by future.
+A thread attends to each worker: it starts the process, hands it one request at a time, runs its
+batches, and starts another when it dies. The event loop only ever waits for futures.
 """
 
 import asyncio
@@ -9,42 +9,46 @@ import contextlib
 import logging
 import multiprocessing
 import queue
+import textwrap
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from alphacut import errors
+from alphacut.errors import AlphacutError
 from alphacut.models.catalogue import ModelSpec
 from alphacut.remover import Remover
 from alphacut.runtimes import Runtime
 from alphacut.server import worker
+from alphacut.server.micro_batches import MicroBatches
 from alphacut.server.refusal import Refusal
-from alphacut.server.worker import Task, hear, say
+from alphacut.server.worker import Request, receive, send
 
 log = logging.getLogger("alphacut.server")
 
 START_S = 60.0  # a worker that has not come up by then never will
-_LOOK_S = 0.2  # how often an idle worker is looked after
+STOP_S = 1.0  # for a worker to stop once it is told to
+_LOOK_S = 0.2  # how often an idle worker is checked
 _SLOWEST_RESTART_S = 4.0
-_BATCH = 8
-_HOPEFUL = 0.8  # share of the deadline that a new task may be expected to take
-_FORGET = 0.1  # how much each task moves the mean
+_HOPEFUL = 0.8  # share of the time limit that a new request may be expected to take
+_FORGET = 0.1  # how much each request moves the mean
+_KNOWN = {name: kind for name, kind in vars(errors).items()
+          if isinstance(kind, type) and issubclass(kind, AlphacutError)}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a worker made of a task.
+    """What a worker made of a request.
 
     Attributes:
         facts: See `worker`: format, sizes, box, whether it is empty, milliseconds.
         data: The encoded file.
-        queue_s: How long the task waited.
+        queue_s: How long the request waited.
     """
 
     facts: Mapping[str, Any]
@@ -52,23 +56,34 @@ class Reply:
     queue_s: float
 
 
-class WorkFailed(Exception):
+class RequestFailed(Exception):
     """A worker reported an error.
 
     Args:
-        facts: The error's class name, message, and option if it is about one.
+        facts: What it said; see `worker`.
+
+    Attributes:
+        error: The error's class; None if it is none of alphacut's own.
+        message: Its message.
+        reason: See `ImageError` and `OptionError`.
+        option: See `OptionError`.
+        advice: See `OptionError`.
     """
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
         super().__init__(f"{facts['error']}: {facts['message']}")
-        self.facts = facts
+        self.error: type[AlphacutError] | None = _KNOWN.get(facts["error"])
+        self.message = str(facts["message"])
+        self.reason: str | None = facts.get("reason")
+        self.option: str | None = facts.get("option")
+        self.advice: str | None = facts.get("advice")
 
 
-@dataclass
+@dataclass(eq=False)
 class _Job:
-    """A task on its way through the pool."""
+    """A request on its way through the pool; it is inside until its future is done."""
 
-    task: Task | None
+    request: Request | None
     deadline: float
     entered: float = field(default_factory=time.monotonic)
     abandoned: bool = False
@@ -79,10 +94,11 @@ class Pool:
     """Worker processes behind one bounded queue.
 
     Args:
-        removers: What to do it with, by model name: their networks run in this process.
+        removers: The loaded models by name: their networks run in this process.
         workers: How many processes.
-        waiting: How many tasks may wait for a free one.
-        timeout_s: How long a task may wait, and how long it may then take.
+        waiting: How many requests may wait for a free one.
+        timeout_s: How long a request may take, waiting included. At this deadline its client is
+            told, and a worker that still works on it is killed.
         memory_bytes: What each process may map.
     """
 
@@ -100,16 +116,16 @@ class Pool:
         self.restarts = 0
         self.draining = False
         self._memory_bytes = memory_bytes
-        # on a processor a batch takes as long as its pictures do one by one
+        # on a processor a batch takes as long as its images do one by one
         self._networks: dict[str, Runtime] = {
             name: remover.network
-            if remover.network.device == "CPU"
+            if remover.network.device.casefold() == "cpu"
             else MicroBatches(remover.network)
             for name, remover in removers.items()
         }
-        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
-        self._inside = 0
-        self._mean_s = 0.0  # of what a task takes once it has a worker
+        self._queue: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._inside: set[_Job] = set()
+        self._mean_s = 0.0  # of what a request takes once it has a worker
         self._alive: set[int] = set()
         self._closed = threading.Event()
         self._threads = [
@@ -118,7 +134,7 @@ class Pool:
         ]
 
     def start(self) -> None:
-        """Start the workers; they come up on their own time."""
+        """Start the workers; they come up in their own time."""
         for thread in self._threads:
             thread.start()
 
@@ -134,7 +150,7 @@ class Pool:
 
     @property
     def ready(self) -> bool:
-        """Whether tasks are taken: a worker is up, and the service is not going down."""
+        """Whether requests are taken: a worker is up, and the service is not shutting down."""
         return bool(self._alive) and not self.draining
 
     @property
@@ -144,55 +160,56 @@ class Pool:
 
     @property
     def inside(self) -> int:
-        """How many tasks wait or are worked on."""
-        return self._inside
+        """How many requests wait or occupy a worker, those that nobody waits for included."""
+        return len(self._inside)
 
     @property
     def queued(self) -> int:
-        """How many tasks wait."""
-        return max(0, self._inside - self.workers)
+        """How many requests wait."""
+        return max(0, self.inside - self.workers)
 
     def admit(self) -> None:
-        """Refuse new work where there is no place for it.
+        """Refuse new work for which there is no room.
 
         Raises:
             Refusal: 429 when the queue is full or so long that this would come too late, 503 when
-                the service is going down.
+                the service is shutting down.
         """
         if self.draining:
-            raise Refusal(503, "service_unavailable", "Service is going down", retry_after_s=5)
-        ahead = self._inside - self.workers + 1
+            raise Refusal(503, "service_unavailable", "Service is shutting down", retry_after_s=5)
+        ahead = self.inside - self.workers + 1
         expected_s = (ahead / self.workers + 1) * self._mean_s
         late = ahead > 0 and expected_s > _HOPEFUL * self.timeout_s
         if ahead > self.waiting or late:
             wait_s = max(1, round(self._mean_s))
-            raise Refusal(429, "queue_full", "Too many requests wait", retry_after_s=wait_s)
+            raise Refusal(429, "queue_full", "Too many requests are waiting", retry_after_s=wait_s)
 
-    async def run(self, task: Task) -> Reply:
-        """Do a task in some worker.
+    async def run(self, request: Request) -> Reply:
+        """Serve a request in some worker.
 
-        Cancelling takes it out of the queue, or out of the worker at its next step.
+        Cancelling takes it out of the queue at once. A worker that has begun stops at its next use
+        of the network, or at the deadline; until then it counts as load.
 
         Raises:
             Refusal: 429 or 503 if it is not taken, 500 if its worker died, 504 if it took too long.
-            WorkFailed: if the worker reported an error.
+            RequestFailed: if the worker reported an error.
         """
         self.admit()
-        job = _Job(task, time.monotonic() + self.timeout_s)
-        self._inside += 1
-        self._jobs.put(job)
+        job = _Job(request, time.monotonic() + self.timeout_s)
+        self._inside.add(job)
+        job.future.add_done_callback(lambda _: self._inside.discard(job))
+        self._queue.put(job)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(job.future), self.timeout_s)
         except asyncio.TimeoutError as error:
-            raise Refusal(504, "timeout", "The picture was not done in time") from error
+            raise _too_late() from error
         finally:
             job.abandoned = True
-            if not job.future.running():
-                job.task = None  # a picture that nobody wants is not kept in the queue
-            self._inside -= 1
+            if job.future.cancel():  # it still waits: its image is not kept in the queue
+                job.request = None
 
     async def drain(self, within_s: float) -> None:
-        """Take no more tasks and wait until those inside are done, but not for ever."""
+        """Take no more requests and wait for those inside, up to a time limit."""
         self.draining = True
         end = time.monotonic() + within_s
         while self._inside and time.monotonic() < end:
@@ -201,7 +218,7 @@ class Pool:
     # --- what follows runs in the workers' threads ---------------------------------------------
 
     def _attend(self) -> None:
-        """Keep one worker running, and hand it tasks."""
+        """Keep one worker running, and hand it requests."""
         pause_s = 0.0
         while not self._closed.wait(pause_s):
             try:
@@ -222,59 +239,83 @@ class Pool:
                 log.warning("worker %d died and is replaced", attended.pid)
 
     def _feed(self, attended: "_Worker") -> None:
-        """Hand tasks to a worker until it dies or the pool is closed."""
+        """Hand requests to a worker until it dies or the pool is closed."""
         while not self._closed.is_set() and attended.is_alive():
             with contextlib.suppress(queue.Empty):
-                job = self._jobs.get(timeout=_LOOK_S)
-                if job.abandoned or time.monotonic() > job.deadline:
+                job = self._queue.get(timeout=_LOOK_S)
+                if time.monotonic() >= job.deadline:  # `run` is about to cancel it
                     continue
-                if not attended.is_alive():  # it died idle, through no fault of this task
-                    self._jobs.put(job)
+                if not attended.is_alive():  # it died idle, through no fault of this request
+                    self._queue.put(job)
                     return
-                if job.future.set_running_or_notify_cancel() and not self._do(attended, job):
+                if job.future.set_running_or_notify_cancel() and not self._serve(attended, job):
                     return
 
-    def _do(self, attended: "_Worker", job: _Job) -> bool:
-        """See one task through, and tell whether the worker came through it, too."""
-        queue_s = time.monotonic() - job.entered
+    def _serve(self, attended: "_Worker", job: _Job) -> bool:
+        """See one request through, and tell whether the worker survived it."""
+        start = time.monotonic()
         try:
-            with attended.alarm(self.timeout_s):
-                attended.pipe.send(job.task)
-            job.task = None
-            while True:
-                with attended.alarm(self.timeout_s):  # the network's time is not the worker's
-                    kind, facts, data = hear(attended.pipe)
-                if kind == "predict":
-                    self._predict(attended.pipe, job, facts, data)
-                    continue
-                took_s = time.monotonic() - job.entered - queue_s
-                self._mean_s += (took_s - self._mean_s) * (_FORGET if self._mean_s else 1)
-                if kind == "done":
-                    job.future.set_result(Reply(facts, data, queue_s))
-                else:
-                    job.future.set_exception(WorkFailed({"error": kind, "message": ""} | facts))
-                return True
+            kind, facts, data = self._converse(attended, job)
         except Exception as error:  # this thread must live on, whatever a worker says or does
             attended.kill()
-            log.error("worker %d broke off: %s", attended.pid, error or type(error).__name__)
-            title = "The picture could not be worked on"
-            detail = "It took more time or memory than there is, or broke its decoder."
-            job.future.set_exception(Refusal(500, "processing_failed", title, detail))
+            late = time.monotonic() >= job.deadline
+            cause = "was not done in time" if late else error or type(error).__name__
+            log.error("worker %d is killed: %s", attended.pid, cause)
+            job.future.set_exception(_too_late() if late else _broken())
             return False
+        finally:
+            took_s = time.monotonic() - start
+            self._mean_s += (took_s - self._mean_s) * (_FORGET if self._mean_s else 1)
+        if kind == "done":
+            job.future.set_result(Reply(facts, data, start - job.entered))
+        else:
+            if facts.get("trace"):
+                log.error("worker %d failed:\n%s", attended.pid, textwrap.indent(
+                    str(facts["trace"]), "    "
+                ))  # fmt: skip
+            job.future.set_exception(RequestFailed({"error": kind, "message": ""} | facts))
+        return True
 
-    def _predict(self, pipe: Connection, job: _Job, facts: dict[str, Any], data: bytes) -> None:
-        """Answer a worker's batch."""
-        if job.abandoned:
-            say(pipe, "stop", {})
-            return
+    def _converse(self, attended: "_Worker", job: _Job) -> tuple[str, dict[str, Any], bytes]:
+        """Hand over a request and run the network on what the worker sends, until it is done."""
+        assert job.request is not None, "a job that runs was not cancelled"
+        end, stopped = job.deadline, False
+        with attended.killed_at(end):
+            worker.ask(attended.pipe, job.request)
+        job.request = None
+        while True:
+            with attended.killed_at(end):
+                kind, facts, data = receive(attended.pipe)
+            if kind != "predict":
+                return kind, facts, data
+            if stopped:
+                raise ValueError("it goes on although it was told to stop")
+            answer = None if job.abandoned else self._predict(facts, data)
+            if job.abandoned or answer is None:  # perhaps while the network ran
+                answer, stopped, end = ("stop", {}, []), True, time.monotonic() + STOP_S
+            with attended.killed_at(end):
+                send(attended.pipe, *answer)
+
+    def _predict(
+        self, facts: dict[str, Any], data: bytes
+    ) -> tuple[str, dict[str, Any], list[memoryview]]:
+        """Run the network on a worker's batch, and return what to answer."""
         batch = np.frombuffer(data, np.float32).reshape(facts["shape"])
         try:
             output = self._networks[facts["model"]](batch)
-        except Exception as error:  # the worker turns it into this task's error
+        except Exception as error:  # the worker turns it into this request's error
             log.exception("the network failed")
-            say(pipe, "failed", {"message": str(error)})
-            return
-        say(pipe, "output", {"shape": output.shape}, [np.ascontiguousarray(output).data])
+            return "failed", {"message": str(error)}, []
+        return "output", {"shape": output.shape}, [np.ascontiguousarray(output).data]
+
+
+def _too_late() -> Refusal:
+    return Refusal(504, "timeout", "The image was not done in time")
+
+
+def _broken() -> Refusal:
+    detail = "It needs more time or memory than there is, or it crashes its decoder."
+    return Refusal(500, "processing_failed", "The image could not be processed", detail)
 
 
 class _Worker:
@@ -298,7 +339,7 @@ class _Worker:
             self.stop()
             raise OSError(f"not ready after {START_S:.0f} s")
         try:
-            hear(self.pipe)
+            receive(self.pipe)
         except EOFError:
             self.stop()
             raise
@@ -312,9 +353,9 @@ class _Worker:
         self._process.kill()
 
     @contextlib.contextmanager
-    def alarm(self, within_s: float) -> Iterator[None]:
-        """End the process if what is done here takes too long."""
-        timer = threading.Timer(within_s, self.kill)
+    def killed_at(self, end: float) -> Iterator[None]:
+        """End the process if what is done here is not over at a time of the monotonic clock."""
+        timer = threading.Timer(max(0.0, end - time.monotonic()), self.kill)
         timer.start()
         try:
             yield
@@ -326,52 +367,3 @@ class _Worker:
         self.pipe.close()
         self._process.kill()
         self._process.join(timeout=5)
-
-
-class MicroBatches:
-    """A runtime that runs what several threads ask of another one together.
-
-    Nothing waits for company: a batch is what has come in while the last one ran.
-    """
-
-    def __init__(self, runtime: Runtime) -> None:
-        self.device = runtime.device
-        self._runtime = runtime
-        self._waiting: queue.SimpleQueue[
-            tuple[NDArray[np.float32], Future[NDArray[np.float32]]] | None
-        ] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="alphacut-network", daemon=True).start()
-
-    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the output for a batch, as a runtime does."""
-        future: Future[NDArray[np.float32]] = Future()
-        self._waiting.put((batch, future))
-        return future.result()
-
-    def close(self) -> None:
-        """Take no more batches."""
-        self._waiting.put(None)
-
-    def _run(self) -> None:
-        """Run what is waiting, batches of one shape together."""
-        while (first := self._waiting.get()) is not None:
-            taken = [first]
-            with contextlib.suppress(queue.Empty):
-                while len(taken) < _BATCH:
-                    more = self._waiting.get_nowait()
-                    if more is None:
-                        self.close()  # once what came before is done
-                        break
-                    taken.append(more)
-            for shape in {batch.shape[1:] for batch, _ in taken}:
-                alike = [one for one in taken if one[0].shape[1:] == shape]
-                try:
-                    output = self._runtime(np.concatenate([batch for batch, _ in alike]))
-                except Exception as error:  # everyone in this batch is told
-                    for _, future in alike:
-                        future.set_exception(error)
-                    continue
-                start = 0
-                for batch, future in alike:
-                    future.set_result(output[start : start + len(batch)])
-                    start += len(batch)

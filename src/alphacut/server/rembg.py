@@ -1,7 +1,7 @@
 """rembg's contract, /api/remove: its requests as `Options`, cut-outs and errors as its answers.
 
-Every field is taken from the form and from the query; the form wins. What has no counterpart here
-is accepted and named in the answer's header X-Alphacut-Ignored, so that nobody is misled.
+Every field may come in the form or the query; the form wins. A field without a counterpart here is
+accepted and named in the answer's header X-Alphacut-Ignored, so that nobody is misled.
 """
 
 import json
@@ -14,33 +14,37 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from alphacut import values
+from alphacut.errors import ImageError, MissingExtra, OptionError, OutputError, UnknownName
 from alphacut.options import Options
+from alphacut.server import worker
 from alphacut.server.body import Fields
 from alphacut.server.fetch import BadAddress, FetchDisabled, FetchFailed
-from alphacut.server.pool import Reply, WorkFailed
-from alphacut.server.refusal import Refusal
+from alphacut.server.pool import Reply, RequestFailed
+from alphacut.server.refusal import Refusal, image_fault
 from alphacut.server.service import Service, while_connected
-from alphacut.server.worker import Task
 
 PATH = "/api/remove"
 FILES = ("file", "image_file")
 YES, NO = ("true", "1", "yes", "on", "t", "y"), ("false", "0", "no", "off", "f", "n")
-# Field: what kind of value, and what it means here
+# Field: its schema and meaning
 PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "model": ({"type": "string"}, "A model that this service has loaded."),
     "om": ({"type": "boolean", "default": False}, "Return the mask only."),
     "bgc": ({"type": "string"}, "Background: r,g,b or r,g,b,a, hex digits or a name."),
     "a": (
         {"type": "boolean", "default": False},
-        "Solve edges by closed-form matting, where the service has PyMatting.",
+        "Solve edges by closed-form matting, if the service has PyMatting.",
     ),
     "af": ({"type": "integer", "minimum": 0, "maximum": 255}, "Ignored."),
     "ab": ({"type": "integer", "minimum": 0, "maximum": 255}, "Ignored."),
     "ae": ({"type": "integer", "minimum": 0}, "Ignored."),
-    "ppm": ({"type": "boolean", "default": False}, "Even out the edge and make it hard."),
+    "ppm": ({"type": "boolean", "default": False}, "Smooth the edge and make it hard."),
     "dc": ({"type": "boolean", "default": True}, "Give soft edges the subject's own colour."),
     "vm": ({"type": "boolean", "default": False}, "Ignored."),
-    "extras": ({"type": "string"}, "JSON object of rembg's own arguments: only_mask, bgcolor."),
+    "extras": (
+        {"type": "string"},
+        "JSON object of rembg's own arguments: only_mask, bgcolor.",
+    ),
 }
 _IGNORED = ("af", "ab", "ae", "vm")
 _EXTRAS = ("only_mask", "post_process_mask", "bgcolor", "alpha_matting")
@@ -48,7 +52,7 @@ _EXTRAS_IGNORED = (
     "alpha_matting_foreground_threshold", "alpha_matting_background_threshold",
     "alpha_matting_erode_size",
 )  # fmt: skip
-# rembg opens the mask and blurs it with a sigma of 2 before it makes it hard
+# rembg opens the mask and blurs it with a sigma of 2 before the threshold
 _SMOOTH_PX = 4.0
 
 
@@ -58,12 +62,12 @@ def router(service: Service) -> APIRouter:
 
     @routes.get(PATH, responses=_responses(), openapi_extra=_describe(post=False))
     async def remove_by_url(request: Request) -> Response:
-        """Remove the background of the picture at an address."""
+        """Remove the background of the image at an address."""
         return await _remove(service, request)
 
     @routes.post(PATH, responses=_responses(), openapi_extra=_describe(post=True))
     async def remove(request: Request) -> Response:
-        """Remove the background of an uploaded picture."""
+        """Remove the background of an uploaded image."""
         return await _remove(service, request)
 
     return routes
@@ -71,21 +75,19 @@ def router(service: Service) -> APIRouter:
 
 async def _remove(service: Service, request: Request) -> Response:
     """Answer a request."""
-    name = service.keys.name_of(request.headers)
-    await service.allowance.check(name)
-    service.pool.admit()
+    name = await service.admit(request)
     form = await service.read(request, FILES) if request.method == "POST" else Fields({})
     query = Fields(dict(request.query_params))
     options, ignored = translate(form, query, service)
 
     async def work() -> tuple[Reply, dict[str, str]]:
-        picture = await _picture(form, query, service, request)
-        return await service.cut(Task(picture, options), name)
+        image = await _image(form, query, service, request)
+        return await service.cut_out(worker.Request(image, options), name)
 
     try:
         reply, headers = await while_connected(request, work())
-    except WorkFailed as failed:
-        raise _refusal(failed) from failed
+    except RequestFailed as failed:
+        raise _refusal(failed, service) from failed
     if ignored:
         headers["X-Alphacut-Ignored"] = ", ".join(ignored)
     return Response(reply.data, media_type="image/png", headers=headers)
@@ -95,7 +97,7 @@ def translate(form: Fields, query: Fields, service: Service) -> tuple[Options, l
     """Read the fields as `Options`, and name those that have no effect.
 
     Raises:
-        Refusal: 422 if a value cannot be.
+        Refusal: 422 if a value is invalid.
     """
 
     def field(name: str) -> str | None:
@@ -107,13 +109,13 @@ def translate(form: Fields, query: Fields, service: Service) -> tuple[Options, l
             raise _invalid(name, "Input should be a valid boolean")
         return text in YES
 
-    for name, most in (("af", 255), ("ab", 255), ("ae", 10**6)):
-        if (text := field(name)) and not (re.fullmatch(r"\d{1,7}", text) and int(text) <= most):
-            raise _invalid(name, f"Input should be a whole number from 0 to {most}")
+    for name, maximum in (("af", 255), ("ab", 255), ("ae", 10**6)):
+        if (text := field(name)) and not (re.fullmatch(r"\d{1,7}", text) and int(text) <= maximum):
+            raise _invalid(name, f"Input should be a whole number from 0 to {maximum}")
     ignored = [name for name in _IGNORED if (text := field(name)) and text.lower() not in NO]
     flag("vm")
     wanted = field("model")
-    model = service.find_model(wanted) if wanted else service.default_model
+    model = service.resolve_model(wanted) if wanted else service.default_model
     if model is None:
         raise _invalid("model", f"This service has {', '.join(service.models)}")
     extras = _extras(field("extras"))
@@ -145,7 +147,7 @@ def colour(text: str) -> str:
     """Read a colour as rembg writes it, r,g,b[,a] from 0 to 255, or as hex digits or a name.
 
     Raises:
-        Refusal: 422 if there is no such colour.
+        Refusal: 422 if it is not a colour.
     """
     parts = [part.strip() for part in text.strip("()[] ").split(",")]
     if len(parts) in (3, 4) and all(re.fullmatch(r"\d{1,3}", part) for part in parts):
@@ -157,7 +159,7 @@ def colour(text: str) -> str:
 
 
 def _extras(text: str | None) -> dict[str, Any]:
-    """Read `extras`; only what says how a picture looks is taken from a client."""
+    """Read `extras`; of rembg's arguments only those are taken that change how the result looks."""
     if text is None:
         return {}
     try:
@@ -173,22 +175,22 @@ def _extras(text: str | None) -> dict[str, Any]:
     return extras
 
 
-async def _picture(form: Fields, query: Fields, service: Service, request: Request) -> bytes:
-    """Return the picture that a request brings or names."""
+async def _image(form: Fields, query: Fields, service: Service, request: Request) -> bytes:
+    """Return the image that a request brings or names."""
     if request.method == "POST":
-        picture = form.bytes_of("file") or form.bytes_of("image_file")
-        if picture is None:
+        image = form.bytes_of("file") or form.bytes_of("image_file")
+        if image is None:
             raise _invalid("file", "Field required")
-        if len(picture) > service.settings.max_body_bytes:
+        if len(image) > service.settings.max_body_bytes:
             raise Refusal(413, "file_too_large", "Image exceeds maximum size.")
-        return picture
+        return image
     url = query.text("url")
     if url is None:
         raise _invalid("url", "Field required")
     try:
         return await service.fetch(request, url)
     except FetchDisabled as error:
-        title = "Fetching is switched off: the service was started without --allow-url."
+        title = "Fetching is disabled: the service was started without --allow-url."
         raise Refusal(400, "url_disabled", title) from error
     except BadAddress as error:
         title = "Only http and https URLs of public hosts are allowed."
@@ -198,46 +200,45 @@ async def _picture(form: Fields, query: Fields, service: Service, request: Reque
 
 
 def answer(refusal: Refusal) -> Response:
-    """Word a refusal as this contract does."""
+    """Word a refusal in this contract."""
     detail: Any = f"{refusal.title} {refusal.detail}".strip()
-    if refusal.status == 422:
-        where = "query" if refusal.code == "invalid_url" else "body"
-        loc = [where, refusal.code.removeprefix("invalid_")]
-        detail = [{"type": refusal.code, "loc": loc, "msg": refusal.title}]
+    if refusal.field:
+        where = "query" if refusal.field == "url" else "body"
+        detail = [{"type": refusal.code, "loc": [where, refusal.field], "msg": refusal.title}]
     return JSONResponse({"detail": detail}, refusal.status, refusal.headers)
 
 
-def _refusal(failed: WorkFailed) -> Refusal:
-    """Read a worker's error as this contract's."""
-    facts = failed.facts
-    if facts["error"] == "ImageError":
-        status = 413 if facts["reason"] == "too_large" else 400
-        return Refusal(status, facts["reason"], facts["message"])
-    if facts["error"] in ("OptionError", "OutputError", "UnknownName", "MissingExtra"):
-        return Refusal(400, "unsupported", facts["message"])
-    return Refusal(500, "processing_failed", "The picture could not be worked on")
+def _refusal(failed: RequestFailed, service: Service) -> Refusal:
+    """Word a worker's error in this contract."""
+    if failed.error is ImageError:
+        status = 413 if failed.reason == "too_large" else 400
+        fault = image_fault(failed.reason, service.settings.max_megapixels)
+        return Refusal(status, str(failed.reason), fault)
+    if failed.error in (OptionError, OutputError, UnknownName, MissingExtra):
+        return Refusal(400, "unsupported", failed.message)
+    return Refusal(500, "processing_failed", "The image could not be processed")
 
 
 def _invalid(field: str, message: str) -> Refusal:
-    return Refusal(422, f"invalid_{field}", message)
+    return Refusal(422, f"invalid_{field}", message, field=field)
 
 
 def _responses() -> dict[int | str, dict[str, Any]]:
     """Describe the answers for the schema."""
     body = {"type": "object", "required": ["detail"], "properties": {"detail": {}}}
     meanings = {
-        400: "The picture cannot be read or fetched.", 403: "The key is missing or unknown.",
-        408: "The body came too slowly.", 413: "The picture is too large.",
-        415: "The body is of another kind.", 422: "A field is missing or wrong.",
-        429: "Too many requests.", 500: "The picture broke its worker.",
-        503: "The service is going down.", 504: "The picture was not done in time.",
+        400: "The image cannot be read or fetched.", 403: "The key is missing or unknown.",
+        408: "The body came too slowly.", 413: "The image is too large.",
+        415: "The content type is not supported.", 422: "A field is missing or invalid.",
+        429: "Too many requests.", 500: "The image crashed its worker.",
+        503: "The service is shutting down.", 504: "The image was not done in time.",
     }  # fmt: skip
     answers: dict[int | str, dict[str, Any]] = {
         status: {"description": meaning, "content": {"application/json": {"schema": body}}}
         for status, meaning in meanings.items()
     }
-    picture = {"schema": {"type": "string", "format": "binary"}}
-    answers[200] = {"description": "The cut-out, or the mask.", "content": {"image/png": picture}}
+    image = {"schema": {"type": "string", "format": "binary"}}
+    answers[200] = {"description": "The cut-out, or the mask.", "content": {"image/png": image}}
     return answers
 
 
@@ -251,7 +252,7 @@ def _describe(*, post: bool) -> dict[str, Any]:
         url = {"name": "url", "in": "query", "required": True, "schema": {"type": "string"}}
         return {"parameters": [url, *query]}
     fields = {name: schema | {"description": text} for name, (schema, text) in PARAMETERS.items()}
-    fields["file"] = {"type": "string", "format": "binary", "description": "The picture."}
+    fields["file"] = {"type": "string", "format": "binary", "description": "The image."}
     schema = {"type": "object", "required": ["file"], "properties": fields}
     return {
         "parameters": query,

@@ -1,4 +1,4 @@
-"""Running the application: an address, an end to every wait, and a calm way out."""
+"""Running the application: models, an address, and an orderly shutdown."""
 
 import asyncio
 import contextlib
@@ -10,22 +10,21 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from alphacut import __version__
 from alphacut.options import Options
 from alphacut.remover import Remover
 from alphacut.runtimes.memory import Remembering
 from alphacut.server.app import create_app
-from alphacut.server.guard import HEAD_BYTES, LogFormatter
+from alphacut.server.connection import CONNECTIONS, Config, Watch
+from alphacut.server.guard import HEAD_BYTES
+from alphacut.server.log import start_logging
 from alphacut.server.service import Service
 from alphacut.server.settings import Settings
 
 log = logging.getLogger("alphacut.server")
 
-HEAD_S = 10.0  # for a request's head, and for taking an answer in
 KEEP_ALIVE_S = 5
-CONNECTIONS = 4096
 
 
 def load(settings: Settings) -> dict[str, Remover]:
@@ -45,17 +44,17 @@ def load(settings: Settings) -> dict[str, Remover]:
 
 
 def serve(settings: Settings, removers: Mapping[str, Remover]) -> None:
-    """Answer requests until a signal ends it.
+    """Serve requests until a signal ends it.
 
     Raises:
-        OutputError: if the file of keys or the store of rates cannot be used.
+        OutputError: if the key file or the rate store cannot be used.
         SystemExit: if the address cannot be listened on.
     """
-    _start_logging(settings.log)
+    start_logging(settings.log)
     _allow_connections()
     app = create_app(settings, removers)
-    config = uvicorn.Config(
-        app, host=settings.host, port=settings.port, http=Protocol, ws="none", lifespan="on",
+    config = Config(
+        Watch(app), host=settings.host, port=settings.port, http="h11", ws="none", lifespan="on",
         log_config=None, access_log=False, server_header=False, timeout_keep_alive=KEEP_ALIVE_S,
         h11_max_incomplete_event_size=HEAD_BYTES, timeout_graceful_shutdown=int(settings.timeout),
     )  # fmt: skip
@@ -64,7 +63,7 @@ def serve(settings: Settings, removers: Mapping[str, Remover]) -> None:
 
 
 def _summarise(settings: Settings, removers: Mapping[str, Remover]) -> None:
-    """Say how the service runs, and what is unwise about it."""
+    """Log how the service runs, and what is unwise about it."""
     facts: dict[str, Any] = {
         "version": __version__, "models": ",".join(removers),
         "device": next(iter(removers.values())).network.device,
@@ -77,65 +76,11 @@ def _summarise(settings: Settings, removers: Mapping[str, Remover]) -> None:
     }  # fmt: skip
     log.info("alphacut", extra={"facts": facts})
     if settings.host not in ("127.0.0.1", "::1", "localhost") and not settings.api_keys:
-        log.warning("anyone who reaches %s may use this service: --api-keys", settings.host)
-
-
-class Protocol(H11Protocol):
-    """uvicorn's HTTP/1.1 with an end to the waits that uvicorn leaves open.
-
-    A connection that does not bring a whole request head, or does not take its answer in, is
-    closed. The body's own limits are in `body`.
-    """
-
-    _timer: asyncio.TimerHandle | None = None
-    _unsent_bytes = 0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first request."""
-        super().connection_made(transport)
-        if len(self.connections) > CONNECTIONS:
-            transport.abort()
-            return
-        self._wait()
-
-    def data_received(self, data: bytes) -> None:
-        """Wait no longer once a request's head is whole."""
-        cycle = self.cycle
-        super().data_received(data)
-        if self.cycle is not cycle:
-            self._stop_waiting()
-
-    def on_response_complete(self) -> None:
-        """Begin to wait for the answer to be taken in, and for the next request."""
-        cycle = self.cycle
-        super().on_response_complete()
-        if self.cycle is cycle:
-            self._wait()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
-        self._stop_waiting()
-        super().connection_lost(exc)
-
-    def _wait(self) -> None:
-        self._stop_waiting()
-        self._unsent_bytes = self.transport.get_write_buffer_size()
-        self._timer = self.loop.call_later(HEAD_S, self._give_up)
-
-    def _stop_waiting(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
-
-    def _give_up(self) -> None:
-        """Close the connection, unless the client is still taking in an answer."""
-        if 0 < self.transport.get_write_buffer_size() < self._unsent_bytes:
-            return self._wait()
-        return self.transport.abort()
+        log.warning("anyone who can reach %s can use this service: set --api-keys", settings.host)
 
 
 class _Server(uvicorn.Server):
-    """A server that finishes what it has begun before it goes, and then leaves with status 0."""
+    """A server that finishes what it has begun before it stops, and then exits with status 0."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
@@ -144,7 +89,7 @@ class _Server(uvicorn.Server):
         self._draining: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: Any = None) -> None:
-        """Say where it listens."""
+        """Log the address."""
         await super().startup(sockets)
         for server in self.servers:
             for socket in server.sockets:
@@ -153,7 +98,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Take signals as requests to stop; uvicorn would die of them in the end."""
+        """Take signals as requests to stop; uvicorn would raise them again at the end."""
         self._loop = asyncio.get_running_loop()
         before = {
             number: signal.signal(number, self.handle_exit)
@@ -177,25 +122,15 @@ class _Server(uvicorn.Server):
         self._draining = self._loop.create_task(self._drain())
 
     async def _drain(self) -> None:
-        """Answer 503 to what is new, until what was begun is done."""
+        """Answer 503 to new requests until those begun are done."""
         log.info("draining", extra={"facts": {"inside": self._service.pool.inside}})
         await self._service.pool.drain(self._service.settings.timeout)
         self._release()
         self.should_exit = True
 
 
-def _start_logging(kind: str) -> None:
-    """Send log lines to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LogFormatter(kind))
-    for name in ("alphacut.server", "uvicorn.error"):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(logging.INFO if name.startswith("alphacut") else logging.WARNING)
-
-
 def _allow_connections() -> None:
-    """Raise the number of open files to what the system allows, for many connections."""
+    """Raise the limit of open files as far as the system allows, for many connections."""
     if sys.platform == "win32":
         return
     import resource

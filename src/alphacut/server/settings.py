@@ -1,4 +1,4 @@
-"""How the service runs, once: flags and environment variables are built from `Settings`."""
+"""How the service runs. Flags and environment variables are built from `Settings`."""
 
 import dataclasses
 import re
@@ -19,16 +19,16 @@ def _setting(
     choices: tuple[str, ...] = (),
     kind: type | None = None,
 ) -> Any:
-    """Declare one field with what a manual says about it; `kind` if its default does not show."""
+    """Declare one field with its help; `kind` if its default does not show it."""
     facts = {"help": meaning, "unit": unit, "choices": choices, "kind": kind}
     return field(default=default, metadata=facts)
 
 
 def parse_bytes(name: str, text: str) -> int:
-    """Read a setting's amount of memory, such as 22MB; units are powers of 1000.
+    """Read an amount of memory such as 22MB; units are powers of 1000.
 
     Raises:
-        OptionError: if it is none.
+        OptionError: if it is malformed.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(KB|MB|GB|)", text.strip().upper())
     if not found:
@@ -38,49 +38,49 @@ def parse_bytes(name: str, text: str) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How the service runs. The only place of its defaults.
+    """How the service runs: the one place for its defaults.
 
-    The text beside each field is its manual: `alphacut serve --help` prints it. Each is also an
-    environment variable, ALPHACUT_ and the field's name in capitals.
+    The text beside each field is its help in `alphacut serve --help`. Each field is also an
+    environment variable: ALPHACUT_ and its name in capitals.
     """
 
     host: str = _setting("127.0.0.1", "Address to listen on.", "ADDRESS")
     port: int = _setting(7000, "Port to listen on; 0 takes a free one.", "PORT")
     model: tuple[str, ...] = _setting(
-        (DEFAULT_MODEL,), "Network to load; repeat it for more, the first is the default.", "NAME"
+        (DEFAULT_MODEL,), "Network to load; repeat for more. The first is the default.", "NAME"
     )
-    runtime: RuntimeName = _setting("openvino", "What runs the networks.", choices=RUNTIMES)
-    device: DeviceName = _setting("auto", "Where they run.", choices=DEVICES)
+    runtime: RuntimeName = _setting("openvino", "Library that runs the networks.", choices=RUNTIMES)
+    device: DeviceName = _setting("auto", "Device the networks run on.", choices=DEVICES)
     workers: int = _setting(
-        0, "Processes that decode, matte and encode; 0 takes one for each processor.", "N"
+        0, "Processes that decode, matte and encode; 0 for one per processor.", "N"
     )
-    worker_memory: str = _setting("4GB", "Memory a worker may take, where it can be set.", "BYTES")
-    max_megapixels: float = _setting(50.0, "Refuse larger pictures, before decoding.", "MP")
-    max_body: str = _setting("22MB", "Refuse larger files, before reading.", "BYTES")
-    queue: int = _setting(64, "Requests that may wait; more are told to come back.", "N")
-    timeout: float = _setting(30.0, "Time a request may wait and be worked on.", "SECONDS")
+    worker_memory: str = _setting("4GB", "Memory limit per worker, where supported.", "BYTES")
+    max_megapixels: float = _setting(50.0, "Refuse larger images, before decoding.", "MP")
+    max_body: str = _setting("22MB", "Refuse larger uploads, before reading.", "BYTES")
+    queue: int = _setting(64, "Requests that may wait; further ones are told to try later.", "N")
+    timeout: float = _setting(30.0, "Time limit of a request, waiting included.", "SECONDS")
     api_keys: Path | None = _setting(
-        None, "File of allowed keys: a SHA-256 and a name a line. Without it anyone may ask.",
+        None, "File of accepted keys: a SHA-256 and a name per line. Without it, no key is needed.",
         "FILE", kind=Path,
     )  # fmt: skip
-    rate_limit: int = _setting(
-        500, "Megapixels of input a key may send a minute; 0 for no limit.", "MP"
-    )
+    rate_limit: int = _setting(500, "Megapixels of input per key and minute; 0 for no limit.", "MP")
     rate_store: str = _setting(
-        "memory://", "Where the rates are counted, to share them: redis://HOST:PORT.", "ADDRESS"
+        "memory://",
+        "Where rates are counted; redis://HOST:PORT shares them.",
+        "ADDRESS",
     )
-    allow_url: bool = _setting(False, "Fetch pictures from public addresses that clients name.")
+    allow_url: bool = _setting(False, "Fetch images from public URLs that clients name.")
     allow_url_host: tuple[str, ...] = _setting(
-        (), "Fetch from this HOST:PORT even if it is not public, such as your own store.", "HOST"
+        (), "Fetch from this HOST:PORT even if it is private, such as your own store.", "HOST"
     )
     cors: tuple[str, ...] = _setting(
-        (), "Let pages of this origin ask from a browser; * for any.", "ORIGIN"
+        (), "Allow requests from web pages of this origin; * for any.", "ORIGIN"
     )
-    demo: bool = _setting(False, "Show the web page at /, for anyone who reaches the address.")
-    log: str = _setting("text", "How requests are logged.", choices=("text", "json"))
+    demo: bool = _setting(False, "Show the web page at /, to anyone who can reach the address.")
+    log: str = _setting("text", "Format of the log.", choices=("text", "json"))
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be, early and saying what can.
+        """Validate every field.
 
         Raises:
             UnknownName: if a value is not among its field's choices.
@@ -98,7 +98,7 @@ class Settings:
             if not getattr(self, name) > 0:
                 raise OptionError(name, getattr(self, name), "give a number above 0")
         if self.demo and self.api_keys:
-            raise OutputError("the page asks for no key: choose --demo or --api-keys, not both")
+            raise OutputError("the web page cannot send a key: give --demo or --api-keys, not both")
         if not self.model:
             raise OptionError("model", "", "name at least one")
         parse_bytes("worker_memory", self.worker_memory)
@@ -111,12 +111,12 @@ class Settings:
 
     @property
     def worker_memory_bytes(self) -> int:
-        """What a worker may map, in bytes."""
+        """Memory limit of a worker, in bytes."""
         return parse_bytes("worker_memory", self.worker_memory)
 
     @property
     def worker_count(self) -> int:
-        """How many workers run: by default one for each processor that the process may use."""
+        """Number of workers: by default one for each processor that the process may use."""
         from alphacut.parallel import processors
 
         return self.workers or processors()

@@ -1,7 +1,7 @@
 """The worker: a process of its own that decodes, mattes and encodes, so that it may die of it.
 
-The network is not here. A worker lends the service's own by sending it batches over the pipe, so
-workers stay small, start quickly, and their batches meet in one place.
+The network is not here. A worker borrows the service's own by sending it batches over the pipe, so
+workers stay small and start quickly, and their batches meet in one place.
 """
 
 import json
@@ -23,46 +23,53 @@ from alphacut import values
 from alphacut.errors import AlphacutError, NoForegroundWarning
 from alphacut.models.catalogue import ModelSpec
 from alphacut.options import Options
+from alphacut.output import background
 from alphacut.pipeline.strokes import Stroke
 from alphacut.remover import Remover
 
 
 @dataclass(frozen=True)
-class Task:
-    """What a worker does: cut out one picture and encode the result.
+class Request:
+    """What a worker is asked: to cut out one image and encode the result.
 
     Attributes:
-        picture: The file's bytes.
+        image: The file's bytes.
         options: How; its `model` is a loaded one.
-        painted: What a person painted on it, on the page.
+        strokes: What a person painted on it, on the page.
     """
 
-    picture: bytes
+    image: bytes
     options: Options
-    painted: tuple[Stroke, ...] = ()
+    strokes: tuple[Stroke, ...] = ()
 
 
 class Abandoned(Exception):
     """Nobody waits for the result any more."""
 
 
-# --- the wire: what a worker says is plain JSON and bytes, never a pickle, because a decoder that
-# --- was taken over by its picture must not reach the service through it
+# --- the wire: what a worker says is JSON and bytes, never a pickle, because a decoder that was
+# --- taken over by its image must not reach the service through it
 
 
-def say(pipe: Connection, kind: str, facts: dict[str, Any], data: Sequence[Any] = ()) -> None:
+def ask(pipe: Connection, request: Request) -> None:
+    """Send a request to a worker; the file goes as it is, without another copy."""
+    pipe.send((request.options, request.strokes))
+    pipe.send_bytes(request.image)
+
+
+def send(pipe: Connection, kind: str, facts: dict[str, Any], data: Sequence[Any] = ()) -> None:
     """Send a message: its kind, facts that are JSON, and bytes in pieces."""
     pipe.send_bytes(json.dumps({"kind": kind, **facts}).encode())
     pipe.send_bytes(b"".join(data))
 
 
-def hear(pipe: Connection) -> tuple[str, dict[str, Any], bytes]:
+def receive(pipe: Connection) -> tuple[str, dict[str, Any], bytes]:
     """Receive a message.
 
     Raises:
         EOFError: if the other end is gone.
-        OSError: if it broke meanwhile.
-        ValueError: if it is no message.
+        OSError: if it broke off.
+        ValueError: if the message is malformed.
     """
     facts = json.loads(pipe.recv_bytes(65536))
     return facts.pop("kind"), facts, pipe.recv_bytes()
@@ -78,8 +85,8 @@ class _Borrowed:
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         facts = {"model": self._model, "shape": batch.shape}
-        say(self._pipe, "predict", facts, [np.ascontiguousarray(batch, np.float32).data])
-        kind, facts, data = hear(self._pipe)
+        send(self._pipe, "predict", facts, [np.ascontiguousarray(batch, np.float32).data])
+        kind, facts, data = receive(self._pipe)
         if kind == "stop":
             raise Abandoned
         if kind == "failed":
@@ -89,11 +96,11 @@ class _Borrowed:
 
 
 def work(pipe: Connection, specs: dict[str, ModelSpec], memory_bytes: int) -> None:
-    """Do tasks from the pipe until it closes; the body of a worker process.
+    """Serve requests from the pipe until it closes; the body of a worker process.
 
     Args:
         pipe: To the service.
-        specs: Rows of the models that the service has loaded, by name.
+        specs: Entries of the models that the service has loaded, by name.
         memory_bytes: How much the process may map, where the system can limit it.
     """
     for number in (signal.SIGINT, signal.SIGTERM):  # the service says when to stop
@@ -103,30 +110,35 @@ def work(pipe: Connection, specs: dict[str, ModelSpec], memory_bytes: int) -> No
 
     cv2.setNumThreads(1)  # there is a worker for each processor
     warnings.simplefilter("ignore", NoForegroundWarning)
-    say(pipe, "ready", {"pid": os.getpid()})
+    send(pipe, "ready", {"pid": os.getpid()})
     while True:
         try:
-            task = pipe.recv()
+            options, strokes = pipe.recv()
+            request = Request(pipe.recv_bytes(), options, strokes)
         except (EOFError, OSError):
             return
         try:
-            facts, data = _do(task, specs, pipe)
-            say(pipe, "done", facts, data)
+            facts, data = _serve(request, specs, pipe)
+            send(pipe, "done", facts, data)
+            del data
         except Abandoned:
-            say(pipe, "abandoned", {})
+            send(pipe, "abandoned", {})
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return
         except Exception as error:  # one of many: it is reported, and the others go on
-            say(pipe, "failed", _describe(error))
-        del task
+            send(pipe, "failed", _describe(error))
+        del request, options
+        background.forget()  # it was this client's; an idle worker holds nothing
 
 
-def _do(task: Task, specs: dict[str, ModelSpec], pipe: Connection) -> tuple[dict[str, Any], Any]:
-    """Cut out one picture."""
-    spec = specs[task.options.model]
-    runtime = _Borrowed(pipe, task.options.model)
-    options = task.options
-    cutout = Remover(spec, network=runtime, options=options)(task.picture, painted=task.painted)
+def _serve(
+    request: Request, specs: dict[str, ModelSpec], pipe: Connection
+) -> tuple[dict[str, Any], Any]:
+    """Cut out one image."""
+    options = request.options
+    network = _Borrowed(pipe, options.model)
+    remover = Remover(specs[options.model], network=network, options=options)
+    cutout = remover(request.image, painted=request.strokes)
     start = time.perf_counter()
     placed = cutout.arrange(options)
     if _needs_photo(options):  # or its trimap; an arranged cut-out knows neither
@@ -156,21 +168,20 @@ def _needs_photo(options: Options) -> bool:
 
 
 def _describe(error: Exception) -> dict[str, Any]:
-    """Turn an error into facts; of those that nobody foresaw the trace goes to the log."""
+    """Turn an error into facts; an unforeseen one brings its traceback, for the log."""
     foreseen = isinstance(error, AlphacutError)
     return {
         "error": type(error).__name__,
-        "message": str(error)[:2000]
-        .removeprefix("bytes: ")
-        .removesuffix(": raise --max-megapixels"),
+        "message": str(error)[:2000],
         "option": getattr(error, "option", None),
+        "advice": getattr(error, "advice", None),
         "reason": getattr(error, "reason", None),
         "trace": None if foreseen else "".join(traceback.format_exception(error))[-8000:],
     }
 
 
 def _limit_memory(memory_bytes: int) -> None:
-    """Let the process map no more than so much memory, where the system knows such a limit."""
+    """Limit the memory that the process may map, where the system has such a limit."""
     if sys.platform == "win32" or sys.platform == "darwin":  # macOS accepts and ignores it
         return
     import resource

@@ -1,7 +1,8 @@
-"""Gradio, imported without what it does for its own developers: the only file that imports it.
+"""Gradio, imported without what it does for its own developers: the one file that imports it.
 
 At every import Gradio parses its components and rewrites their type stubs in its own folder, which
-takes half of its import time. Those stubs are for editors; here they stay as they were installed.
+takes nearly half of its import time (1.3 s of 3.0). Here the stubs stay as they were installed. The
+function that writes them is not public; without it, the import is merely slower.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What the page asks for: a picture, options and strokes in, an encoded result out."""
+"""What the page works with: an image, options and strokes in, an encoded result out."""
 
 import importlib.util
 import threading
@@ -22,8 +22,8 @@ _PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime", "torch": "torch"}
 
 
 @dataclass(frozen=True)
-class Made:
-    """What became of a picture.
+class EncodedResult:
+    """What became of an image.
 
     Attributes:
         kind: Kind of file, such as "png".
@@ -40,25 +40,27 @@ class Made:
     milliseconds: Mapping[str, float]
 
 
-class Work(Protocol):
-    """Whoever cuts pictures out for the page, and what there is to choose from.
+class Engine(Protocol):
+    """Whatever cuts images out for the page, and what there is to choose from.
 
     Attributes:
-        models: Rows of the models that are ready or can be loaded without fetching anything.
+        models: Entries of the models that are ready or can be loaded without a download.
         runtimes: What can run them; a single one where that is settled.
-        at_once: How many pictures it works on at a time.
+        threads: How many images it works on at a time.
     """
 
     models: Sequence[ModelSpec]
     runtimes: Sequence[str]
-    at_once: int
+    threads: int
 
     def devices(self, runtime: str) -> Sequence[str]:
         """Return where a runtime can run."""
         ...
 
-    def __call__(self, picture: bytes, options: Options, painted: tuple[Stroke, ...] = ()) -> Made:
-        """Cut out one picture; several threads may call at once.
+    def __call__(
+        self, image: bytes, options: Options, strokes: tuple[Stroke, ...] = ()
+    ) -> EncodedResult:
+        """Cut out one image; several threads may call at once.
 
         Raises:
             AlphacutError: if it cannot be done; the message is for people.
@@ -66,15 +68,15 @@ class Work(Protocol):
         ...
 
 
-class Here:
-    """Work that is done in this process, with every model that is on this machine."""
+class LocalEngine:
+    """An engine in this process, with every model that is on this machine."""
 
     def __init__(self) -> None:
-        self.models: Sequence[ModelSpec] = [spec for spec in weights.models() if _is_here(spec)]
+        self.models: Sequence[ModelSpec] = [spec for spec in weights.models() if _is_local(spec)]
         self.runtimes: Sequence[str] = [
             name for name in RUNTIMES if importlib.util.find_spec(_PACKAGES[name])
         ]
-        self.at_once = processors()
+        self.threads = processors()
         self._networks: dict[tuple[str, str, str, str], Runtime] = {}
         self._loading = threading.Lock()
 
@@ -83,7 +85,7 @@ class Here:
         return [DEVICES[0], *runtimes.devices(runtime)]
 
     def load(self, options: Options) -> Runtime:
-        """Load the network that options name, once, and never fetch any.
+        """Load the network that options name, once and without a download.
 
         Raises:
             AlphacutError: if it cannot be loaded.
@@ -95,8 +97,8 @@ class Here:
                 form = runtimes.needed(spec, options.runtime, options.precision, options.device)
                 if weights.locate(spec.weights[form]) is None:
                     raise WeightsError(
-                        f"{spec.name}: its {form} weights are not here: alphacut models pull "
-                        f"{spec.name}, or choose another runtime"
+                        f"{spec.name}: its {form} weights are not on this machine: run alphacut "
+                        f"models pull {spec.name}, or choose another runtime"
                     )
                 network = runtimes.load(
                     spec,
@@ -108,22 +110,24 @@ class Here:
             return self._networks[key]
 
     def warm_up(self, options: Options) -> None:
-        """Cut out a picture for nobody, so that the first visitor's takes no longer than others."""
+        """Cut out an image for nobody, so that the first visitor does not wait longer."""
         self((weights.ASSETS / "example.jpg").read_bytes(), options.replace(format="png"))
 
-    def __call__(self, picture: bytes, options: Options, painted: tuple[Stroke, ...] = ()) -> Made:
-        """Cut out one picture."""
+    def __call__(
+        self, image: bytes, options: Options, strokes: tuple[Stroke, ...] = ()
+    ) -> EncodedResult:
+        """Cut out one image."""
         remover = Remover(options=options, network=self.load(options))
-        cutout = remover(picture, painted=painted)
+        cutout = remover(image, painted=strokes)
         start = time.perf_counter()
         kind, pieces = cutout.encode(options)
         data = b"".join(pieces)
         encode_ms = (time.perf_counter() - start) * 1000
         times = {**cutout.milliseconds, "encode": encode_ms}
-        return Made(kind, data, cutout.empty, cutout.input_size or cutout.size, times)
+        return EncodedResult(kind, data, cutout.empty, cutout.input_size or cutout.size, times)
 
 
-def _is_here(spec: ModelSpec) -> bool:
+def _is_local(spec: ModelSpec) -> bool:
     """Tell whether a model finds subjects and its weights are on this machine."""
     return spec.output != "alpha" and any(
         weights.locate(file) is not None for file in spec.weights.values()

@@ -1,4 +1,4 @@
-"""The page's work when it is done in this process."""
+"""The page's engine in this process."""
 
 import io
 import warnings
@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from alphacut import NoForegroundWarning, Options
-from alphacut.demo.work import Here
+from alphacut.demo.engine import LocalEngine
 from alphacut.errors import ImageError, WeightsError
 from alphacut.models import weights
 from alphacut.pipeline.strokes import Stroke
@@ -19,9 +19,9 @@ ASTRONAUT = Path(__file__).parents[2] / "examples" / "astronaut.png"
 
 def test_only_what_is_here_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALPHACUT_HOME", str(tmp_path))
-    assert [spec.name for spec in Here().models] == ["u2net-lite"]
-    assert "openvino" in Here().runtimes
-    assert Here().devices("openvino")[:2] == ["auto", "cpu"]
+    assert [spec.name for spec in LocalEngine().models] == ["u2net-lite"]
+    assert "openvino" in LocalEngine().runtimes
+    assert LocalEngine().devices("openvino")[:2] == ["auto", "cpu"]
 
 
 def test_nothing_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,20 +31,20 @@ def test_nothing_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         raise AssertionError("fetched")
 
     monkeypatch.setattr(weights, "fetch", fetch)
-    with pytest.raises(WeightsError, match="u2net: its onnx weights are not here"):
-        Here().load(Options(model="u2net"))
+    with pytest.raises(WeightsError, match="u2net: its onnx weights are not on this machine"):
+        LocalEngine().load(Options(model="u2net"))
 
 
 def test_strokes_do_not_run_the_network_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    work, options = Here(), Options(format="png", precision="fp32")
-    network = work.load(options)
-    assert work.load(options.replace(background="red")) is network
+    engine, options = LocalEngine(), Options(format="png", precision="fp32")
+    network = engine.load(options)
+    assert engine.load(options.replace(background="red")) is network
     calls = []
     inner = network._runtime  # type: ignore[attr-defined]
     monkeypatch.setattr(network, "_runtime", lambda batch: calls.append(1) or inner(batch))
-    picture = ASTRONAUT.read_bytes()
-    plain = work(picture, options)
-    painted = work(picture, options, (Stroke("remove", 0.05, ((0.43, 0.22),)),))
+    image = ASTRONAUT.read_bytes()
+    plain = engine(image, options)
+    painted = engine(image, options, (Stroke("remove", 0.05, ((0.43, 0.22),)),))
     assert len(calls) == 1
     before, after = (
         np.asarray(PIL.Image.open(io.BytesIO(made.data)))[112, 220, 3] for made in (plain, painted)
@@ -55,12 +55,12 @@ def test_strokes_do_not_run_the_network_again(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_nothing_found_and_nothing_read() -> None:
-    work, options = Here(), Options(format="png", precision="fp32")
+    engine, options = LocalEngine(), Options(format="png", precision="fp32")
     grey = io.BytesIO()
     PIL.Image.new("RGB", (64, 64), "grey").save(grey, "PNG")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NoForegroundWarning)
-        assert work(grey.getvalue(), options).empty
+        assert engine(grey.getvalue(), options).empty
     with pytest.raises(ImageError) as error:
-        work(b"no picture at all", options)
+        engine(b"no picture at all", options)
     assert error.value.reason == "not_a_picture"

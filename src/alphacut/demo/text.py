@@ -1,54 +1,60 @@
-"""What the page says, as HTML. All text that comes from outside is escaped here."""
+"""What the page says, as HTML. Text from outside is escaped here."""
 
 import html
 import time
 from collections.abc import Sequence
 
-from alphacut.demo.work import Made
-from alphacut.errors import AlphacutError
+from alphacut.demo.engine import EncodedResult
+from alphacut.errors import AlphacutError, ImageError
 from alphacut.models.catalogue import ModelSpec
 from alphacut.output.encode import Raster, encode
 from alphacut.pipeline.image import limit_megapixels
 from alphacut.pipeline.load import load_frames
 
 _THUMBNAIL_MP = 0.1
-_MANNERS = {
-    "u2netp": "Quick and small; people, animals, things.",
-    "u2net": "Finer shapes; several times slower than u2net-lite.",
-    "isnet": "Finest shapes; the slowest.",
-    "deeplabv3": "Finds 20 kinds of things, such as person, cat or car; soft outlines, slow.",
+_STRENGTHS = {
+    "u2netp": "Fast and small; people, animals, objects.",
+    "u2net": "Finer outlines; several times slower than u2net-lite.",
+    "isnet": "Finest outlines; the slowest.",
+    "deeplabv3": "Finds 20 classes, such as person, cat or car; coarse outlines, slow.",
 }
 _STAGES = {
-    "load": "Reading the file", "preprocess": "Making it small", "predict": "Network",
+    "load": "Reading the file", "preprocess": "Shrinking", "predict": "Network",
     "mask": "Mask", "alpha": "Edges", "refine": "Cleaning up", "foreground": "Colours",
     "encode": "Writing the file",
 }  # fmt: skip
-_BAD = {
-    "not_a_picture": "is not a picture, or of a kind that cannot be read here. "
-    "JPEG, PNG, WebP, AVIF, TIFF, GIF and BMP can.",
-    "no_size": "is damaged: its first bytes are not those of a picture.",
-    "unreadable": "is damaged or cut short. Try another copy of it.",
+_FAULTS = {
+    "not_a_picture": "{name} is not a picture, or its format is not supported. "
+    "Use JPEG, PNG, WebP, AVIF, TIFF, GIF or BMP.",
+    "no_size": "{name} is damaged: its dimensions cannot be read.",
+    "unreadable": "{name} is damaged or cut short. Try another copy of it.",
+    "too_large": "{name} has too many pixels: above the limit of {limit:g} megapixels.",
+    "background": "The background picture cannot be read: choose another one.",
 }
 
 
 def describe(spec: ModelSpec) -> str:
-    """Say in a line how good and quick a model is, and on what terms it may be used."""
+    """Say in one line what a model is good at, and on what terms it may be used."""
     commercial = {"yes": "commercial use allowed", "no": "not for commercial use"}.get(
         spec.commercial, "commercial use unclear"
     )
-    return f"{_MANNERS.get(str(spec.arch), '')} Licence: {spec.license}; {commercial}."
+    return f"{_STRENGTHS.get(str(spec.arch), '')} Licence: {spec.license}; {commercial}."
 
 
-def problem(error: AlphacutError, name: str) -> str:
-    """Say to a person what went wrong with which picture."""
-    text = str(error).removeprefix("bytes: ")
-    reason = getattr(error, "reason", "")
-    if text.startswith("background"):
-        text = "The background picture cannot be read: choose another one."
-    elif reason == "too_large":
-        text = f"{name} has too many pixels: {text.partition(': raise')[0]}."
-    elif reason in _BAD:
-        text = f"{name} {_BAD[reason]}"
+def problem(error: AlphacutError, name: str, max_megapixels: float) -> str:
+    """Say what went wrong with which picture.
+
+    Args:
+        error: What was raised.
+        name: The picture's.
+        max_megapixels: The page's limit.
+
+    Returns:
+        A message.
+    """
+    text = str(error)
+    if isinstance(error, ImageError) and error.reason in _FAULTS:
+        text = _FAULTS[error.reason].format(name=name, limit=max_megapixels)
     return note("bad", html.escape(text))
 
 
@@ -57,20 +63,20 @@ def note(kind: str, text: str) -> str:
     return f'<p class="note {kind}" role="alert">{text}</p>'
 
 
-def times(made: Made, seconds: float) -> str:
-    """Tell how long each stage took, folded."""
-    H, W = made.size
+def times(result: EncodedResult, seconds: float) -> str:
+    """List how long each stage took, folded away."""
+    H, W = result.size
     rows = "".join(
         f"<tr><td>{_STAGES.get(stage, stage)}</td><td>{ms:.0f} ms</td></tr>"
-        for stage, ms in made.milliseconds.items()
+        for stage, ms in result.milliseconds.items()
     )
     return (f"<details><summary>{W} x {H} pixels, done in {seconds:.2f} s</summary>"
             f"<table>{rows}</table></details>")  # fmt: skip
 
 
-def thumbnail(made: Made) -> bytes:
+def thumbnail(result: EncodedResult) -> bytes:
     """Make a thumbnail of a result."""
-    picture = limit_megapixels(next(iter(load_frames(made.data))), _THUMBNAIL_MP)
+    picture = limit_megapixels(next(iter(load_frames(result.data))), _THUMBNAIL_MP)
     raster = Raster(picture.image, picture.alpha)
     return b"".join(encode([raster], "webp", metadata=picture.metadata, quality=80))
 
@@ -87,7 +93,7 @@ def progress(
     done: int, count: int, begun: float, thumbnails: Sequence[tuple[str, str]],
     failures: Sequence[str],
 ) -> str:  # fmt: skip
-    """Tell how far it is and how long it will take."""
+    """Show how many are done and how long the rest will take."""
     left = ""
     if done:
         left_s = (time.perf_counter() - begun) / done * (count - done)
@@ -103,7 +109,7 @@ def finished(
     count: int, address: str, thumbnails: Sequence[tuple[str, str]], failures: Sequence[str], *,
     cancelled: bool,
 ) -> str:  # fmt: skip
-    """Tell what came of it, and offer the results."""
+    """Sum up what was done, and offer the results."""
     done = f"{len(thumbnails)} of {count} done."
     failed = f" {len(failures)} failed:" if failures else ""
     said = f"Cancelled: {done}" if cancelled else done + failed

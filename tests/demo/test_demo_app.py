@@ -1,5 +1,6 @@
 """What may be asked of the page's host, and what may not."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
-from alphacut.demo.door import Fence
+from alphacut.demo.app import AllowList
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -19,7 +20,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture
 def client() -> TestClient:
-    return TestClient(Fence(echo), raise_server_exceptions=False)
+    return TestClient(AllowList(echo, asyncio.Event()), raise_server_exceptions=False)
 
 
 @pytest.mark.parametrize(
@@ -67,3 +68,44 @@ def test_bodies_are_limited_and_must_be_json(client: TestClient) -> None:
     assert client.post(path, content=b"x" * 2_000_001).status_code == 413
     assert client.post(path, content=b"no").status_code == 400
     assert client.post(path, content=b"[" * 200_000).status_code == 400
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_open_connections_end_when_the_application_shuts_down(begun: bool) -> None:
+    """Without what only Gradio knows: the answer that never ends is ended for it."""
+
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+        if begun:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"ALIVE", "more_body": True})
+        await asyncio.sleep(600)
+
+    async def ask() -> list[Any]:
+        closing, sent = asyncio.Event(), []
+        scope = {"type": "http", "path": "/gradio_api/heartbeat/a1b2", "method": "GET"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def receive() -> Any:
+            await asyncio.sleep(600)
+
+        asking = asyncio.ensure_future(AllowList(endless, closing)(scope, receive, send))
+        await asyncio.sleep(0.05)
+        closing.set()
+        await asyncio.wait_for(asking, 30)
+        return sent
+
+    first, *rest = asyncio.run(ask())
+    assert first["status"] == (200 if begun else 503)
+    assert rest[-1]["type"] == "http.response.body"
+    assert not rest[-1].get("more_body")
+
+
+def test_an_error_in_a_stream_is_raised() -> None:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError("broken")
+
+    client = TestClient(AllowList(broken, asyncio.Event()))
+    with pytest.raises(RuntimeError, match="broken"):
+        client.get("/gradio_api/queue/data")

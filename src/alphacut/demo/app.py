@@ -1,4 +1,4 @@
-"""How the page reaches a browser: the address, what may be asked for, and nothing from outside."""
+"""The page as a web application: its address, and the requests that it answers."""
 
 import asyncio
 import contextlib
@@ -8,6 +8,8 @@ import re
 import socket
 import webbrowser
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -16,20 +18,23 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from alphacut.demo.page import HERE, Page
-from alphacut.demo.quick import gr
-from alphacut.demo.shelf import LOOK_S, Shelf
-from alphacut.demo.work import Work
+from alphacut.demo.engine import Engine
+from alphacut.demo.gradio_import import gr
+from alphacut.demo.layout import HERE
+from alphacut.demo.page import Page
+from alphacut.demo.uploads import SWEEP_S, Uploads
 from alphacut.errors import OutputError
 from alphacut.options import Options
 
 _JOIN_BYTES = 2_000_000
-# What Gradio's page asks of its own host; everything else that Gradio could do stays shut
-_OPEN = re.compile(
+# What Gradio's page asks of its own host; everything else that Gradio could do is refused
+_ALLOWED = re.compile(
     r"/|/(assets|static)/.+|/(theme\.css|favicon\.ico|config|manifest\.json|robots\.txt)"
     r"|/gradio_api/(upload|upload_progress|queue/(join|data)|run/predict|cancel|startup-events"
     r"|heartbeat/\w+|file=(?!\w*:).+)"
 )
+_STREAMS = re.compile(r"/gradio_api/(queue/data|heartbeat/\w+)")
+_JOINS = ("/gradio_api/queue/join", "/gradio_api/run/predict")  # they name files
 _HEADERS = {
     b"content-security-policy": b"default-src 'self'; script-src 'self' 'unsafe-inline' "
     b"'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
@@ -40,7 +45,7 @@ _HEADERS = {
     b"x-frame-options": b"DENY",
 }
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
-# Gradio's greys and its blue are too pale to be read by everyone
+# Gradio's greys and blue have too little contrast
 _CONTRAST = {
     "body_text_color_subdued": "*neutral_600", "body_text_color_subdued_dark": "*neutral_300",
     "block_info_text_color": "*neutral_600", "block_info_text_color_dark": "*neutral_300",
@@ -67,62 +72,76 @@ addEventListener("dragover", (event) => event.preventDefault());
 </script>"""
 
 
-def mount(app: FastAPI, work: Work, options: Options, max_body_bytes: int) -> Callable[[], None]:
+@dataclass(frozen=True)
+class Mounted:
+    """A page that is part of an application.
+
+    Attributes:
+        running: Makes a context in which the page may be used.
+        release: Ends the connections that pages hold, for when the application shuts down.
+    """
+
+    running: Callable[[], AbstractAsyncContextManager[None]]
+    release: Callable[[], None]
+
+
+def mount(app: FastAPI, engine: Engine, options: Options, max_body_bytes: int) -> Mounted:
     """Show the page at an application's root, behind the application's own paths.
 
     Args:
-        app: The application.
-        work: Cuts the pictures out.
-        options: What the page begins with.
+        app: The application; its lifespan enters what `running` returns.
+        engine: Cuts the images out.
+        options: What the page starts with.
         max_body_bytes: Largest file that may be uploaded.
 
     Returns:
-        What ends the connections that pages hold, for when the application goes down.
+        What the application needs to run it.
     """
-    shelf = Shelf()
-    page = Page(work, options, shelf)
+    uploads = Uploads()
+    page = Page(engine, options, uploads)
+    closing = asyncio.Event()
     theme = gr.themes.Default(
         primary_hue="blue", neutral_hue="gray", radius_size="md",
-        font=_FONTS, font_mono=("ui-monospace", "monospace"),  # none that would have to be fetched
+        font=_FONTS, font_mono=("ui-monospace", "monospace"),  # none that must be downloaded
     ).set(**_CONTRAST)  # fmt: skip
     gr.mount_gradio_app(
         app, page.blocks, "/", footer_links=[], run_history=False, max_file_size=max_body_bytes,
         ssr_mode=False, pwa=False, mcp_server=False, theme=theme, head=_HEAD,
         css=(HERE / "page.css").read_text(encoding="utf-8"),
         allowed_paths=[str(HERE / "examples")],
-        app_kwargs={"middleware": [Middleware(Fence)]},
+        app_kwargs={"middleware": [Middleware(AllowList, closing=closing)]},
     )  # fmt: skip
-    gradio_app = app.routes[-1].app  # type: ignore[attr-defined]
-    inner = app.router.lifespan_context
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
-        sweeping = asyncio.create_task(_sweep(shelf))
+    async def running() -> AsyncIterator[None]:
+        sweeping = asyncio.create_task(_sweep(uploads))
         try:
-            async with inner(app) as state:
-                yield state
+            yield
         finally:
             sweeping.cancel()
-            shelf.close()
+            uploads.close()
 
-    app.router.lifespan_context = lifespan
-    return lambda: gradio_app.stop_event.set()
+    return Mounted(running, closing.set)
 
 
-async def _sweep(shelf: Shelf) -> None:
+async def _sweep(uploads: Uploads) -> None:
     while True:
-        await asyncio.sleep(LOOK_S)
-        await asyncio.to_thread(shelf.sweep)
+        await asyncio.sleep(SWEEP_S)
+        await asyncio.to_thread(uploads.sweep)
 
 
-class Fence:
-    """The page's outermost layer: what is not needed is not there, and nothing comes from outside.
+class AllowList:
+    """The page's outermost layer: lets through what the page needs, and nothing from outside.
 
     Gradio would fetch addresses that clients name, and serve its own API; neither is wanted here.
+
+    Args:
+        app: Gradio's application.
+        closing: Set when the connections that pages hold are to end.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, closing: asyncio.Event) -> None:
+        self.app, self.closing = app, closing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request that the page itself may make."""
@@ -137,9 +156,11 @@ class Fence:
                 message["headers"] = [*message["headers"], *added]
             await send(message)
 
-        if not _OPEN.fullmatch(path):
+        if not _ALLOWED.fullmatch(path):
             return await _refuse(404, "Not found", send_safely)
-        if path in ("/gradio_api/queue/join", "/gradio_api/run/predict"):
+        if _STREAMS.fullmatch(path):
+            return await self._stream(scope, receive, send_safely)
+        if path in _JOINS:
             body = b""
             while True:
                 message = await receive()
@@ -152,7 +173,7 @@ class Fence:
                 if _names_address(json.loads(body)):
                     return await _refuse(400, "Files are uploaded, not fetched", send_safely)
             except (ValueError, RecursionError):
-                return await _refuse(400, "No JSON", send_safely)
+                return await _refuse(400, "Not JSON", send_safely)
             whole, first = body, True
 
             async def again() -> Message:
@@ -165,9 +186,35 @@ class Fence:
             return await self.app(scope, again, send_safely)
         return await self.app(scope, receive, send_safely)
 
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a request whose answer lasts as long as the page is open, until `closing`."""
+        begun = ended = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal begun, ended
+            begun = True
+            ended = message["type"] == "http.response.body" and not message.get("more_body")
+            await send(message)
+
+        answering = asyncio.ensure_future(self.app(scope, receive, send_and_note))
+        closing = asyncio.ensure_future(self.closing.wait())
+        try:
+            await asyncio.wait({answering, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if answering.done():
+                ended = True
+                answering.result()
+        finally:
+            for task in (answering, closing):
+                task.cancel()
+            await asyncio.gather(answering, closing, return_exceptions=True)
+        if not begun and not ended:
+            await _refuse(503, "Shutting down", send)
+        elif not ended:
+            await send({"type": "http.response.body", "body": b""})
+
 
 def _names_address(value: Any) -> bool:
-    """Tell whether JSON has a file in it that lies on another host."""
+    """Tell whether JSON names a file on another host."""
     if isinstance(value, dict):
         path = value.get("path")
         if isinstance(path, str) and re.match(r"\s*\w+:", path) and not os.path.isabs(path):
@@ -183,30 +230,30 @@ async def _refuse(status: int, text: str, send: Send) -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server that says where it is, and lets go of pages that are open when it goes."""
+    """A server that prints its address, and ends the connections of open pages when it stops."""
 
     def __init__(self, config: uvicorn.Config, release: Callable[[], None], browser: bool) -> None:
         super().__init__(config)
         self._release, self._browser = release, browser
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Say where the page is, and open it."""
+        """Print the page's address, and open it."""
         await super().startup(sockets)
         for listening in sockets or []:
             host, port = listening.getsockname()[:2]
             address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            click.echo(f"alphacut: {address} (Ctrl-C ends it)", err=True)
+            click.echo(f"alphacut: {address} (press Ctrl-C to stop)", err=True)
             if self._browser:
                 await asyncio.to_thread(webbrowser.open, address)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let go of the pages, then stop."""
+        """End the connections of pages, then stop."""
         self._release()
         await super().shutdown(sockets)
 
 
 def serve(
-    work: Work, options: Options, max_body_bytes: int, host: str, port: int, browser: bool,
+    engine: Engine, options: Options, max_body_bytes: int, host: str, port: int, browser: bool,
     loaded: Callable[[], object],
 ) -> None:  # fmt: skip
     """Show the page until a signal ends it; see `demo.serve`."""
@@ -216,11 +263,17 @@ def serve(
         )
     except OSError as error:
         raise OutputError(
-            f"{host}:{port} cannot be listened on: {error.strerror}: choose another --port"
+            f"cannot listen on {host}:{port}: {error.strerror}: choose another --port"
         ) from error
-    loaded()  # a network that cannot be loaded is told here, not on the page
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    release = mount(app, work, options, max_body_bytes)
+    loaded()  # a network that cannot be loaded is an error here, not on the page
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with mounted.running():
+            yield
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    mounted = mount(app, engine, options, max_body_bytes)
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False,
                             timeout_graceful_shutdown=3, ws="none")  # fmt: skip
-    _Server(config, release, browser).run([listening])
+    _Server(config, mounted.release, browser).run([listening])
