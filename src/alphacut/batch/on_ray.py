@@ -141,12 +141,12 @@ def _stream(
 ) -> Iterator[Row]:
     """Stream blocks of tasks through actors; rows of actors that die are missing."""
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.max_errored_blocks = -1
     blocks = [table.slice(start, size) for start in range(0, len(table), size)]
-    with warnings.catch_warnings():  # max_task_retries will be renamed
+    with warnings.catch_warnings():  # Ray warns about its own settings, and about max_task_retries
         warnings.simplefilter("ignore")
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.max_errored_blocks = -1
         rows = ray.data.from_arrow(blocks).map_batches(
             _Actor, fn_constructor_args=(work,), batch_size=size, batch_format="pyarrow",
             # one block waits beside the one in work, except where deaths are told apart
