@@ -105,8 +105,9 @@ def read(dest: object) -> Rows:
 
 
 def alike(rows: Rows) -> list[dict[str, Any]]:
-    """What two runs of the same pictures must agree on."""
-    own = ("milliseconds", "run", "time", "output", "attempts", "key")
+    """What two runs of the same pictures must agree on, besides `pictures`."""
+    own = ("milliseconds", "run", "time", "output", "attempts", "key", "output_bytes",
+           "output_sha256")  # fmt: skip
     return [
         {name: rows[key][name] for name in rows[key] if name not in own} for key in sorted(rows)
     ]
@@ -119,6 +120,17 @@ def results(dest: Path) -> dict[str, bytes]:
         for path in dest.rglob("*")
         if path.is_file() and FOLDER not in path.parts and path.suffix != ".part"
     }
+
+
+def pixels(content: bytes) -> tuple[str, tuple[int, int], bytes]:
+    """Mode, size and samples of a picture. ISA-L does not always deflate the same to the same."""
+    with PIL.Image.open(io.BytesIO(content)) as pillow:
+        return pillow.mode, pillow.size, pillow.tobytes()
+
+
+def pictures(dest: Path) -> dict[str, tuple[str, tuple[int, int], bytes]]:
+    """Pixels by name of all results."""
+    return {name: pixels(content) for name, content in results(dest).items()}
 
 
 def check(source: Path, dest: Path) -> Rows:

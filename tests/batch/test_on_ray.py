@@ -1,4 +1,4 @@
-"""The Ray engine: the same rows and bytes as the local one, whatever dies."""
+"""The Ray engine: the same rows and pixels as the local one, whatever dies."""
 
 import os
 import signal
@@ -15,15 +15,17 @@ from alphacut.batch import run as runs
 from alphacut.batch.job import Job, plan
 from alphacut.batch.store import Store
 from alphacut.errors import RuntimeFailure, WeightsError
-from clusters import Rows, alike, check, linux, ray_workers, read, results, run_job
+from clusters import Rows, alike, check, linux, pictures, ray_workers, read, run_job
 
-pytestmark = [pytest.mark.usefixtures("tiny"),
-              pytest.mark.filterwarnings("ignore::alphacut.errors.AlphacutWarning")]  # fmt: skip
+pytestmark = [
+    pytest.mark.usefixtures("tiny"),
+    pytest.mark.filterwarnings("ignore"),  # Ray's are about itself
+]
 
 
 def test_ray_gives_the_same(source: Path, local: Path, tmp_path: Path, ray_here: None) -> None:
     rows = run_job(source, tmp_path, engine="ray", actors=2)
-    assert results(tmp_path) == results(local)
+    assert pictures(tmp_path) == pictures(local)
     assert alike(rows) == alike(read(local))
 
 
@@ -79,7 +81,7 @@ def test_actors_are_killed(source: Path, local: Path, tmp_path: Path, ray_here: 
     assert len(rows) == len({row.id for row in rows}) == 240
     manifest.merge(Store(job.dest))
     assert alike(check(source, tmp_path)) == alike(read(local))
-    assert results(tmp_path) == results(local)
+    assert pictures(tmp_path) == pictures(local)
 
 
 @linux

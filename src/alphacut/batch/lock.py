@@ -1,7 +1,7 @@
 """The lock of a destination: who is at work there, and a counter that shows it is alive.
 
 It lies in DEST/_alphacut/lock.json. It saves work; consistency does not depend on it: two runs at
-once write the same bytes under the same names, and rows that `manifest.load` joins. So a store that
+once make the same pixels under the same names, and rows that `manifest.load` joins. So a store that
 cannot create a file exclusively is good enough.
 """
 
