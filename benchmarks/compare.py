@@ -268,12 +268,12 @@ def stages(bench: Bench) -> dict[str, Any]:
 
 
 def threads(bench: Bench) -> dict[str, Any]:
-    """Count pictures a second of `batch.process`, by threads; files in, files out."""
+    """Count pictures a second of `batch.folder.run`, by threads; files in, files out."""
     from alphacut import Remover
-    from alphacut.batch import folder as batch
+    from alphacut.batch.folder import list_items, run
 
     remover = Remover()
-    jobs = batch.plan(
+    items = list_items(
         [str(path) for path in bench.pictures], f"{bench.scratch}/t/", remover.options
     )
     result = {}
@@ -281,11 +281,11 @@ def threads(bench: Bench) -> dict[str, Any]:
         best_s = float("inf")
         for _ in range(3):
             start = time.perf_counter()
-            for outcome in batch.process(jobs, remover, existing="overwrite", threads=count):
+            for outcome in run(items, remover, existing="overwrite", threads=count):
                 if outcome.error:
                     raise outcome.error
             best_s = min(best_s, time.perf_counter() - start)
-        result[str(count)] = len(jobs) / best_s
+        result[str(count)] = len(items) / best_s
     return result
 
 
@@ -294,18 +294,17 @@ def memory(bench: Bench) -> dict[str, Any]:
     import psutil
 
     from alphacut import Remover
-    from alphacut.batch import folder as batch
-    from alphacut.batch.folder import Job
+    from alphacut.batch.folder import Item, run
 
     remover, process, seen = Remover(hint="throughput"), psutil.Process(), []
-    jobs = [
-        Job(str(bench.pictures[index % len(bench.pictures)]), f"{bench.scratch}/m/{index}.png")
+    items = [
+        Item(str(bench.pictures[index % len(bench.pictures)]), f"{bench.scratch}/m/{index}.png")
         for index in range(1000)
     ]
-    for outcome in batch.process(jobs, remover, existing="overwrite"):
+    for outcome in run(items, remover, existing="overwrite"):
         if outcome.error:
             raise outcome.error
-        Path(outcome.job.target).unlink()
+        Path(outcome.item.target).unlink()
         seen.append(process.memory_info().rss / 2**20)
     # maxima of fifties: single figures rise and fall with the pictures at hand
     return {str(end): max(seen[end - 50 : end]) for end in range(50, 1001, 50)}

@@ -1,16 +1,31 @@
-"""A folder of tiny pictures, some broken, and a network of one convolution that reads them."""
+"""Jobs of tiny pictures, some broken, with a network of one convolution."""
 
 import dataclasses
+import io
+import os
 import random
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
+import pytest
+from pyarrow import parquet
 
+from alphacut import Options
+from alphacut.batch import lock, manifest
+from alphacut.batch import run as runs
+from alphacut.batch.job import Job, plan
+from alphacut.batch.store import FOLDER, Store
 from alphacut.models import catalogue, weights
 from pictures import make_photo
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+Rows = dict[tuple[str, int], dict[str, Any]]
+linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
 def add_tiny_model(folder: Path) -> str:
@@ -36,9 +51,9 @@ def add_tiny_model(folder: Path) -> str:
     path = folder / "tiny.onnx"
     opset = [helper.make_opsetid("", 13)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
-    row = next(row for row in catalogue.MODELS if row.arch == "u2net")
+    entry = next(entry for entry in catalogue.MODELS if entry.arch == "u2net")
     spec = dataclasses.replace(
-        row, name="tiny", aliases=(), weights={}, license="-", commercial="yes", note="",
+        entry, name="tiny", aliases=(), weights={}, license="-", commercial="yes", note="",
         source="here",
     )  # fmt: skip
     return weights.add(path, spec, "onnx").name
@@ -69,3 +84,91 @@ def make_pictures(folder: Path, count: int, *, broken: bool = True) -> list[str]
             path.write_bytes(random.Random(index).choice([b"", b"no picture", content[:60]]))
         names.append(name)
     return sorted(names)
+
+
+def run_job(source: object, dest: object, **settings: Any) -> Rows:
+    """Run a job as the command line does; return the manifest by id and occurrence."""
+    job = Job(source=str(source), dest=str(dest), options=Options(model="tiny"), **settings)
+    store = Store(job.dest)
+    with lock.claimed(store) as claim:
+        list(runs.run(job, plan(job), claim))
+        manifest.merge(store)
+    return read(dest.removeprefix("flaky://") if isinstance(dest, str) else dest)
+
+
+def read(dest: object) -> Rows:
+    """The merged manifest, of which each row is the only one of its input."""
+    table = parquet.read_table(io.BytesIO(Store(str(dest)).get(manifest.MERGED) or b""))
+    rows = {(row["id"], row["occurrence"]): row for row in table.to_pylist()}
+    assert len(rows) == len(table)
+    return rows
+
+
+def alike(rows: Rows) -> list[dict[str, Any]]:
+    """What two runs of the same pictures must agree on, besides `pictures`."""
+    own = ("milliseconds", "run", "time", "output", "attempts", "key", "output_bytes",
+           "output_sha256")  # fmt: skip
+    return [
+        {name: rows[key][name] for name in rows[key] if name not in own} for key in sorted(rows)
+    ]
+
+
+def results(dest: Path) -> dict[str, bytes]:
+    """Contents by name of all results; what a killed process had not renamed yet is none."""
+    return {
+        str(path.relative_to(dest)): path.read_bytes()
+        for path in dest.rglob("*")
+        if path.is_file() and FOLDER not in path.parts and path.suffix != ".part"
+    }
+
+
+def pixels(content: bytes) -> tuple[str, tuple[int, int], bytes]:
+    """Mode, size and samples of a picture. ISA-L does not always deflate the same to the same."""
+    with PIL.Image.open(io.BytesIO(content)) as pillow:
+        return pillow.mode, pillow.size, pillow.tobytes()
+
+
+def pictures(dest: Path) -> dict[str, tuple[str, tuple[int, int], bytes]]:
+    """Pixels by name of all results."""
+    return {name: pixels(content) for name, content in results(dest).items()}
+
+
+def check(source: Path, dest: Path) -> Rows:
+    """Make sure that each input has one answer, and each result is whole and nobody else's."""
+    rows, files = read(dest), results(dest)
+    expected = {str(path.relative_to(source)) for path in source.rglob("*.*")}
+    assert {id for id, _ in rows} == expected
+    done = {f"{id}.png" for (id, _), row in rows.items() if row["status"] == "done"}
+    assert done == set(files)  # none missing, none half, none besides
+    for (id, _), row in rows.items():
+        if row["status"] == "done":
+            content = files[f"{id}.png"]
+            assert len(content) == row["output_bytes"]
+            assert content.endswith(b"IEND\xae\x42\x60\x82")
+            assert not row["error"]
+        else:
+            assert row["error"]
+    return rows
+
+
+def until(true: Callable[[], object], seconds: float = 120) -> None:
+    """Wait until something is true."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def ray_workers(**environment: str) -> set[int]:
+    """Numbers of the processes of Ray's actors that have these variables in their environment."""
+    environment.setdefault("ALPHACUT_HOME", os.environ["ALPHACUT_HOME"])  # those of this test run
+    wanted = {f"{name}={value}".encode() for name, value in environment.items()}
+    found = set()
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            named = (path / "cmdline").read_bytes().startswith(b"ray::MapWorker")
+            if named and wanted <= {*(path / "environ").read_bytes().split(b"\0")}:
+                found.add(int(path.name))
+        except OSError:  # it has ended meanwhile
+            continue
+    return found

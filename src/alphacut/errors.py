@@ -89,3 +89,12 @@ class AlphacutWarning(UserWarning):
 
 class NoForegroundWarning(AlphacutWarning):
     """No subject was found: the cut-out is fully transparent."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error as one line, with its class unless alphacut raised it."""
+    text = " ".join(str(error).split())
+    if isinstance(error, AlphacutError):
+        return text
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name

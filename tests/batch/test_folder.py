@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import PIL.Image
 import pytest
@@ -14,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alphacut import Options, Remover
-from alphacut.batch.folder import Existing, Job, Outcome, plan, process
+from alphacut.batch.folder import Existing, Item, Outcome, list_items
+from alphacut.batch.folder import run as run_items
 from alphacut.errors import ImageError, OutputError, RuntimeFailure
+from clusters import until
 from pictures import make_photo
 
 Make = Callable[..., None]
@@ -38,10 +41,10 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
 def planned(
     *inputs: str, output: str | None = None, recursive: bool = False, **options: object
 ) -> dict[str, str]:
-    """Targets by source, of a plan in which nothing fails."""
-    jobs = plan(inputs, output, Options().replace(**options), recursive=recursive)
-    assert [job.error for job in jobs] == [None] * len(jobs)
-    return {job.source: job.target for job in jobs}
+    """Targets by source, of a list in which nothing fails."""
+    items = list_items(inputs, output, Options().replace(**options), recursive=recursive)
+    assert [item.error for item in items] == [None] * len(items)
+    return {item.source: item.target for item in items}
 
 
 # --- names --------------------------------------------------------------------------------------
@@ -65,7 +68,7 @@ def test_a_file_as_output(make: Make) -> None:
     assert planned("a.jpg", output="new/cut.webp") == {"a.jpg": "new/cut.webp"}
     assert planned("*.jpg", output="cut.webp") == {"a.jpg": "cut.webp"}
     with pytest.raises(OutputError, match=r"\.gif"):
-        plan(["a.jpg"], "cut.gif", Options())
+        list_items(["a.jpg"], "cut.gif", Options())
 
 
 def test_a_folder_as_output(make: Make) -> None:
@@ -107,35 +110,35 @@ def test_inputs_of_one_name_get_their_endings(make: Make) -> None:
 
 def test_inputs_that_no_name_parts_are_refused_and_the_others_go_on(make: Make) -> None:
     make("x/a.jpg", "y/a.jpg", "y/b.jpg")
-    first, second, third = plan(["x", "y"], "out", Options())
-    for job in (first, second):
-        assert isinstance(job.error, OutputError)
-        assert job.source in str(job.error)
-        assert "separate" in str(job.error)
-    assert third == Job("y/b.jpg", "out/b.png")
+    first, second, third = list_items(["x", "y"], "out", Options())
+    for item in (first, second):
+        assert isinstance(item.error, OutputError)
+        assert item.source in str(item.error)
+        assert "separate" in str(item.error)
+    assert third == Item("y/b.jpg", "out/b.png")
 
 
 def test_no_result_takes_the_place_of_an_input(make: Make) -> None:
     make("in/a.png", "in/b.jpg")
-    jobs = {job.source: job for job in plan(["in"], "in", Options())}
-    assert "would replace the input" in str(jobs["in/a.png"].error)
-    assert jobs["in/b.jpg"] == Job("in/b.jpg", "in/b.png")
+    items = {item.source: item for item in list_items(["in"], "in", Options())}
+    assert "would replace the input" in str(items["in/a.png"].error)
+    assert items["in/b.jpg"] == Item("in/b.jpg", "in/b.png")
 
-    (job,) = plan(["in/a.png"], "in/a.png", Options())
-    assert isinstance(job.error, OutputError)
+    (item,) = list_items(["in/a.png"], "in/a.png", Options())
+    assert isinstance(item.error, OutputError)
     os.symlink("a.png", "in/link.png")
-    (job,) = plan(["in/a.png"], "in/link.png", Options())
-    assert isinstance(job.error, OutputError)
+    (item,) = list_items(["in/a.png"], "in/link.png", Options())
+    assert isinstance(item.error, OutputError)
 
 
 def test_output_that_is_a_file_or_named_like_one(make: Make) -> None:
     make("a.jpg", "b.jpg", "in/c.jpg")
     Path("taken").write_text("")
     for inputs in (["a.jpg", "b.jpg"], ["in"]):
-        with pytest.raises(OutputError, match="taken: is a file, but a folder is needed"):
-            plan(inputs, "taken", Options())
+        with pytest.raises(OutputError, match="taken: is a file, but these inputs need a folder"):
+            list_items(inputs, "taken", Options())
         with pytest.raises(OutputError, match=r"one\.png/"):
-            plan(inputs, "one.png", Options())
+            list_items(inputs, "one.png", Options())
 
 
 # --- finding ------------------------------------------------------------------------------------
@@ -154,9 +157,9 @@ def test_names_that_differ_in_case_are_two_inputs(make: Make) -> None:
     if os.path.exists("A.jpg"):
         pytest.skip("this file system does not tell a from A")
     make("A.jpg")
-    jobs = plan(["."], None, Options())
-    assert len(jobs) == 2  # their results would be one file elsewhere: refused, not dropped
-    assert all(isinstance(job.error, OutputError) for job in jobs)
+    items = list_items(["."], None, Options())
+    assert len(items) == 2  # their results would be one file elsewhere: refused, not dropped
+    assert all(isinstance(item.error, OutputError) for item in items)
 
 
 def test_results_are_no_inputs_of_the_next_run(make: Make) -> None:
@@ -203,12 +206,12 @@ def test_patterns(make: Make) -> None:
 def test_inputs_without_pictures(make: Make, name: str, reason: str) -> None:
     make("a.jpg")
     os.mkdir("empty")
-    bad, good = plan([name, "a.jpg"], "out", Options())
+    bad, good = list_items([name, "a.jpg"], "out", Options())
     assert isinstance(bad.error, ImageError)
     assert reason in str(bad.error)
     assert name in str(bad.error)
-    assert good == Job("a.jpg", "out/a.png")
-    assert [job.error is None for job in plan([name], None, Options())] == [False]
+    assert good == Item("a.jpg", "out/a.png")
+    assert [item.error is None for item in list_items([name], None, Options())] == [False]
 
 
 def test_streams(make: Make) -> None:
@@ -219,16 +222,16 @@ def test_streams(make: Make) -> None:
     assert planned("-", output="out") == {"-": "out/stdin.png"}
     assert planned("a.jpg", output="-") == {"a.jpg": "-"}
     assert planned("in", output="-") == {"in/c.jpg": "-"}
-    with pytest.raises(OutputError, match="one picture"):
-        plan(["a.jpg", "b.jpg"], "-", Options())
+    with pytest.raises(OutputError, match="one picture only"):
+        list_items(["a.jpg", "b.jpg"], "-", Options())
     with pytest.raises(OutputError, match="cannot be mixed"):
-        plan(["-", "b.jpg"], "out", Options())
+        list_items(["-", "b.jpg"], "out", Options())
 
 
 def test_overlong_names_are_planned_like_others(make: Make) -> None:
     """The system refuses them when they are opened, with a message of its own."""
-    (job,) = plan(["x" * 5000 + ".jpg"], None, Options())
-    assert job.error is None
+    (item,) = list_items(["x" * 5000 + ".jpg"], None, Options())
+    assert item.error is None
 
 
 # --- doing --------------------------------------------------------------------------------------
@@ -237,7 +240,7 @@ def test_overlong_names_are_planned_like_others(make: Make) -> None:
 def run(
     remover: Remover, *inputs: str, output: str = "out", existing: Existing = "fail"
 ) -> list[Outcome]:
-    return list(process(plan(inputs, output, remover.options), remover, existing=existing))
+    return list(run_items(list_items(inputs, output, remover.options), remover, existing=existing))
 
 
 def what_is(file: str | io.BytesIO) -> tuple[str | None, str, tuple[int, int]]:
@@ -254,10 +257,21 @@ def test_it_goes_on_after_a_failure(make: Make, fake_remover: Remover) -> None:
     assert bad.size is None
     for outcome, name in ((first, "out/a.png"), (second, "out/c.png")):
         assert outcome.error is None
-        assert outcome.job.target == name
+        assert outcome.item.target == name
         assert what_is(name) == ("PNG", "RGBA", (64, 48))
         assert {"load", "predict", "save"} <= outcome.milliseconds.keys()
     assert sorted(os.listdir("out")) == ["a.png", "c.png"]
+
+
+def test_a_run_that_pauses_leaves_opencv_its_threads(make: Make, fake_remover: Remover) -> None:
+    names = [f"{index}.png" for index in range(9)]
+    make(*names)
+    threads = cv2.getNumThreads()
+    outcomes = run_items(list_items(names, "out", Options()), fake_remover, existing="fail",
+                         threads=2)  # fmt: skip
+    next(outcomes)
+    until(lambda: cv2.getNumThreads() == threads, 10)  # once those that were begun are finished
+    assert len([*outcomes]) == 8
 
 
 def test_any_error_is_an_outcome(make: Make) -> None:
@@ -310,8 +324,8 @@ def test_inputs_stay_as_they_are(make: Make, fake_remover: Remover) -> None:
     before = {path: path.read_bytes() for path in Path("in").iterdir()}
     for output in ("in", "in/a.png/", "."):
         for existing in ("overwrite", "skip", "fail"):
-            jobs = plan(["in"], None if output == "." else output, fake_remover.options)
-            list(process(jobs, fake_remover, existing=existing))
+            items = list_items(["in"], None if output == "." else output, fake_remover.options)
+            list(run_items(items, fake_remover, existing=existing))
     assert {path: path.read_bytes() for path in before} == before
 
 
@@ -327,7 +341,7 @@ def test_streams_are_read_and_written(
     stdin, stdout = Stream(Path("a.png").read_bytes()), Stream()
     monkeypatch.setattr("sys.stdin", stdin)
     monkeypatch.setattr("sys.stdout", stdout)
-    (outcome,) = process(plan(["-"], None, Options()), fake_remover, existing="fail")
+    (outcome,) = run_items(list_items(["-"], None, Options()), fake_remover, existing="fail")
     assert outcome.error is None
     assert what_is(io.BytesIO(stdout.buffer.getvalue())) == ("PNG", "RGBA", (64, 48))
 
@@ -367,16 +381,16 @@ def test_no_two_jobs_write_one_file_and_none_writes_an_input(
         given_names = [str(root / name) for name in [*inputs, *files]]
         target = output and str(root / output)
         options = Options(format=kind, result="mask" if mask else "cutout")
-        jobs, again = (plan(given_names, target, options, recursive=recursive) for _ in "ab")
-        assert [(job.source, job.target) for job in jobs] == [
-            (job.source, job.target) for job in again
+        items, again = (list_items(given_names, target, options, recursive=recursive) for _ in "ab")
+        assert [(item.source, item.target) for item in items] == [
+            (item.source, item.target) for item in again
         ]
-        # every file given is a job of its own, once
-        sources = [os.path.realpath(job.source) for job in jobs if job.target]
+        # every file given is an item of its own, once
+        sources = [os.path.realpath(item.source) for item in items if item.target]
         assert len(sources) == len(set(sources))
         assert {os.path.realpath(root / name) for name in files} <= set(sources)
         # results are apart from each other and from inputs, also where case does not count
-        targets = [os.path.realpath(job.target).lower() for job in jobs if not job.error]
+        targets = [os.path.realpath(item.target).lower() for item in items if not item.error]
         assert len(targets) == len(set(targets))
         assert not set(targets) & {source.lower() for source in sources}
     finally:

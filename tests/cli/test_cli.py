@@ -265,13 +265,12 @@ def test_streams(run: Run) -> None:
     assert load(result.out)[0] == "PNG"
     assert run("photo.png", "-o", "-").out == result.out
     assert load(run("-", "--format", "webp", stdin=content).out)[0] == "WEBP"
-    assert run("-", "-o", "cut.png", stdin=content).lines == ["- -> cut.png"]
+    assert run("-", "-o", "cut.png", stdin=content).lines == ["standard input -> cut.png"]
     assert Path("cut.png").read_bytes() == result.out
 
     result = run("-")
     assert (result.status, result.out) == (1, b"")
-    assert len(result.lines) == 1
-    assert "empty file" in result.err
+    assert result.err == "alphacut: standard input: empty file\n"
 
 
 def test_json(run: Run) -> None:
@@ -337,7 +336,7 @@ def test_quiet_and_verbose(run: Run) -> None:
     assert "Traceback" not in result.err
     result = run("photo.png", "bad.jpg", "--overwrite", "-v")
     assert "Traceback" in result.err
-    assert "u2net-lite by openvino on fake" in result.err
+    assert "u2net-lite in openvino on fake" in result.err
     assert "predict" in result.err
 
 
@@ -354,6 +353,14 @@ def test_existing_results(run: Run) -> None:
     assert Path("photo-cutout.png").read_text() == "before"
     assert run("photo.png", "--overwrite").status == 0
     assert load("photo-cutout.png")[0] == "PNG"
+
+
+def test_a_result_named_like_its_input_does_not_hide_it(run: Run) -> None:
+    """`photo-cutout.png: ...` begins with the words that name the input `photo`, and is not it."""
+    save("photo.png")
+    os.rename("photo.png", "photo")
+    Path("photo-cutout.png").write_text("before")
+    assert run("photo").err.startswith("alphacut: photo: photo-cutout.png: already exists: ")
 
 
 def test_an_input_is_never_overwritten(run: Run) -> None:
@@ -540,6 +547,14 @@ def test_doctor_tells_what_is_wrong(run: Run) -> None:
     assert "example picture" in result.err
 
 
+@pytest.mark.parametrize("group", ["", "batch", "models", "train"])
+def test_lists_of_commands_are_not_cut_short(run: Run, group: str) -> None:
+    commands = run(*group.split(), "--help").out.decode().partition("Commands:")[2].splitlines()
+    assert commands
+    for line in commands:
+        assert not line.endswith("...") or line.split()[0] == "demo"
+
+
 @posix
 def test_full_disk(run: Run, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
@@ -556,7 +571,8 @@ def test_full_disk(run: Run, tmp_path: Path) -> None:
         result = run("photo.png", "-o", "small/cut.png")
         assert result.status == 1
         assert result.lines == [
-            "alphacut: photo.png: small/cut.png: cannot be written: No space left on device"
+            "alphacut: photo.png: small/cut.png: cannot be written: No space left on device: free "
+            "some space"
         ]
         assert os.listdir("small") == []
     finally:
@@ -584,7 +600,7 @@ def watch(event, args):
         os.write(2, f"{event} {args}\\n".encode())
         os._exit(99)
 sys.addaudithook(watch)
-from alphacut.cli import main
+from alphacut.cli.main import main
 main()
 """
 
@@ -605,7 +621,7 @@ def test_pipes_without_a_network(tmp_path: Path) -> None:
 
 def test_help_loads_nothing_heavy() -> None:
     code = (
-        "import sys\nfrom alphacut import cli\n"
+        "import sys\nfrom alphacut.cli import main as cli\n"
         "sys.argv = ['alphacut', '--help']\n"
         "try:\n    cli.main()\nexcept SystemExit:\n    pass\n"
         "print(sorted({name.split('.')[0] for name in sys.modules}), file=sys.stderr)\n"
@@ -629,13 +645,13 @@ def test_full_standard_output(tmp_path: Path) -> None:
 SLOW_WRITE = """
 import sys, time
 from alphacut import cutout
-from alphacut.cli import main as cli
+from alphacut.cli import main
 def half(*_, **__):
     yield b"half a picture"
     print("half", flush=True)
     time.sleep(3)
 cutout.encode = half
-cli.main()
+main.main()
 """
 
 

@@ -74,9 +74,9 @@ def test_nothing_is_written_by_a_dry_run(run: Run) -> None:
     assert status == 0
     assert (facts["pictures"], facts["sampled"], facts["failed_of_these"]) == (20, 20, 1)
     assert facts["core-hours"] == pytest.approx(
-        20 * facts["core-seconds_a_picture"] / 3600, abs=1e-3
+        20 * facts["core-seconds_per_picture"] / 3600, abs=1e-3
     )
-    assert facts["cost"] == pytest.approx(20 * facts["core-seconds_a_picture"] / 100, abs=0.02)
+    assert facts["cost"] == pytest.approx(20 * facts["core-seconds_per_picture"] / 100, abs=0.02)
     assert not Path("out").exists()
     assert run("in", "out", "--dry-run")[1].startswith("pictures ")
 
@@ -127,7 +127,7 @@ def test_a_port_of_metrics_that_is_taken(run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         status, _, err = run("in", "out", "--metrics-port", str(taken.getsockname()[1]))
     assert status == 2
-    assert "cannot be opened on 127.0.0.1: " in err
+    assert "cannot listen on 127.0.0.1: " in err
     assert "Traceback" not in err
 
 
@@ -135,14 +135,15 @@ def test_a_port_of_metrics_that_is_taken(run: Run) -> None:
     ("words", "status", "text"),
     [
         (["none", "out"], 1, "none: cannot be listed"),
-        (["in/*.tif", "out"], 1, "no pictures there"),
-        (["in", "https://example.org/"], 2, "nothing can be written there"),
+        (["in/*.tif", "out"], 1, "no pictures found"),
+        (["in", "https://example.org/"], 2, "cannot be written to"),
         (["in", "gopher://x"], 1, "Protocol not known: gopher"),
-        (["in", "in"], 2, "would lie among the pictures"),
-        (["in/0", "in"], 2, "would lie among the pictures"),
+        (["in", "in"], 2, "would be written among the pictures"),
+        (["in/0", "in"], 2, "would be written among the pictures"),
         (["in", "out", "--engine", "spark"], 2, "'spark' is not one of"),
         (["in", "out", "--result", "nothing"], 2, "'nothing' is not one of"),
         (["in"], 2, "Missing argument 'DEST'"),
+        (["in", "in/1/00001.png/out"], 1, "/lock.json: cannot be written: Not a directory"),
     ],
 )
 def test_what_cannot_be(run: Run, words: list[str], status: int, text: str) -> None:
@@ -155,7 +156,7 @@ def test_what_cannot_be(run: Run, words: list[str], status: int, text: str) -> N
 def test_a_destination_without_a_manifest(run: Run) -> None:
     status, _, err = run("status", "out", model=False)
     assert status == 2
-    assert "has no manifest" in err
+    assert "no manifest here" in err
 
 
 def test_a_folder_that_is_named_like_a_command(run: Run) -> None:

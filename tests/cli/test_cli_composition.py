@@ -141,7 +141,7 @@ def test_what_cannot_be(run: Run, words: list[str], line: str) -> None:
 def test_flags_that_exclude_each_other(run: Run) -> None:
     status, lines = run("photo.png", "--mask", "--invert")
     assert status == 2
-    assert "exclude each other" in lines[-1]
+    assert "mutually exclusive" in lines[-1]
     status, lines = run("photo.png", "--fit", "squeeze")
     assert status == 2
     assert "'squeeze' is not one of 'cover'" in lines[-1]

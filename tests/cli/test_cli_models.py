@@ -41,11 +41,11 @@ def test_list() -> None:
     assert len(lines) == 1 + len(catalogue.MODELS)
     assert lines[1].startswith("u2net-lite ")
     assert "embedded" in lines[1]
-    rows = {row["name"]: row for row in json.loads(run("models", "--json").stdout)}
-    assert rows["u2net"]["state"] == "to fetch"
-    assert rows["rmbg-1.4"]["state"] == "to fetch, ask for terms"
-    assert rows["indexnet-adobe"]["state"] == "to add by hand"
-    assert rows["u2net-lite"]["paths"] == {"onnx": str(LITE), "int8": str(LITE_INT8)}
+    entries = {entry["name"]: entry for entry in json.loads(run("models", "--json").stdout)}
+    assert entries["u2net"]["state"] == "to pull"
+    assert entries["rmbg-1.4"]["state"] == "to pull, if you accept its terms"
+    assert entries["indexnet-adobe"]["state"] == "to add by hand"
+    assert entries["u2net-lite"]["paths"] == {"onnx": str(LITE), "int8": str(LITE_INT8)}
 
 
 def test_own_weights_from_adding_to_removing(home: Path, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_own_weights_from_adding_to_removing(home: Path, tmp_path: Path) -> None
     with pytest.raises(WeightsError, match="damaged weights are never used"):
         run("models", "verify")
     assert run("models", "verify", "u2net-lite").exit_code == 0
-    assert f"{path} is removed" in run("models", "remove", "mine").stdout
+    assert f"removed {path}" in run("models", "remove", "mine").stdout
     with pytest.raises(UnknownName):
         run("models", "where", "mine")
 
@@ -126,15 +126,15 @@ def test_accepted_terms_are_printed_first(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_where_and_remove_of_what_is_not_here(home: Path) -> None:
     assert run("models", "where").stdout == f"{home}\n"
-    with pytest.raises(WeightsError, match="not here: u2net"):
+    with pytest.raises(WeightsError, match="not installed: u2net"):
         run("models", "where", "u2net")
-    assert run("models", "remove", "u2net").stdout == "u2net: nothing of it is here\n"
+    assert run("models", "remove", "u2net").stdout == "u2net: not installed\n"
     with pytest.raises(WeightsError, match="part of the package"):
         run("models", "remove", "u2net-lite")
-    assert "u2net.onnx is not here" in run("models", "verify", "u2net").stdout
+    assert "u2net.onnx is not installed" in run("models", "verify", "u2net").stdout
     (home / "weights").mkdir(parents=True)
     (home / "weights" / "indexnet_matting.pth.tar").touch()
-    assert "nobody states its checksum" in run("models", "verify").stdout
+    assert "no checksum is known" in run("models", "verify").stdout
 
 
 def test_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,14 +191,14 @@ def test_benchmark_table(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_export_refuses_before_it_works(tmp_path: Path) -> None:
     target = tmp_path / "net.onnx"
     target.write_text("mine")
-    with pytest.raises(OutputError, match="is already there"):
+    with pytest.raises(OutputError, match="already exists"):
         run("export", "u2net-lite", "--to", "onnx", "-o", target)
-    with pytest.raises(OutputError, match=r"ends in \.xml"):
+    with pytest.raises(OutputError, match=r"extension \.xml"):
         run("export", "u2net-lite", "--to", "openvino", "-o", target)
     assert run("export", "u2net-lite", "--to", "onnx", "--size", "320").exit_code == 2
     with pytest.raises(WeightsError, match="PyTorch cannot build it"):
         run("export", "silueta", "--to", "onnx", "-o", tmp_path / "silueta.onnx")
-    with pytest.raises(OutputError, match="is already there"):
+    with pytest.raises(OutputError, match="already exists"):
         run("quantize", "u2net-lite", "--data", tmp_path, "-o", target)
     assert target.read_text() == "mine"
 

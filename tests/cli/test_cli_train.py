@@ -40,9 +40,9 @@ def test_train_resume_export_and_cut_out(places: Path) -> None:
     best, target = out / "best.safetensors", places / "mine.onnx"
     made = run("train", "export", recipe, best, "--to", "onnx", "-o", target, "--name", "mine")
     assert "differs from PyTorch by" in made.stderr
-    row = weights.find_model("mine")
-    assert (row.arch, row.scale, row.stretch) == ("u2netp", "white", False)
-    assert row.commercial == "unclear"
+    entry = weights.find_model("mine")
+    assert (entry.arch, entry.scale, entry.stretch) == ("u2netp", "white", False)
+    assert entry.commercial == "unclear"
     photo = weights.ASSETS / "example.jpg"
     done = run(photo, "--model", "mine", "--json", "-o", places / "cut.png")
     assert json.loads(done.stdout)["foreground"]
@@ -78,7 +78,7 @@ def test_preview_and_find_lr(places: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_mistakes(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = places / "recipe.toml"
-    with pytest.raises(OutputError, match=r"ends in \.xml"):
+    with pytest.raises(OutputError, match=r"extension \.xml"):
         run("train", "export", recipe, recipe, "--to", "openvino", "-o", "x.onnx")
     assert "--name needs" in run(
         "train", "export", recipe, recipe, "--to", "openvino", "-o", "x.xml", "--name", "a"
@@ -103,4 +103,4 @@ def test_ctrl_c_says_how_to_go_on(places: Path, monkeypatch: pytest.MonkeyPatch)
     assert result.exit_code == 1
     assert "--resume" not in result.stderr  # nothing was saved
     (places / train.LAST).touch()
-    assert "last.pt is saved; go on with --resume" in run(*words).stderr
+    assert "last.pt: use --resume to continue" in run(*words).stderr

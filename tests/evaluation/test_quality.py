@@ -18,7 +18,6 @@ from alphacut.evaluation.quality import (
     write_json,
     write_page,
 )
-from alphacut.evaluation.self_test import EXAMPLE
 
 
 class Half:
@@ -130,34 +129,3 @@ def test_sizes_have_to_agree(folder: Path) -> None:
     PIL.Image.new("L", (9, 9)).save(folder / "alpha" / "a.png")
     with pytest.raises(ImageError, match=r"is \(9, 9\), but its picture \(40, 80\)"):
         list(evaluate(find_samples(folder), {"right": Remover(network=Half())}))
-
-
-def test_command_line(tmp_path: Path) -> None:
-    """The example, with a network's own alpha as the truth, within rounding."""
-    from click.testing import CliRunner
-
-    from alphacut.cli.main import cli, parse_changes
-
-    cutout = Remover()(EXAMPLE)
-    (tmp_path / "image").mkdir()
-    (tmp_path / "alpha").mkdir()
-    PIL.Image.open(EXAMPLE).save(tmp_path / "image" / "one.png")
-    cutout.save(tmp_path / "alpha" / "one.png", result="mask")
-
-    files = [f"--{kind}={tmp_path / ('scores.' + kind)}" for kind in ("csv", "json", "html")]
-    words = ["evaluate", str(tmp_path), "--compare=matting=none keep-depth=yes"]
-    done = CliRunner().invoke(cli, [*words, *files])
-    assert done.exit_code == 0, done.output
-    mean = json.loads((tmp_path / "scores.json").read_text())["mean"]
-    assert list(mean) == ["default", "matting=none keep-depth=yes"]
-    assert mean["default"]["MAD"] < 1
-    assert mean["matting=none keep-depth=yes"]["MAD"] > 1
-    for name in mean:
-        assert name in done.output
-    assert parse_changes("background='#ff0000 ' roi=0 grow-px=3 largest=no") == {
-        "background": "#ff0000 ", "roi": "0", "grow_px": 3, "largest": False,
-    }  # fmt: skip
-    for wrong in ("quality", "file-quality=high"):
-        done = CliRunner().invoke(cli, ["evaluate", str(tmp_path), f"--compare={wrong}"])
-        assert done.exit_code == 2
-        assert wrong in done.output

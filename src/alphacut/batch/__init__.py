@@ -1,15 +1,18 @@
-"""Many pictures: those of a command line, or millions, on one machine or many, with nothing lost.
+"""Many images: those named on a command line, or millions, on one machine or many.
 
-    folder     the pictures that a command names, done one after another on this machine
+    run        run a job's plan, or a sample of it; the manifest is written as rows come in
+    on_ray     run tasks in Ray Data actors instead of this process
+    job        a job, and the plan of what is still to do
+    work       one process: load the model once; read, cut out and write concurrently
+    sources    list the images of a folder, pattern, list, archive or shards, local or remote
+    folder     the images named on a command line, in this process
+    inputs     which files count as images to cut out
+    manifest   one row per image, in Parquet parts that are only ever added
+    lock       one run at a time in a destination
+    store      DEST: files written whole or not at all, in a folder or a bucket
 
-    sources    what SOURCE holds: a folder, pattern, list, archive or shards, anywhere
-    job        which of it is still to be done, and doing it: local threads or Ray
-    work       one process: a model loaded once, pictures read, cut out and written side by side
-    on_ray     such processes as actors of Ray Data
-    manifest   what became of each picture, in parts that are only ever added; and the lock
-    store      DEST: files written whole or not at all
+Each file imports only those below it. `folder` needs no extra; the rest needs `cluster`.
 
-Of a job, the truth is the manifest's parts. A picture is done when a part says so, and a part is
-written after the pictures that it tells of; so whatever is killed, and whenever, costs work and no
-truth.
+The manifest's parts are the only record of a job. A part is written after the results it lists, so
+killing a run at any moment loses work, never consistency.
 """

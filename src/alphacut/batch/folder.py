@@ -1,6 +1,7 @@
-"""Many pictures on one machine: where each result goes, and doing them one after another."""
+"""Images on one machine: where each result goes, and cutting them out several at a time."""
 
 import glob
+import io
 import os
 import sys
 import time
@@ -10,33 +11,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from alphacut.batch.inputs import RESULT_MARKS, is_input
 from alphacut.errors import AlphacutError, ImageError, OutputError
 from alphacut.files import write
-from alphacut.options import RESULTS, Options
+from alphacut.options import Options
 from alphacut.output.encode import Raster, encode, output_format
 from alphacut.parallel import in_order, processors, side_by_side
-from alphacut.pipeline.load import INPUT_SUFFIXES
 from alphacut.pipeline.trimap import encode_trimap
 from alphacut.remover import Remover
 
-STREAM = "-"
-# A photo may well be called beach-background.jpg: only marks that nobody else writes stand alone
-_MARKS = {result: f"-cutout-{result}" for result in RESULTS} | {
-    "cutout": "-cutout",
-    "mask": "-mask",
-}
-RESULT_MARKS = tuple(_MARKS.values())
+STREAM, STDIN = "-", "standard input"  # as an argument, and in messages
 Existing = Literal["fail", "skip", "overwrite"]
 
 
 @dataclass(frozen=True)
-class Job:
-    """One picture to do: where it comes from and where its result goes, or why it cannot be.
+class Item:
+    """One image: where it comes from and where its result goes, or why it cannot be done.
 
     Attributes:
-        source: Path of the picture, or "-" for standard input.
+        source: Path of the image, or "-" for standard input.
         target: Path of the result, or "-" for standard output.
-        error: Why the job cannot be done, found before any work.
+        error: Why the item cannot be done, known before any work.
     """
 
     source: str
@@ -46,18 +41,19 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: written, an error, or skipped.
+    """What became of an item: a result, an error, or skipped.
 
     Attributes:
-        job: The job.
-        size: (H, W) of the picture that was cut out.
-        box: (top, left, bottom, right) of the subject; None if there is none.
-        milliseconds: What each stage took, writing included.
+        item: The item.
+        size: (H, W) of the image that was cut out.
+        box: (top, left, bottom, right) of the subject, the last two exclusive; None if there is
+            none.
+        milliseconds: Time of each stage, saving included.
         error: Why there is no result.
-        skipped: Whether the result was there before.
+        skipped: Whether the result existed already.
     """
 
-    job: Job
+    item: Item
     size: tuple[int, int] | None = None
     box: tuple[int, int, int, int] | None = None
     milliseconds: dict[str, float] | None = None
@@ -65,118 +61,120 @@ class Outcome:
     skipped: bool = False
 
 
-def plan(
+def list_items(
     inputs: Sequence[str], output: str | None, options: Options, *, recursive: bool = False
-) -> list[Job]:
-    """Decide which pictures are done and where each result goes; nothing is written yet.
+) -> list[Item]:
+    """List the images to cut out and where each result goes; nothing is written.
 
-    A folder stands for the pictures in it, and its structure is kept below `output`. Two inputs
-    never share a result: where names would clash each gets its input's ending as well, the same
-    way every time. No result takes the place of an input.
+    A folder stands for the images in it, and its structure is kept below `output`. Two inputs
+    never share a result: where names clash, each gets its input's extension as well, the same way
+    on every run. No result replaces an input.
 
     Args:
         inputs: Files, folders, glob patterns, or "-" for standard input.
         output: A file, a folder, "-" for standard output, or None for beside each input.
         options: What is written, and in which format.
-        recursive: Whether folders inside folders count.
+        recursive: Whether to look into subfolders.
 
     Returns:
-        Jobs in the order of the inputs; those that cannot be done carry their error.
+        Items in the order of the inputs; those that cannot be done carry their error.
 
     Raises:
         OutputError: if the output cannot serve these inputs at all.
     """
-    pictures, failed = _find(inputs, output, recursive)
-    if output == STREAM or (output is None and [name for name, _ in pictures] == [STREAM]):
-        if len(pictures) + len(failed) > 1:
-            raise OutputError("standard output takes one picture, not several: give -o a folder")
-        return failed + [Job(source, STREAM) for source, _ in pictures]
-    if STREAM in (name for name, _ in pictures) and len(pictures) > 1:
-        raise OutputError("standard input is one picture: it cannot be mixed with others")
+    images, failed = _find(inputs, output, recursive)
+    if output == STREAM or (output is None and [name for name, _ in images] == [STREAM]):
+        if len(images) + len(failed) > 1:
+            raise OutputError("standard output takes one picture only: give -o a folder")
+        return failed + [Item(source, STREAM) for source, _ in images]
+    if STREAM in (name for name, _ in images) and len(images) > 1:
+        raise OutputError(f"{STDIN} is one picture: it cannot be mixed with others")
 
-    if not pictures:
+    if not images:
         return failed
-    several = len(pictures) + len(failed) > 1 or any(map(os.path.isdir, inputs))
+    several = len(images) + len(failed) > 1 or any(map(os.path.isdir, inputs))
     if output is not None and not several and not _is_folder(output):
         output_format(Path(output), options.format, opaque=options.opaque)
         targets = [Path(output)]
     else:
         if output is not None and os.path.isfile(output):
-            raise OutputError(f"{output}: is a file, but a folder is needed for these inputs")
+            raise OutputError(f"{output}: is a file, but these inputs need a folder")
         if output is not None and not _is_folder(output):
-            raise OutputError(f"{output}: a folder is needed for these inputs: write {output}/")
-        targets = _targets(pictures, output, options)
-    taken = {_same_file(Path(name)) for name, _ in pictures}
+            raise OutputError(f"{output}: these inputs need a folder: write {output}/")
+        targets = _targets(images, output, options)
+    taken = {_same_file(Path(name)) for name, _ in images}
     writers = Counter(map(_same_file, targets))
-    jobs = []
-    for (source, _), target in zip(pictures, targets, strict=True):
+    items = []
+    for (source, _), target in zip(images, targets, strict=True):
         error = None
         if _same_file(target) in taken:
             error = OutputError(f"{source}: its result would replace the input {target}: choose "
                                 "another --output")  # fmt: skip
         elif writers[_same_file(target)] > 1:
-            error = OutputError(f"{source}: another input would write {target} too: do them in "
-                                "separate runs, to separate folders")  # fmt: skip
-        jobs.append(Job(source, str(target), error))
-    return failed + jobs
+            error = OutputError(f"{source}: another input would write {target}, too: run them "
+                                "separately, into separate folders")  # fmt: skip
+        items.append(Item(source, str(target), error))
+    return failed + items
 
 
-def process(
-    jobs: Sequence[Job], remover: Remover, *, existing: Existing, threads: int | None = None
+def run(
+    items: Sequence[Item], remover: Remover, *, existing: Existing, threads: int | None = None
 ) -> Generator[Outcome, None, None]:
-    """Do the jobs, several at a time; one that fails does not stop the others.
+    """Cut out items, several at a time; one that fails does not stop the others.
 
-    Decoding, network, edges and encoding of different pictures overlap. Memory is bounded by the
-    number of threads, whatever the number of jobs.
+    Decoding, network, edges and encoding of different images overlap. Memory is bounded by the
+    number of threads, not by the number of items.
 
     Args:
-        jobs: What to do, from `plan`.
-        remover: Does it.
-        existing: What to do where a result is already there.
-        threads: How many at once; as many as there are processors by default.
+        items: What to do, from `list_items`.
+        remover: Cuts out, and knows the options.
+        existing: What to do where a result already exists.
+        threads: How many items at a time; as many as there are processors by default.
 
     Yields:
-        One outcome a job, in order.
+        One outcome per item, in order.
     """
+    at_once = min(threads or processors(), len(items) or 1)
 
-    def attempt(job: Job) -> Outcome:
+    def attempt(item: Item) -> Outcome:
         try:
-            return _do(job, remover, existing)
+            with side_by_side(at_once):
+                return _cut_out(item, remover, existing)
         except Exception as error:  # one of many: it is reported, and the others go on
-            return Outcome(job, error=error)
+            return Outcome(item, error=error)
 
-    at_once = side_by_side(min(threads or processors(), len(jobs) or 1))
-    return in_order(at_once(attempt), jobs, threads)
+    yield from in_order(attempt, items, at_once)
 
 
-def _do(job: Job, remover: Remover, existing: Existing) -> Outcome:
-    """Do one job."""
-    if job.error:
-        raise job.error
-    target = None if job.target == STREAM else Path(job.target)
+def _cut_out(item: Item, remover: Remover, existing: Existing) -> Outcome:
+    """Cut out one item and save the result."""
+    if item.error:
+        raise item.error
+    options = remover.options
+    target = None if item.target == STREAM else Path(item.target)
+    beside = target.with_name(f"{target.stem}-trimap.png") if target else None
     if target and os.path.exists(target):
         if os.path.isdir(target):
-            raise OutputError(f"{target}: is a folder, a file is needed")
+            raise OutputError(f"{target}: is a folder, but a file is needed")
         if existing == "skip":
-            return Outcome(job, skipped=True)
+            return Outcome(item, skipped=True)
         if existing == "fail":
-            raise OutputError(f"{target}: is already there: --overwrite or --skip-existing")
-    beside = target.with_name(f"{target.stem}-trimap.png") if target else None
-    if remover.options.save_trimap and beside and beside.exists() and existing == "fail":
-        raise OutputError(f"{beside}: is already there: --overwrite or --skip-existing")
-    cutout = remover(sys.stdin.buffer.read() if job.source == STREAM else job.source)
+            raise OutputError(f"{target}: already exists: use --overwrite or --skip-existing")
+    if options.save_trimap and beside and beside.exists() and existing == "fail":
+        raise OutputError(f"{beside}: already exists: use --overwrite or --skip-existing")
+    cutout = remover(_read_stdin() if item.source == STREAM else item.source)
     start = time.perf_counter()
     if target:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"{target.parent}: cannot be made: {error.strerror}") from error
-        cutout.save(target, remover.options)
-        if remover.options.save_trimap and beside and cutout.trimap is not None:
+            raise OutputError(f"{target.parent}: cannot be created: {error.strerror}") from error
+        cutout.save(target, options)
+        if options.save_trimap and beside and cutout.trimap is not None:
             levels = Raster(encode_trimap(cutout.trimap))
-            write(beside, encode([levels], "png", effort=remover.options.png))
+            write(beside, encode([levels], "png", effort=options.png))
     else:
-        pieces = cutout.encode(remover.options)[1]
+        pieces = cutout.encode(options)[1]
         try:
             for piece in pieces:
                 sys.stdout.buffer.write(piece)
@@ -184,87 +182,92 @@ def _do(job: Job, remover: Remover, existing: Existing) -> Outcome:
         except OSError as error:
             raise OutputError(f"standard output: cannot be written: {error.strerror}") from error
     save = round((time.perf_counter() - start) * 1000, 2)
-    return Outcome(job, cutout.size, cutout.box, {**cutout.milliseconds, "save": save})
+    return Outcome(item, cutout.size, cutout.box, {**cutout.milliseconds, "save": save})
+
+
+def _read_stdin() -> io.BytesIO:
+    file = io.BytesIO(sys.stdin.buffer.read())
+    file.name = STDIN  # what messages call it
+    return file
 
 
 def _find(
     inputs: Sequence[str], output: str | None, recursive: bool
-) -> tuple[list[tuple[str, Path]], list[Job]]:
-    """Expand inputs to pictures, each once and with its path below the folder it was found in."""
-    pictures: dict[str, tuple[str, Path]] = {}
+) -> tuple[list[tuple[str, Path]], list[Item]]:
+    """Expand inputs to images, each once and with its path below the folder it was found in."""
+    images: dict[str, tuple[str, Path]] = {}
     failed = []
 
     def add(name: str, below: str) -> None:
-        pictures.setdefault(name if name == STREAM else os.path.realpath(name), (name, Path(below)))
+        images.setdefault(name if name == STREAM else os.path.realpath(name), (name, Path(below)))
 
     for name in inputs:
         if name == STREAM:
             add(name, "stdin")
         elif os.path.isdir(name):
             try:
-                found, problem = sorted(_pictures_in(Path(name), output, recursive)), ""
+                found, problem = sorted(_images_in(Path(name), output, recursive)), ""
             except OSError as error:
                 found, problem = [], f"cannot be read: {error.strerror}"
-            for picture in found:
-                add(str(picture), str(picture.relative_to(name)))
+            for path in found:
+                add(str(path), str(path.relative_to(name)))
             if not found:
                 problem = problem or "no pictures in this folder"
-                failed.append(Job(name, "", ImageError(f"{name}: {problem}")))
+                failed.append(Item(name, "", ImageError(f"{name}: {problem}")))
         elif glob.has_magic(name) and not os.path.lexists(name):
-            matches = sorted(filter(_is_picture, map(Path, glob.iglob(name, recursive=True))))
+            matches = sorted(filter(_is_image, map(Path, glob.iglob(name, recursive=True))))
             for match in matches:
                 add(str(match), match.name)
             if not matches:
-                failed.append(Job(name, "", ImageError(f"{name}: no pictures match")))
+                failed.append(Item(name, "", ImageError(f"{name}: no pictures match")))
         elif not os.path.basename(name):
-            failed.append(Job(name, "", ImageError(f"{name or repr('')}: no such file or folder")))
+            failed.append(Item(name, "", ImageError(f"{name or repr('')}: no such file or folder")))
         else:
             add(name, os.path.basename(name))
-    return list(pictures.values()), failed
+    return list(images.values()), failed
 
 
-def _pictures_in(folder: Path, output: str | None, recursive: bool) -> Iterator[Path]:
-    """Find the pictures of a folder, leaving out results of earlier runs."""
-    os.scandir(folder).close()  # complains where rglob keeps silent
+def _images_in(folder: Path, output: str | None, recursive: bool) -> Iterator[Path]:
+    """Find the images of a folder, leaving out the output folder and results of earlier runs."""
+    os.scandir(folder).close()  # raises where rglob is silent
     results = os.path.join(_same_file(Path(output)), "") if output else ""
     inside = bool(results) and results[:-1].startswith(os.path.join(_same_file(folder), ""))
     for path in folder.rglob("*") if recursive else folder.iterdir():
-        if _is_picture(path) and not (inside and _same_file(path).startswith(results)):
+        if _is_image(path) and not (inside and _same_file(path).startswith(results)):
             yield path
 
 
-def _is_picture(path: Path) -> bool:
-    """Tell whether a file that was not named itself is an input: a picture, and no result."""
-    known = path.suffix.lower() in INPUT_SUFFIXES and not path.stem.endswith(RESULT_MARKS)
-    return known and path.is_file()
+def _is_image(path: Path) -> bool:
+    return is_input(path) and path.is_file()
 
 
 def _targets(
-    pictures: Sequence[tuple[str, Path]], output: str | None, options: Options
+    images: Sequence[tuple[str, Path]], output: str | None, options: Options
 ) -> list[Path]:
-    """Name each result; where two would be the same, each gets its input's ending as well."""
-    ending = "." + output_format(None, options.format, opaque=options.opaque)
+    """Name each result; where two would be the same, each gets its input's extension as well."""
+    extension = "." + output_format(None, options.format, opaque=options.opaque)
 
-    def name(source: str, below: Path, mark: str) -> Path:
+    def name(source: str, below: Path, extra: str) -> Path:
         if output is None:
-            return Path(source).with_name(f"{below.stem}{mark}{_MARKS[options.result]}{ending}")
-        return Path(output) / below.with_name(f"{below.stem}{mark}{ending}")
+            mark = RESULT_MARKS[options.result]
+            return Path(source).with_name(f"{below.stem}{extra}{mark}{extension}")
+        return Path(output) / below.with_name(f"{below.stem}{extra}{extension}")
 
-    names = [name(source, below, "") for source, below in pictures]
+    names = [name(source, below, "") for source, below in images]
     count = Counter(map(_same_file, names))
     return [
         name(source, below, below.suffix.replace(".", "-"))
         if count[_same_file(first)] > 1
         else first
-        for (source, below), first in zip(pictures, names, strict=True)
+        for (source, below), first in zip(images, names, strict=True)
     ]
 
 
 def _is_folder(output: str) -> bool:
-    """Tell whether an output means a folder: it is one, or its name has no ending."""
+    """Tell whether an output means a folder: it is one, or its name has no extension."""
     return os.path.isdir(output) or output.endswith(("/", os.sep)) or not Path(output).suffix
 
 
 def _same_file(path: Path) -> str:
-    """Return one spelling for all paths to a file, also where case does not count."""
+    """Return one spelling for all paths to a file, also where case does not matter."""
     return os.path.normcase(os.path.realpath(path)).casefold()

@@ -1,4 +1,4 @@
-"""A job: which pictures of a source are still to be done, and doing them."""
+"""A job, and the plan of what is still to do for it."""
 
 import dataclasses
 import hashlib
@@ -7,34 +7,29 @@ import json
 import os
 import re
 import sys
-import time
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from alphacut import __version__, files, runtimes, values
 from alphacut.batch import manifest
-from alphacut.batch.manifest import Row, Writer
+from alphacut.batch.manifest import Row
 from alphacut.batch.sources import Found, find
-from alphacut.batch.store import Store
-from alphacut.batch.work import Task, Work, Worker, to_tasks
-from alphacut.errors import StoreError
+from alphacut.batch.store import FOLDER, Store
+from alphacut.batch.work import Task, Work, to_tasks
 from alphacut.models import weights
 from alphacut.options import Options
 from alphacut.output.encode import output_format
 from alphacut.parallel import processors
 
-# Control characters, and what some file systems or addresses read as something else
+# Control characters, and those that mean something else to some file systems or in addresses
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f%\\:*?"<>|#]')
 _LONGEST_BYTES = 180
 _TABLE_ROWS = 8192
-SAMPLE = 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +37,17 @@ class Job:
     """What is asked for.
 
     Attributes:
-        source: Where the pictures are; see `sources.find`.
-        dest: A folder or address for results and manifest.
-        options: How pictures are cut out and written.
+        source: Where the images are; see `sources.find`.
+        dest: A folder or address for the results and the manifest.
+        options: How images are cut out and written.
         engine: "local", or "ray".
-        address: Of a Ray cluster; by default the one that runs this, or a new one on this machine.
-        actors: How many processes, on Ray; one for each processor, or GPU, by default.
-        gpus_per_actor: GPUs that each of them gets.
-        retries: How often a store is asked again, and how many runs try a failure again.
-        retry_failed: Whether all failures are tried again.
-        accept_license: Whether the terms of weights are accepted, if they must be fetched.
+        address: Address of a Ray cluster; by default the one this process belongs to, or a new one
+            on this machine.
+        actors: Number of Ray actors; one per processor, or per GPU, by default.
+        gpus_per_actor: GPUs given to each.
+        retries: How often a store operation is retried, and how many later runs retry a failure.
+        retry_failed: Whether to retry every failure.
+        accept_license: Whether the terms of weights are accepted, if they must be downloaded.
     """
 
     source: str
@@ -68,14 +64,14 @@ class Job:
 
 @dataclass
 class Plan:
-    """What is to be done.
+    """What is left to do.
 
     Attributes:
-        work: What each process does.
-        tables: Tasks, in tables, since ten million of them take memory.
-        failed: Rows of inputs that cannot be done, as their id is taken.
+        work: What each process needs to know.
+        tables: The tasks, as tables, because ten million objects take too much memory.
+        failed: Rows of inputs that cannot be done: damaged shards, ids that are taken.
         skipped: How many are done already.
-        given_up: How many have failed before and are not tried again.
+        given_up: How many failed before and are not retried.
     """
 
     work: Work
@@ -86,71 +82,55 @@ class Plan:
 
     @property
     def pending(self) -> int:
-        """How many are to be done."""
+        """How many are left to do."""
         return sum(map(len, self.tables))
 
     def tasks(self) -> Iterator[Task]:
-        """Return the tasks one after another."""
+        """Yield the tasks one by one."""
         return itertools.chain.from_iterable(map(to_tasks, self.tables))
 
 
 def plan(job: Job) -> Plan:
-    """Decide what is still to be done; nothing is written.
+    """Decide what is left to do; nothing is written.
 
     Raises:
         AlphacutError: if source, destination or model cannot be used.
     """
     store = Store(job.dest)
     work = _work(job)
-    ending = "." + output_format(None, work.options.format, opaque=work.options.opaque)
+    extension = "." + output_format(None, work.options.format, opaque=work.options.opaque)
     fingerprint = _fingerprint(work)
-    known = manifest.load(store, ("key", "status", "again", "attempts", "output_bytes"))
-    done = known.filter(pc.equal(known["status"].cast(pa.string()), "done"))
-    sizes = dict(zip(done["key"].to_pylist(), done["output_bytes"].to_pylist(), strict=True))
-    failures = {
-        row["key"]: row
-        for row in known.filter(
-            pc.not_equal(known["status"].cast(pa.string()), "done")
-        ).select(["key", "attempts", "again"]).to_pylist()
-    }  # fmt: skip
-    del known, done
+    done_bytes, failures = _history(store)
 
     made = Plan(work)
-    first: dict[bytes, bytes] = {}  # digests, since ten million ids take memory
-    again: dict[bytes, int] = {}
+    first: dict[bytes, bytes] = {}  # digests, because ten million ids take too much memory
+    repeats: dict[bytes, int] = {}
     batch: list[Task] = []
     for found in find(job.source, store):
-        if not _is_text(found):
-            found = found._replace(
-                id=found.id.encode("utf-8", "backslashreplace").decode(),
-                input=found.input.encode("utf-8", "backslashreplace").decode(),
-                error="its name is no UTF-8: rename it",
-            )
-        output = output_name(found.id, ending)
-        name = output.casefold() if _folds_case(store) else output
+        found = _as_text(found)
+        output = output_name(found.id, extension)
         key = _digest(found.id, found.input, found.version, str(found.start), fingerprint)
         task = Task(found.id, found.input, found.start, found.length, output, key, 1)
-        taken, where = _digest(name), _digest(found.input)
-        if taken in first:
-            if first[taken] != where:
-                again[taken] = again.get(taken, 1) + 1
-                row = task.failed(f"another input before it is called {found.id}", again=False)
-                made.failed.append(row._replace(occurrence=again[taken]))
+        name = _digest(output.casefold() if _ignores_case(store) else output)
+        place = _digest(found.input)
+        if name in first:
+            if first[name] != place:
+                repeats[name] = repeats.get(name, 1) + 1
+                row = task.row(f"an earlier input is also called {found.id}")
+                made.failed.append(row._replace(occurrence=repeats[name]))
             continue
-        first[taken] = where
-        before = failures.get(key)
+        first[name] = place
         if found.error:
-            error = f"{found.input}: {found.error}"
-            made.failed.append(task.failed(error, again=True))
+            made.failed.append(task.row(f"{found.input}: {found.error}", again=True))
             continue
-        if key in sizes and _is_there(store, output, sizes[key]):
+        if key in done_bytes and _is_there(store, output, done_bytes[key]):
             made.skipped += 1
             continue
-        hopeless = before and (not before["again"] or before["attempts"] > job.retries)
-        if hopeless and not job.retry_failed:
-            made.given_up += 1
-            continue
-        if before:
+        if before := failures.get(key):
+            hopeless = not before["again"] or before["attempts"] > job.retries
+            if hopeless and not job.retry_failed:
+                made.given_up += 1
+                continue
             task = task._replace(attempts=before["attempts"] + 1)
         batch.append(task)
         if len(batch) == _TABLE_ROWS:
@@ -161,106 +141,15 @@ def plan(job: Job) -> Plan:
     return made
 
 
-def process(job: Job, plan: Plan, claim: manifest.Claim) -> Iterator[Row]:
-    """Do what a plan says is to be done; the manifest is written on the way.
+def output_name(id: str, extension: str) -> str:
+    """Return the name of a result: its input's id followed by the format's extension.
+
+    No two ids share a name, so that names need no comparison with each other. What file systems or
+    addresses cannot hold is written as %XX.
 
     Args:
-        job: What was asked for.
-        plan: What is to be done.
-        claim: The destination's lock; see `manifest.claimed`.
-
-    Yields:
-        A row for each input that was not done or given up before, in no order.
-
-    Raises:
-        StoreError: if the manifest cannot be written, or another run has taken over.
-        AlphacutError: if the model cannot be loaded.
-    """
-    writer = Writer(Store(job.dest))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of empty and damaged pictures: their rows tell
-        try:
-            for row in itertools.chain(plan.failed, _engine(job, plan)):
-                if claim.lost:
-                    raise StoreError(f"{job.dest}: another run has taken over, as this one slept")
-                writer.add(row)
-                yield row
-        finally:
-            writer.flush()
-
-
-def _engine(job: Job, plan: Plan) -> Iterable[Row]:
-    """Return what an engine makes of the tasks."""
-    if not plan.pending:
-        return ()
-    if job.engine == "ray":
-        from alphacut.batch import on_ray
-
-        return on_ray.process(
-            plan.work, plan.tables, address=job.address, actors=job.actors,
-            gpus_per_actor=job.gpus_per_actor,
-        )  # fmt: skip
-    return Worker(plan.work)(plan.tasks())
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a job will take, from a sample.
-
-    Attributes:
-        pictures: How many are to be done.
-        sampled: How many were tried.
-        failed: How many of those failed.
-        core_seconds: Processor time a picture, of all cores together.
-        seconds: Time a picture on this machine.
-        input_bytes: Mean length of an input.
-        output_bytes: Mean length of a result.
-    """
-
-    pictures: int
-    sampled: int
-    failed: int
-    core_seconds: float
-    seconds: float
-    input_bytes: float
-    output_bytes: float
-
-
-def estimate(job: Job, plan: Plan, sample: int = SAMPLE) -> Estimate:
-    """Try a sample of what is to be done, spread evenly, on this machine; nothing is written.
-
-    Args:
-        job: What was asked for.
-        plan: What is to be done.
-        sample: How many to try.
-    """
-    chosen = set(np.linspace(0, plan.pending - 1, min(sample, plan.pending)).astype(int).tolist())
-    tasks = [task for index, task in enumerate(plan.tasks()) if index in chosen]
-    if not tasks:
-        return Estimate(0, 0, 0, 0.0, 0.0, 0.0, 0.0)
-    worker = Worker(dataclasses.replace(plan.work, dry=True))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        list(worker(tasks[:1]))  # the first call allocates
-        start, used = time.perf_counter(), time.process_time()
-        rows = list(worker(tasks))
-        used, seconds = time.process_time() - used, time.perf_counter() - start
-    n = len(rows)
-    return Estimate(
-        plan.pending, n, sum(row.status != "done" for row in rows), used / n, seconds / n,
-        sum(row.input_bytes for row in rows) / n, sum(row.output_bytes for row in rows) / n,
-    )  # fmt: skip
-
-
-def output_name(id: str, ending: str) -> str:
-    """Return the name of a result: its input's id with the format's ending behind it.
-
-    No two ids share a name, whatever else there is, so that none must be compared with others.
-    What file systems or addresses cannot hold is written as %XX.
-
-    Args:
-        id: What the input is called.
-        ending: Of the result, such as ".png".
+        id: The input's id.
+        extension: The result's, such as ".png".
     """
     parts = []
     for part in id.split("/"):
@@ -271,17 +160,17 @@ def output_name(id: str, ending: str) -> str:
             head = name.encode()[: _LONGEST_BYTES - 40].decode(errors="ignore")
             name = f"{head}%{hashlib.sha256(part.encode()).hexdigest()[:32]}"
         parts.append(name)
-    if parts[0] == manifest.FOLDER:
-        parts[0] = f"%{ord('_'):02X}{manifest.FOLDER[1:]}"
-    return "/".join(parts) + ending
+    if parts[0] == FOLDER:
+        parts[0] = f"%{ord('_'):02X}{FOLDER[1:]}"
+    return "/".join(parts) + extension
 
 
 def _work(job: Job) -> Work:
-    """Settle what every process must agree on: the model's row, and which of its weights."""
+    """Settle what all processes must agree on: the model, and which of its weights."""
     options = job.options
     spec = weights.find_model(options.model)
     form = runtimes.needed(spec, options.runtime, options.precision, options.device)
-    # "auto" looks at the processor, and a cluster may have several kinds
+    # "auto" depends on the processor, and a cluster may have several kinds
     options = options.replace(precision="int8" if form == "int8" else "fp32")
     return Work(
         options=options, spec=spec, dest=job.dest, retries=job.retries,
@@ -304,6 +193,16 @@ def _fingerprint(work: Work) -> str:
     return json.dumps(facts, sort_keys=True, default=str)
 
 
+def _history(store: Store) -> tuple[dict[bytes, int], dict[bytes, dict[str, Any]]]:
+    """Return lengths of the results that the manifest has, and rows of the failures, by key."""
+    table = manifest.load(store, ("key", "status", "again", "attempts", "output_bytes"))
+    is_done = pc.equal(table["status"].cast(pa.string()), "done")
+    done, failed = table.filter(is_done), table.filter(pc.invert(is_done))
+    lengths = zip(done["key"].to_pylist(), done["output_bytes"].to_pylist(), strict=True)
+    rows = failed.select(["key", "attempts", "again"]).to_pylist()
+    return dict(lengths), {row["key"]: row for row in rows}
+
+
 def _digest(*texts: str) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for text in texts:
@@ -316,19 +215,24 @@ def _to_table(tasks: Sequence[Task]) -> pa.Table:
     return pa.Table.from_pylist([task._asdict() for task in tasks])
 
 
-def _is_text(found: Found) -> bool:
+def _as_text(found: Found) -> Found:
+    """Return an input whose names are text; one whose names are not gets an error."""
     try:
         f"{found.id}{found.input}".encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        return found._replace(
+            id=found.id.encode("utf-8", "backslashreplace").decode(),
+            input=found.input.encode("utf-8", "backslashreplace").decode(),
+            error="its name is not valid UTF-8: rename it",
+        )
+    return found
 
 
-def _folds_case(store: Store) -> bool:
-    """Tell whether a destination takes names that differ in case for one."""
+def _ignores_case(store: Store) -> bool:
+    """Tell whether names that differ in case only are one file in a destination."""
     return store.folder is not None and sys.platform in ("win32", "darwin")
 
 
-def _is_there(store: Store, output: str, size: int) -> bool:
-    """Tell whether a result still lies in a local folder; a bucket would be asked for each."""
-    return store.folder is None or store.size(output) == size
+def _is_there(store: Store, output: str, length: int) -> bool:
+    """Tell whether a result is still in a local folder; a bucket's manifest is trusted."""
+    return store.folder is None or store.size(output) == length

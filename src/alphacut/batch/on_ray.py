@@ -1,4 +1,4 @@
-"""Workers as actors of Ray Data: tasks travel there and rows come back, pictures never."""
+"""Run tasks in Ray Data actors: tasks are sent to them and rows come back, never images."""
 
 import logging
 import os
@@ -9,12 +9,12 @@ from typing import Any
 
 import pyarrow as pa
 
-# Ray would report its use to its maker over the network; it looks at this when it is imported
+# Both are read when Ray is imported. Without the first it reports its use over the network.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # deaths of actors are rows in the end
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # an actor that dies shows up in rows
 
 from alphacut.batch.manifest import Row, to_table
-from alphacut.batch.work import Work, Worker, describe, to_tasks
+from alphacut.batch.work import Work, Worker, to_tasks
 from alphacut.errors import MissingExtra, RuntimeFailure
 from alphacut.parallel import processors
 
@@ -25,27 +25,27 @@ try:
 except ImportError as missing:
     raise MissingExtra("Ray", "cluster") from missing
 
-BLOCK_TASKS = 32  # what a process that dies takes with it, at most, times two
-ROUND_TASKS = 10_000  # for each actor, before they start anew
+BLOCK_TASKS = 32  # an actor that dies loses two blocks at most
+ROUND_TASKS = 10_000  # per actor, before all of them are restarted
 _LARGEST_ROUND = 1_000_000
 TRIES = 3
 
 
 class _Actor:
-    """A worker that takes and gives tables."""
+    """A worker that takes and returns tables."""
 
     def __init__(self, work: Work) -> None:
         import cv2
 
         cv2.setNumThreads(work.threads or 1)
-        warnings.simplefilter("ignore")  # of empty and damaged pictures: their rows tell
+        warnings.simplefilter("ignore")  # about empty and damaged images: their rows say it
         self._worker = Worker(work)
 
     def __call__(self, tasks: pa.Table) -> pa.Table:
         return to_table(self._worker(to_tasks(tasks)))
 
 
-def process(
+def run_tasks(
     work: Work,
     tables: Sequence[pa.Table],
     *,
@@ -53,25 +53,26 @@ def process(
     actors: int | None,
     gpus_per_actor: float,
 ) -> Iterator[Row]:
-    """Do tasks in actors.
+    """Run tasks in actors.
 
-    An actor that dies is replaced. Its tasks are done again, one by one, so that a picture that
-    kills its process is found out: after three such deaths it has failed.
+    An actor that dies is replaced. Its tasks are run again one by one, to single out an image that
+    kills its process: after `TRIES` deaths it has failed.
 
     Args:
-        work: What each actor does.
+        work: What each actor needs to know.
         tables: The tasks.
-        address: Of a cluster; by default the one that runs this, or a new one on this machine.
-        actors: How many processes; one for each processor, or GPU, by default.
-        gpus_per_actor: GPUs that each of them gets.
+        address: Address of a cluster; by default the one this process belongs to, or a new one on
+            this machine.
+        actors: Number of actors; one per processor, or per GPU, by default.
+        gpus_per_actor: GPUs given to each.
 
     Yields:
-        One row a task, in no order.
+        One row per task, in no order.
 
     Raises:
         RuntimeFailure: if the cluster cannot be reached or is lost, or its actors cannot start.
     """
-    own = _connect(address)
+    started = _connect(address)
     try:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         actors, cores = share(nodes, actors, gpus_per_actor)
@@ -81,33 +82,34 @@ def process(
         for start in range(0, len(table), size):
             yield from _round(work, table.slice(start, size), actors, cores, gpus_per_actor)
     except ray.exceptions.RayError as error:
-        last = str(error).rstrip().rpartition("\n")[2]  # a traceback ends in what the error was
-        raise RuntimeFailure(f"Ray failed: {describe(last)}") from error
+        # Ray keeps what killed an actor as the text of a traceback, which ends in the error
+        last = str(error).rstrip().rpartition("\n")[2].strip()
+        raise RuntimeFailure(f"Ray failed: {last}") from error
     finally:
-        if own:
+        if started:
             ray.shutdown()
 
 
 def share(
     nodes: Sequence[Mapping[str, float]], actors: int | None, gpus_per_actor: float
 ) -> tuple[int, int]:
-    """Return how many actors there are, and how many processors each of them has.
+    """Return the number of actors, and how many processors each of them gets.
 
-    An actor lives on one node: what asks for more than the largest has would wait for ever.
+    An actor lives on one node: if it asked for more than the largest node has, it would wait for
+    ever.
 
     Args:
         nodes: "CPU" and "GPU" of each.
-        actors: How many are wanted; one for each processor, or GPU, by default.
-        gpus_per_actor: GPUs that each of them gets.
+        actors: How many are wanted; one per processor, or per GPU, by default.
+        gpus_per_actor: GPUs given to each.
 
     Raises:
-        RuntimeFailure: if no node has so many GPUs.
+        RuntimeFailure: if no node has that many GPUs.
     """
     fit = [node for node in nodes if node.get("GPU", 0) >= gpus_per_actor]
     if not fit:
         raise RuntimeFailure(
-            f"Ray finds no node with {gpus_per_actor:g} GPUs: leave --gpus-per-actor out, or start "
-            "such a node first"
+            f"no Ray node has {gpus_per_actor:g} GPUs: add such a node, or lower --gpus-per-actor"
         )
     cores = [int(node.get("CPU", 0)) for node in fit]
     if actors is None:
@@ -117,11 +119,11 @@ def share(
 
 
 def _round(work: Work, table: pa.Table, actors: int, cores: int, gpus: float) -> Iterator[Row]:
-    """Do tasks in one life of the actors, and those that were lost again, each by itself."""
+    """Run tasks without restarting the actors; those of dead actors again, one by one."""
     size = max(1, min(BLOCK_TASKS, len(table) // (4 * actors)))
     for _ in range(TRIES):
         answered: set[bytes] = set()
-        for row in _run(work, table, size, min(actors, len(table)), cores, gpus):
+        for row in _stream(work, table, size, min(actors, len(table)), cores, gpus):
             if row.key not in answered:
                 answered.add(row.key)
                 yield row
@@ -131,24 +133,23 @@ def _round(work: Work, table: pa.Table, actors: int, cores: int, gpus: float) ->
         table = table.take([index for index, key in enumerate(keys) if key not in answered])
         size = 1
     for task in to_tasks(table):
-        error = f"{task.input}: the process that worked on it died, {TRIES} times"
-        yield task.failed(error, again=True)
+        yield task.row(f"{task.input}: killed the process working on it {TRIES} times", again=True)
 
 
-def _run(
+def _stream(
     work: Work, table: pa.Table, size: int, actors: int, cores: int, gpus: float
 ) -> Iterator[Row]:
-    """Stream blocks of tasks through actors; those of an actor that died are left out."""
+    """Stream blocks of tasks through actors; rows of actors that die are missing."""
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.max_errored_blocks = -1
     blocks = [table.slice(start, size) for start in range(0, len(table), size)]
-    with warnings.catch_warnings():  # that max_task_retries is to get another name
+    with warnings.catch_warnings():  # Ray warns about its own settings, and about max_task_retries
         warnings.simplefilter("ignore")
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.max_errored_blocks = -1
         rows = ray.data.from_arrow(blocks).map_batches(
             _Actor, fn_constructor_args=(work,), batch_size=size, batch_format="pyarrow",
-            # a block that waits beside the one at work, but none where deaths are told apart
+            # one block waits beside the one in work, except where deaths are told apart
             compute=ray.data.ActorPoolStrategy(
                 size=actors, max_tasks_in_flight_per_actor=2 if size > 1 else 1
             ),
@@ -160,7 +161,7 @@ def _run(
 
 
 def _connect(address: str | None) -> bool:
-    """Reach a cluster, or start one here; tell whether it was started."""
+    """Connect to a cluster, or start one here; tell whether it was started."""
     if ray.is_initialized():
         return False
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}

@@ -1,4 +1,4 @@
-"""What there is to do: the pictures of a folder, pattern, list, archive or shards, anywhere."""
+"""List the images of a folder, pattern, list, archive or shards, local or remote."""
 
 import glob
 import os
@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
-from alphacut.batch.folder import RESULT_MARKS
-from alphacut.batch.store import Store, open_store
-from alphacut.errors import AlphacutError, OutputError, StoreError
-from alphacut.pipeline.load import INPUT_SUFFIXES
+from alphacut.batch.inputs import is_input
+from alphacut.batch.store import Store, open_store, reported
+from alphacut.errors import OutputError, StoreError
 
-# What stores tell of a file's content without reading it, the surest first
+# What stores know about a file's content without reading it, the most reliable first
 _MARKS = ("ETag", "etag", "md5Hash", "content_md5", "CRC")
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")
 _COMPRESSED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -25,12 +24,13 @@ class Found(NamedTuple):
     """One input.
 
     Attributes:
-        id: What it is called: its path below the source, or what a list says.
+        id: Its name: its path below the source, or what a list calls it.
         input: Its address.
-        version: What its store says of its content: a checksum, or size and time; "" if nothing.
-        start: Where it begins in its file, if `length` is not negative.
-        length: Its length in bytes; -1 if it is a file of its own.
-        error: Why it cannot be done, if that is known.
+        version: What its store knows about its content: a checksum, or length and time; "" if
+            nothing.
+        start: Where it begins in its shard, in bytes, if `length` is not negative.
+        length: Its length in bytes; -1 for a file of its own.
+        error: Why it cannot be done, if that is known already.
     """
 
     id: str
@@ -42,40 +42,36 @@ class Found(NamedTuple):
 
 
 def find(source: str, dest: Store) -> Iterator[Found]:
-    """Find the inputs of a source, each folder by itself, so that memory stays bounded.
+    """Find the inputs of a source, folder by folder, so that memory stays bounded.
 
     Args:
-        source: A folder, a pattern, a picture, a list (.csv or .parquet, with columns id and
-            address and maybe version), an archive (.zip) or shards (.tar), as a path or an address
-            of fsspec.
+        source: A folder, a pattern, an image, a list (.csv or .parquet, with columns id, address
+            and optionally version), an archive (.zip) or shards (.tar), as a path or an fsspec
+            address.
         dest: Where results go; it is left out.
 
     Yields:
         Inputs, always in the same order.
 
     Raises:
-        StoreError: if the source cannot be read, or has no pictures.
-        OutputError: if results would lie among the pictures.
+        StoreError: if the source cannot be read, or has no images.
+        OutputError: if results would be written among the images.
     """
     if "::" not in source:
         fs, path = open_store(source)
         inside = path.rstrip("/") + "/"
         if type(fs) is type(dest.fs) and inside.startswith(dest.root + "/"):
             raise OutputError(
-                f"{source}: the results would lie among the pictures: choose a DEST beside it or "
-                "a folder in it"
+                f"{source}: results would be written among the pictures: choose a DEST beside it, "
+                "or a subfolder"
             )
     empty = True
-    try:
+    with reported(source, "listed"):
         for found in _find(source, dest):
             empty = False
             yield found
-    except AlphacutError:
-        raise
-    except Exception as error:  # fsspec's stores share no base of their errors
-        raise StoreError(f"{source}: cannot be listed: {error or type(error).__name__}") from error
     if empty:
-        raise StoreError(f"{source}: no pictures there")
+        raise StoreError(f"{source}: no pictures found")
 
 
 def _find(source: str, dest: Store) -> Iterator[Found]:
@@ -99,7 +95,7 @@ def _find(source: str, dest: Store) -> Iterator[Found]:
             if info["type"] == "file" and not (results and name.startswith(results)):
                 below = PurePosixPath(name.lstrip("/")).relative_to(fixed.strip("/") or ".")
                 yield from _file(fs, source, name, info, str(below), shards=True)
-    elif not source.endswith("/") and fs.isfile(path):  # to a web server all is a file
+    elif not source.endswith("/") and fs.isfile(path):  # on a web server everything is
         name = path.rstrip("/").rpartition("/")[2]
         yield from _file(fs, source, path, fs.info(path), name, shards=shards, named=True)
     else:
@@ -107,7 +103,7 @@ def _find(source: str, dest: Store) -> Iterator[Found]:
 
 
 def _folder(fs: Any, source: str, path: str, dest: Store) -> Iterator[Found]:
-    """Walk through a folder and what is in it."""
+    """Walk a folder and its subfolders."""
     path = path.rstrip("/")
     skipped = dest.root if type(fs) is type(dest.fs) else None
     for folder, folders, files in fs.walk(path, detail=True, on_error="raise"):
@@ -126,23 +122,24 @@ def _folder(fs: Any, source: str, path: str, dest: Store) -> Iterator[Found]:
 def _file(
     fs: Any, source: str, path: str, info: Any, id: str, *, shards: bool, named: bool = False
 ) -> Iterator[Found]:
-    """Yield a file if it is a picture, or the pictures in it if it is a shard."""
+    """Yield a file if it is an image, or the images in it if it is a shard."""
     address = _address(fs, source, path)
     if shards and path.lower().endswith(_COMPRESSED_TARS):
-        yield Found(id, address, error="compressed shards cannot be read in pieces: unpack them")
+        yield Found(id, address, error="shards must not be compressed: decompress it")
     elif shards and path.lower().endswith(".tar"):
         yield from _shard(fs, path, address, _version(info), "" if named else f"{id[:-4]}/")
-    elif named or _is_picture(path):
+    elif named or is_input(PurePosixPath(path)):
         yield Found(id, address, _version(info))
 
 
 def _shard(fs: Any, path: str, address: str, version: str, prefix: str) -> Iterator[Found]:
-    """Yield the pictures of a tar file as pieces of it."""
+    """Yield the images of a tar file as pieces of it."""
     try:
         with fs.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             while (member := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  # it would keep them all
-                if member.isreg() and not member.issparse() and _is_picture(member.name):
+                is_whole = member.isreg() and not member.issparse()
+                if is_whole and is_input(PurePosixPath(member.name)):
                     yield Found(
                         prefix + member.name.removeprefix("./"),
                         f"tar://{member.name}::{address}",
@@ -153,7 +150,7 @@ def _shard(fs: Any, path: str, address: str, version: str, prefix: str) -> Itera
 
 
 def _list(source: str) -> Iterator[Found]:
-    """Read a list with the columns id and address, and maybe version."""
+    """Read a list with the columns id, address and optionally version."""
     fs, path = open_store(source)
     base = _address(fs, source, path).rpartition("/")[0]
     line = 0
@@ -163,7 +160,7 @@ def _list(source: str) -> Iterator[Found]:
             missing = {"id", "address"} - set(batch.schema.names)
             if missing:
                 raise StoreError(
-                    f"{source}: needs the columns id and address, has "
+                    f"{source}: needs columns id and address, but has "
                     f"{', '.join(batch.schema.names)}"
                 )
             names = [name for name in ("id", "address", "version") if name in batch.schema.names]
@@ -191,7 +188,7 @@ def _parquet(file: Any) -> Iterator[pa.RecordBatch]:
 
 
 def _address(fs: Any, source: str, path: str) -> str:
-    """Return what a file of a source is called from anywhere."""
+    """Return the full address of a file of a source."""
     if "::" in source:
         return f"{source.partition('://')[0]}://{path.lstrip('/')}::{source.partition('::')[2]}"
     return (
@@ -202,13 +199,7 @@ def _address(fs: Any, source: str, path: str) -> str:
 
 
 def _version(info: Any) -> str:
-    """Return what a store says of a file's content."""
+    """Return what a store knows about a file's content."""
     mark = next((str(info[name]) for name in _MARKS if info.get(name)), "")
     time = next((str(info[name]) for name in _TIMES if info.get(name)), "")
     return mark or f"{info.get('size')} {time}"
-
-
-def _is_picture(path: str) -> bool:
-    """Tell whether a file that was not named itself is an input: a picture, and no result."""
-    name = PurePosixPath(path)
-    return name.suffix.lower() in INPUT_SUFFIXES and not name.stem.endswith(RESULT_MARKS)

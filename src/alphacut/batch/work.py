@@ -13,7 +13,7 @@ import pyarrow as pa
 from alphacut.batch.manifest import Row
 from alphacut.batch.store import Store, read, retrying
 from alphacut.cutout import Cutout
-from alphacut.errors import AlphacutError, ImageError, OutputError, StoreError
+from alphacut.errors import ImageError, StoreError, one_line
 from alphacut.models.catalogue import ModelSpec
 from alphacut.options import Options
 from alphacut.output.encode import Raster, encode
@@ -21,19 +21,19 @@ from alphacut.parallel import in_order, side_by_side
 from alphacut.pipeline.trimap import encode_trimap
 from alphacut.remover import Remover
 
-STORE_THREADS = 8  # wait for a store, each holding one file's compressed bytes
+STORE_THREADS = 8  # they wait for the store, and each holds one compressed file
 
 
 class Task(NamedTuple):
-    """One picture to do.
+    """One image to cut out.
 
     Attributes:
-        id: What it is called.
+        id: Its name.
         input: Its address.
-        start: Where it begins in its file, if `length` is not negative.
-        length: Its length in bytes; -1 if it is a file of its own.
+        start: Where it begins in its shard, in bytes, if `length` is not negative.
+        length: Its length in bytes; -1 for a file of its own.
         output: Name of the result in the destination.
-        key: What decides whether it is done.
+        key: What decides whether it is done; see `Row`.
         attempts: How many runs have tried it, this one included.
     """
 
@@ -45,31 +45,36 @@ class Task(NamedTuple):
     key: bytes
     attempts: int
 
-    def failed(self, error: object, *, again: bool) -> Row:
-        """Return the row of this task as one that failed."""
-        blank = Row(self.id, 1, self.input, "", "failed", "", again, False, 0, 0, 0, 0, 0, "", "",
-                    self.attempts, self.key)  # fmt: skip
-        return blank._replace(error=describe(error))
+    def row(self, error: str = "", *, again: bool = False) -> Row:
+        """Return the row of this task, with nothing measured yet.
+
+        Args:
+            error: Why it failed; "" if it is done.
+            again: Whether later runs may try it again.
+        """
+        status = "failed" if error else "done"
+        return Row(self.id, 1, self.input, "", status, error, again, False, 0, 0, 0, 0, 0, "", "",
+                   self.attempts, self.key)  # fmt: skip
 
 
 def to_tasks(table: pa.Table) -> Iterator[Task]:
-    """Return a table's rows as tasks."""
+    """Return the rows of a table as tasks."""
     return itertools.starmap(Task, zip(*(column.to_pylist() for column in table), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What each process does with its tasks, in a form that travels.
+    """What each process needs to know; it can be sent to another machine.
 
     Attributes:
-        options: How pictures are cut out and written.
-        spec: The model's row; its checksum makes sure that every process has the same weights.
+        options: How images are cut out and written.
+        spec: The model's entry, whose checksums give every process the same weights.
         dest: Where results go.
-        retries: How often a store is asked again.
-        accept_license: Whether the terms of weights are accepted, if they must be fetched.
-        cores: How many pictures are cut out at a time.
+        retries: How often a store operation is retried.
+        accept_license: Whether the terms of weights are accepted, if they must be downloaded.
+        cores: How many images are cut out at a time.
         threads: How many processors the network may use; all by default.
-        dry: Whether nothing is written.
+        dry: Whether to write nothing.
     """
 
     options: Options
@@ -84,11 +89,11 @@ class Work:
 
 @dataclass
 class _Step:
-    """A task on its way; `row` is set at its end."""
+    """A task between two stages; `row` is set at its end."""
 
     task: Task
     content: bytes = b""
-    pieces: bytes = b""
+    result: bytes = b""
     trimap: bytes = b""
     cutout_size: tuple[int, int] = (0, 0)
     empty: bool = False
@@ -104,7 +109,7 @@ class Worker:
         work: What to do.
 
     Raises:
-        AlphacutError: if the model cannot be loaded.
+        AlphacutError: if the model cannot be loaded, or the destination cannot be opened.
     """
 
     def __init__(self, work: Work) -> None:
@@ -117,21 +122,20 @@ class Worker:
         )  # fmt: skip
 
     def __call__(self, tasks: Iterable[Task]) -> Iterator[Row]:
-        """Do tasks; few are under way at a time, so that memory does not grow with their number.
+        """Do tasks; few are in flight at a time, so memory does not grow with their number.
 
         Yields:
-            One row a task, in order.
+            One row per task, in order.
         """
         steps: Iterator[_Step] = (_Step(task) for task in tasks)
         steps = in_order(self._guard(self._read), steps, STORE_THREADS)
-        at_once = side_by_side(self._work.cores)
-        steps = in_order(at_once(self._guard(self._cut)), steps, self._work.cores)
-        for step in in_order(at_once(self._guard(self._write)), steps, STORE_THREADS):
+        steps = in_order(self._guard(self._cut_out), steps, self._work.cores)
+        for step in in_order(self._guard(self._write), steps, STORE_THREADS):
             assert step.row is not None
             yield step.row
 
     def _guard(self, stage: Callable[[_Step], None]) -> Callable[[_Step], _Step]:
-        """Let a stage fail on one picture without stopping the others, and take its time."""
+        """Return a stage that is timed, and turns an error into a row instead of raising it."""
 
         def guarded(step: _Step) -> _Step:
             if step.row is not None:
@@ -141,66 +145,46 @@ class Worker:
                 stage(step)
             except Exception as error:  # one of many: it is reported, and the others go on
                 again = not isinstance(error, ImageError)
-                step.row = step.task.failed(error, again=again)
+                step.row = step.task.row(one_line(error), again=again)
             step.milliseconds += (time.perf_counter() - start) * 1000
             if step.row is not None:
                 step.row = step.row._replace(
                     milliseconds=round(step.milliseconds, 2), input_bytes=len(step.content),
                     input_sha256=step.sha256,
                 )  # fmt: skip
-                step.content = step.pieces = b""
+                step.content = step.result = b""
             return step
 
         return guarded
 
     def _read(self, step: _Step) -> None:
         task = step.task
-        address = task.input.partition("::")[2] if task.length >= 0 else task.input
-        try:
-            step.content = retrying(self._work.retries)(read, address, task.start, task.length)
-        except StoreError:
-            raise
-        except Exception as error:  # fsspec's stores share no base of their errors
-            raise StoreError(f"{task.input}: cannot be read: {describe(error)}") from error
+        step.content = retrying(self._work.retries)(read, task.input, task.start, task.length)
         if 0 <= task.length != len(step.content):
-            raise StoreError(f"{task.input}: cannot be read: its shard ends early")
+            raise StoreError(f"{task.input}: cannot be read: its shard is truncated")
         step.sha256 = hashlib.sha256(step.content).hexdigest()
 
-    def _cut(self, step: _Step) -> None:
+    def _cut_out(self, step: _Step) -> None:
         file = io.BytesIO(step.content)
         file.name = step.task.input  # what messages call it
         options = self._work.options
-        cutout: Cutout = self._remover(file)
-        step.cutout_size, step.empty = cutout.size, cutout.empty
-        step.pieces = b"".join(cutout.encode(options)[1])
-        if options.save_trimap and cutout.trimap is not None:
-            levels = Raster(encode_trimap(cutout.trimap))
-            step.trimap = b"".join(encode([levels], "png", effort=options.png))
+        with side_by_side(self._work.cores):
+            cutout: Cutout = self._remover(file)
+            step.cutout_size, step.empty = cutout.size, cutout.empty
+            step.result = b"".join(cutout.encode(options)[1])
+            if options.save_trimap and cutout.trimap is not None:
+                levels = Raster(encode_trimap(cutout.trimap))
+                step.trimap = b"".join(encode([levels], "png", effort=options.png))
 
     def _write(self, step: _Step) -> None:
         task = step.task
         if not self._work.dry:
             put = retrying(self._work.retries)
-            try:
-                if step.trimap:
-                    put(self._store.put, f"{task.output}-trimap.png", step.trimap)
-                put(self._store.put, task.output, step.pieces)
-            except OutputError:
-                raise
-            except Exception as error:  # fsspec's stores share no base of their errors
-                address = self._store.address(task.output)
-                raise StoreError(f"{address}: cannot be written: {describe(error)}") from error
+            if step.trimap:
+                put(self._store.put, f"{task.output}-trimap.png", step.trimap)
+            put(self._store.put, task.output, step.result)
         height, width = step.cutout_size
-        step.row = task.failed("", again=False)._replace(
-            output=self._store.address(task.output), status="done", empty=step.empty,
-            height=height, width=width, output_bytes=len(step.pieces),
-            output_sha256=hashlib.sha256(step.pieces).hexdigest(),
+        step.row = task.row()._replace(
+            output=self._store.address(task.output), empty=step.empty, height=height, width=width,
+            output_bytes=len(step.result), output_sha256=hashlib.sha256(step.result).hexdigest(),
         )  # fmt: skip
-
-
-def describe(error: object) -> str:
-    """Return an error as one line."""
-    text = " ".join(str(error).split())
-    if isinstance(error, Exception) and not isinstance(error, AlphacutError):
-        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return text

@@ -1,1 +1,4 @@
-"""The command line: one file a group of commands."""
+"""The command line: a file for each group of commands, and what they share.
+
+`options` has the flags that several commands take, `terminal` messages, progress bars and tables.
+"""

@@ -1,28 +1,39 @@
-"""What is installed and embedded on this machine, and whether it works."""
+"""`alphacut doctor`: what is installed on this machine, and whether it works."""
 
 import platform
 import time
 from collections.abc import Iterator
 from importlib import metadata
 
-from alphacut import __version__, runtimes
-from alphacut.evaluation.self_test import self_test
-from alphacut.models import catalogue, weights
+import click
 
-PACKAGES = ("numpy", "pillow", "opencv-python-headless", "openvino", "click", "rich", "pillow-heif",
-            "pymatting", "matplotlib", "torch", "safetensors", "onnxruntime", "onnx", "gradio",
-            "fastapi", "ray")  # fmt: skip
+from alphacut import __version__
+
+PACKAGES = ("numpy", "pillow", "opencv-python-headless", "isal", "openvino", "click", "rich",
+            "pillow-heif", "pymatting", "matplotlib", "torch", "safetensors", "onnxruntime", "onnx",
+            "gradio", "fastapi", "ray")  # fmt: skip
+
+
+@click.command()
+def doctor() -> None:
+    """Show what is installed, and cut out a test picture."""
+    for fact, finding in examine():
+        click.echo(f"{fact:<{max(map(len, PACKAGES))}} {finding}")
 
 
 def examine() -> Iterator[tuple[str, str]]:
-    """Look at the installation and try it.
+    """Examine the installation and try it.
 
     Yields:
-        A fact's name and what was found.
+        The name of a fact, and what was found.
 
     Raises:
-        AlphacutError: if the embedded weights are damaged or the test picture comes out wrong.
+        AlphacutError: if embedded weights are damaged, or the test picture comes out wrong.
     """
+    from alphacut import runtimes
+    from alphacut.evaluation.self_test import self_test
+    from alphacut.models import catalogue, weights
+
     yield "alphacut", __version__
     yield "python", f"{platform.python_version()} on {platform.platform()}"
     for package in PACKAGES:
@@ -31,7 +42,7 @@ def examine() -> Iterator[tuple[str, str]]:
         except metadata.PackageNotFoundError:
             yield package, "not installed"
     yield "devices", ", ".join(runtimes.devices("openvino"))
-    yield "folder", str(weights.ASSETS)
+    yield "assets", str(weights.ASSETS)
     yield "home", str(weights.home())
     for spec in catalogue.MODELS:
         if not any(file.embedded for file in spec.weights.values()):

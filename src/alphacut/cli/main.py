@@ -1,4 +1,4 @@
-"""The command line: `alphacut PHOTO` and its sub-commands."""
+"""The `alphacut` command: `alphacut PHOTO` and its sub-commands."""
 
 import os
 import signal
@@ -9,45 +9,40 @@ import click
 
 from alphacut import __version__
 from alphacut.cli.batch import batch
+from alphacut.cli.doctor import doctor
 from alphacut.cli.evaluate import evaluate, quantize
 from alphacut.cli.models import export, models
 from alphacut.cli.options import DefaultGroup
-from alphacut.cli.remove import complain, preview, remove
+from alphacut.cli.remove import preview, remove
 from alphacut.cli.serve import demo, serve
+from alphacut.cli.terminal import complain, note
 from alphacut.cli.train import train
 from alphacut.errors import AlphacutError, AlphacutWarning, OptionError, OutputError
 
 
-@click.group(cls=DefaultGroup, default="remove", context_settings={"max_content_width": 100})
+@click.group(cls=DefaultGroup, default="remove", subcommand_metavar="PHOTO... | COMMAND ...",
+             context_settings={"max_content_width": 100})  # fmt: skip
 @click.version_option(__version__, prog_name="alphacut")
 def cli() -> None:
     """Remove the background of pictures.
 
-    `alphacut PHOTO` is short for `alphacut remove PHOTO`; see `alphacut remove --help`. A photo
-    named like a command is written ./name.
+    `alphacut PHOTO...` is short for `alphacut remove PHOTO...`: see `alphacut remove --help` for
+    its options. If a photo is named like a command, write ./NAME.
     """
 
 
-@cli.command()
-def doctor() -> None:
-    """Tell what is installed and embedded, and test it on a picture."""
-    from alphacut.cli.doctor import examine
-
-    for fact, finding in examine():
-        click.echo(f"{fact:<12} {finding}")
-
-
-for command in (remove, preview, batch, models, export, evaluate, quantize, train, serve, demo):
+for command in (remove, preview, batch, models, export, evaluate, quantize, train, serve, demo,
+                doctor):  # fmt: skip
     cli.add_command(command)
 
 
 def main() -> None:
-    """Run the command line; every error that was foreseen is one line and a status."""
-    # a polite kill takes the same way out as an error, so that temporary files go
+    """Run the command line; each of alphacut's own errors is one line and an exit status."""
+    # SIGTERM unwinds the stack as an error does, so that temporary files are deleted
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    warnings.simplefilter("ignore")  # of what other libraries think of damaged files
+    warnings.simplefilter("ignore")  # other libraries warn about damaged files
     warnings.simplefilter("always", AlphacutWarning)
-    warnings.showwarning = lambda message, *_, **__: click.echo(f"alphacut: {message}", err=True)
+    warnings.showwarning = lambda message, *_, **__: note(str(message))
     try:
         cli(prog_name="alphacut")
     except (OptionError, OutputError) as error:
@@ -59,16 +54,16 @@ def main() -> None:
 
 
 def program() -> None:
-    """Run the command line as a program, which ends at once when its work is done."""
+    """Run the command line as a program, which ends the moment its work is done."""
     try:
         main()
-    except SystemExit as stop:  # whose frames still hold the network
+    except SystemExit as stop:  # its traceback keeps the network alive until _end
         _end(stop.code if isinstance(stop.code, int) else int(stop.code is not None))
     _end(0)
 
 
 def _end(status: int) -> None:
-    """End the process; taking OpenVINO down in order would cost a tenth of a second for nothing."""
+    """End the process; shutting OpenVINO down cleanly would take 0.1 s and gain nothing."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

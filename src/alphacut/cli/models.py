@@ -1,61 +1,53 @@
-"""The sub-commands about models: `alphacut models ...` and `alphacut export`."""
+"""`alphacut models` with its sub-commands, and `alphacut export`."""
 
 import dataclasses
 import json
 import re
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from alphacut.cli.options import accept_license
+from alphacut.cli.terminal import complain, download_progress, print_table
 from alphacut.errors import AlphacutError, OutputError, WeightsError
 from alphacut.options import DEVICES
 
 if TYPE_CHECKING:
     from alphacut.models.catalogue import Format, ModelSpec
-    from alphacut.models.download import Progress
-
-accept_license = click.option(
-    "--accept-license",
-    is_flag=True,
-    help="Accept the terms of weights that do not allow every use; they are printed.",
-)
 
 
 @click.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def models(context: click.Context, as_json: bool) -> None:
-    """List the models; add, fetch, verify, remove and time them."""
+    """List models; download, add, verify, time and remove them."""
     if context.invoked_subcommand is not None:
         return
     from alphacut.models import weights
 
-    rows = [_describe(spec) for spec in weights.models()]
+    entries = [_describe(spec) for spec in weights.models()]
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        click.echo(json.dumps(entries, indent=2))
         return
     heads = ("name", "licence of the weights", "commercial", "MB", "state", "also called")
     table = [
-        (row["name"], row["license"], row["commercial"], _megabytes(row["bytes"]), row["state"],
-         ", ".join(row["aliases"]))
-        for row in rows
+        (entry["name"], entry["license"], entry["commercial"], _megabytes(entry["bytes"]),
+         entry["state"], ", ".join(entry["aliases"]))
+        for entry in entries
     ]  # fmt: skip
-    _print_table(heads, table)
+    print_table(heads, table, right=("MB",))
 
 
 @models.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option(
     "--format", "form", type=click.Choice(["onnx", "torch"]),
-    help="For PyTorch or the others; by default what OpenVINO starts from.",
+    help="torch for PyTorch, onnx for the other runtimes; default: what OpenVINO needs.",
 )  # fmt: skip
 @accept_license
 def pull(names: tuple[str, ...], form: "Format | None", accept_license: bool) -> None:
-    """Fetch the weights of each NAME and verify them."""
+    """Download the weights of each NAME and verify them."""
     from alphacut import runtimes
     from alphacut.models import weights
 
@@ -64,11 +56,11 @@ def pull(names: tuple[str, ...], form: "Format | None", accept_license: bool) ->
         try:
             spec = weights.find_model(name)
             chosen = form or runtimes.needed(spec, "openvino")
-            with announced(spec, accept_license, chosen) as progress:
+            with download_progress(spec, accept_license, chosen) as progress:
                 path = weights.fetch(spec, chosen, accept_license=accept_license, progress=progress)
             click.echo(f"{spec.name}: {path}")
         except AlphacutError as error:  # the others go on
-            click.echo(f"alphacut: {error}", err=True)
+            complain(error)
             failed.append(name)
     if failed:
         raise SystemExit(1)
@@ -76,12 +68,15 @@ def pull(names: tuple[str, ...], form: "Format | None", accept_license: bool) ->
 
 @models.command()
 @click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--name", required=True, help="What to call it, or the known model whose file it is.")
-@click.option("--arch", help="The network, such as isnet; a known model's name says it.")
+@click.option(
+    "--name", required=True, help="A new name, or the listed model that the file belongs to."
+)
+@click.option("--arch", help="The network, such as isnet; not needed for a listed model.")
 def add(path: Path, name: str, arch: str | None) -> None:
-    """Take own weights from PATH: a state dict (.pth), .safetensors, or .onnx.
+    """Add your own weights from PATH.
 
-    They are fed and read like those of the first listed model of that network.
+    PATH is a state dict (.pth), .safetensors or .onnx. Images are prepared, and outputs read, as
+    for the first listed model of the same network.
     """
     from alphacut import runtimes
     from alphacut.models import catalogue, weights
@@ -90,12 +85,12 @@ def add(path: Path, name: str, arch: str | None) -> None:
     known = catalogue.known_model(name)
     if known is not None:
         if arch not in (None, known.arch):
-            raise WeightsError(f"{name} is a known model, of {known.arch}: choose another --name")
+            raise WeightsError(f"{name} is a listed model, of {known.arch}: choose another --name")
         spec = known
     else:
-        likes = {row.arch: row for row in reversed(catalogue.MODELS) if row.arch}
+        likes = {entry.arch: entry for entry in reversed(catalogue.MODELS) if entry.arch}
         if arch not in likes:
-            raise click.UsageError(f"--arch is needed, one of: {', '.join(sorted(likes))}")
+            raise click.UsageError(f"a new model needs --arch, one of: {', '.join(sorted(likes))}")
         spec = dataclasses.replace(
             likes[arch], name=name, aliases=(), weights={}, license="not stated",
             commercial="unclear", note="Added by hand.", source=path.name,
@@ -108,7 +103,7 @@ def add(path: Path, name: str, arch: str | None) -> None:
 @models.command()
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 def verify(names: tuple[str, ...]) -> None:
-    """Compare the weights that are here, of each NAME or all, with their checksums."""
+    """Check installed weights, all or those of each NAME."""
     from alphacut.files import sha256
     from alphacut.models import weights
 
@@ -119,12 +114,10 @@ def verify(names: tuple[str, ...]) -> None:
             path = weights.locate(file)
             if path is None:
                 if names:
-                    click.echo(f"{spec.name}: {file.file} is not here")
+                    click.echo(f"{spec.name}: {file.file} is not installed")
                 continue
             if file.sha256 is None:
-                click.echo(
-                    f"{spec.name}: {path}: nobody states its checksum: alphacut models add it"
-                )
+                click.echo(f"{spec.name}: {path}: no checksum is known: use alphacut models add")
                 continue
             whole = sha256(path) == file.sha256
             damaged |= not whole
@@ -136,22 +129,22 @@ def verify(names: tuple[str, ...]) -> None:
 @models.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 def remove(names: tuple[str, ...]) -> None:
-    """Delete the weights of each NAME, and its row if it was added."""
+    """Delete the weights of each NAME, and its entry if you added it."""
     from alphacut.models import weights
 
     for name in names:
         spec = weights.find_model(name)
         removed = weights.remove(spec)
         for path in removed:
-            click.echo(f"{spec.name}: {path} is removed")
+            click.echo(f"{spec.name}: removed {path}")
         if not removed:
-            click.echo(f"{spec.name}: nothing of it is here")
+            click.echo(f"{spec.name}: not installed")
 
 
 @models.command()
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 def where(names: tuple[str, ...]) -> None:
-    """Print the folder of weights, or where the weights of each NAME lie."""
+    """Print the folder of weights, or the paths of each NAME's."""
     from alphacut.models import weights
 
     if not names:
@@ -165,24 +158,24 @@ def where(names: tuple[str, ...]) -> None:
         if not paths:
             missing.append(spec.name)
     if missing:
-        raise WeightsError(f"not here: {', '.join(missing)}: alphacut models pull or add them")
+        raise WeightsError(f"not installed: {', '.join(missing)}: use alphacut models pull or add")
 
 
 @models.command()
 @click.argument("name")
-@click.option("--device", type=click.Choice(DEVICES[1:]), help="Time this device only.")
-@click.option("--seconds", default=3.0, show_default=True, help="How long each is measured.")
+@click.option("--device", type=click.Choice(DEVICES[1:]), help="Time only this device.")
+@click.option("--seconds", default=3.0, show_default=True, help="Duration of each measurement.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @accept_license
 def benchmark(
     name: str, device: str | None, seconds: float, as_json: bool, accept_license: bool
 ) -> None:
-    """Time NAME in every runtime, on every device that is here."""
+    """Time NAME in every runtime and on every device of this machine."""
     from alphacut.evaluation.speed import measure
     from alphacut.models import weights
 
     spec = weights.find_model(name)
-    with announced(spec, accept_license, *spec.weights) as progress:
+    with download_progress(spec, accept_license, *spec.weights) as progress:
         timings = list(
             measure(
                 spec,
@@ -199,7 +192,7 @@ def benchmark(
     h, w = timings[0].size
     click.echo(f"{spec.name}, batches of N x {spec.channels} x {h} x {w}")
     heads = ("runtime", "device", "for", "N", "load ms", "call ms", "pictures/s", "of peak", "")
-    _print_table(
+    print_table(
         heads,
         [
             (t.runtime, t.device, "float16" if t.half else t.hint, str(t.batch),
@@ -207,17 +200,25 @@ def benchmark(
              "" if t.peak_share is None else f"{t.peak_share:.0%}", t.error or "")
             for t in timings
         ],
+        right=heads[3:8],
     )  # fmt: skip
 
 
 @click.command()
 @click.argument("model")
-@click.option("--to", type=click.Choice(["onnx", "openvino"]), required=True, help="Format.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File, MODEL.onnx or .xml.")
-@click.option("--size", metavar="HxW", help="Size of the batch.")
-@click.option("--dynamic", is_flag=True, help="Allow other sizes, too.")
-@click.option("--fp16", is_flag=True, help="Store weights as float16; arithmetic stays float32.")
-@click.option("--overwrite", is_flag=True, help="Replace a file that is already there.")
+@click.option(
+    "--to", type=click.Choice(["onnx", "openvino"]), required=True, help="Format to write."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File; default: MODEL.onnx or MODEL.xml.",
+)
+@click.option("--size", metavar="HxW", help="Height and width of the input; default: the model's.")
+@click.option("--dynamic", is_flag=True, help="Let the file take other sizes, too.")
+@click.option("--fp16", is_flag=True, help="Store weights in float16; arithmetic stays float32.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 @accept_license
 def export(
     model: str,
@@ -229,57 +230,30 @@ def export(
     overwrite: bool,
     accept_license: bool,
 ) -> None:
-    """Write a network of MODEL for other runtimes, from PyTorch, compared with it before."""
+    """Export a network from PyTorch to ONNX or OpenVINO.
+
+    The file is written only if its output agrees with PyTorch's.
+    """
     from alphacut import runtimes
     from alphacut.models import weights
 
     numbers = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", size) if size else None
     if size and not numbers:
-        raise click.UsageError("--size is height x width, such as 512x768")
+        raise click.UsageError("--size takes height x width, such as 512x768")
     spec = weights.find_model(model)
     suffix = {"onnx": ".onnx", "openvino": ".xml"}[to]
     target = output or Path(spec.name + suffix)
     if target.suffix != suffix:
-        raise OutputError(f"{target}: an {to} file ends in {suffix}")
+        raise OutputError(f"{target}: use the extension {suffix} for {to}")
     if target.exists() and not overwrite:
-        raise OutputError(f"{target}: is already there: --overwrite replaces it")
-    with announced(spec, accept_license, runtimes.needed(spec, "torch")) as progress:
+        raise OutputError(f"{target}: already exists: use --overwrite")
+    with download_progress(spec, accept_license, runtimes.needed(spec, "torch")) as progress:
         difference = runtimes.export(
             spec, target, to=to, dynamic=dynamic, fp16=fp16, progress=progress,
             size=(int(numbers[1]), int(numbers[2])) if numbers else None,
             accept_license=accept_license,
         )  # fmt: skip
     click.echo(f"{target}: differs from PyTorch by {difference:.1e} of the largest value", err=True)
-
-
-@contextmanager
-def announced(
-    spec: "ModelSpec", accept_license: bool, *forms: "Format", quiet: bool = False
-) -> "Iterator[Progress | None]":
-    """Print the terms of weights that may be fetched now, and give them a progress bar."""
-    from alphacut.models import weights
-
-    missing = [form for form in forms
-               if form in spec.weights and not weights.locate(spec.weights[form])]  # fmt: skip
-    if missing and spec.commercial != "yes" and (accept_license or weights.accepted(spec)):
-        click.echo(f"alphacut: {weights.terms(spec)}", err=True)
-    if not missing or quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(),
-               TransferSpeedColumn())  # fmt: skip
-    bars: dict[str, Any] = {}
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-
-        def progress(file: str, done: int, total: int | None) -> None:
-            if file not in bars:
-                bars[file] = shown.add_task(file)
-            shown.update(bars[file], completed=done, total=total)
-
-        yield progress
 
 
 def _describe(spec: "ModelSpec") -> dict[str, Any]:
@@ -292,9 +266,9 @@ def _describe(spec: "ModelSpec") -> dict[str, Any]:
     if any(file.embedded for file in files):
         state = "embedded"
     elif here:
-        state = "here"
+        state = "installed"
     elif any(file.sha256 and file.addresses for file in files):
-        state = "to fetch" if weights.accepted(spec) else "to fetch, ask for terms"
+        state = "to pull" if weights.accepted(spec) else "to pull, if you accept its terms"
     else:
         state = "to add by hand"
     return {
@@ -320,22 +294,3 @@ def _megabytes(size: int | None) -> str:
 
 def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
-
-
-def _print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: drawn on a terminal, and one line a row elsewhere."""
-    if not sys.stdout.isatty():
-        widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-        for row in (heads, *rows):
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            click.echo("  ".join(cells).rstrip())
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for head in heads:
-        table.add_column(head)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)

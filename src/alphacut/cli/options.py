@@ -1,9 +1,7 @@
-"""What several sub-commands share: flags of options, a command meant by default, a bar."""
+"""Flags that several commands share, and groups with a default command."""
 
 import dataclasses
-import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import click
@@ -12,16 +10,21 @@ from alphacut.options import Options
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
+accept_license = click.option(
+    "--accept-license", is_flag=True,
+    help="Accept the terms of weights that restrict their use; they are printed.",
+)  # fmt: skip
+
 
 class DefaultGroup(click.Group):
-    """A group of which one command is meant when the first word is none of them."""
+    """A group that takes its default command if the first word names no command."""
 
     def __init__(self, *args: Any, default: str, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self._default = default
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the default command's name in front."""
+        """Insert the name of the default command if there is none."""
         if args and args[0] not in {*self.commands, "--help", "--version"}:
             args = [self._default, *args]
         return super().parse_args(ctx, args)
@@ -40,46 +43,8 @@ def from_options(command: _Command) -> _Command:
             type=kind,
             is_flag=isinstance(option.default, bool),
             default=option.default,
-            show_default=option.default not in (None, False, 0, "0", "none", "original"),
+            show_default=option.default not in (None, False, 0, "", "0", "none", "original"),
             metavar=facts["unit"] or None,
             help=facts["help"],
         )(command)
     return command
-
-
-def bar(total: int, *texts: str, **fields: Any) -> Any:
-    """Return a bar with count, rate and time left, which is drawn on standard error.
-
-    Args:
-        total: How much there is to do.
-        *texts: What stands behind the count, as rich's TextColumn takes it.
-        **fields: What the texts begin with.
-    """
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    class Rate(TextColumn):
-        def render(self, task: Any) -> Any:
-            from rich.text import Text
-
-            return Text(f"{task.speed:.1f}/s" if task.speed else "")
-
-    progress = Progress(
-        BarColumn(), MofNCompleteColumn(), *map(TextColumn, texts), Rate(""), TimeRemainingColumn(),
-        console=Console(stderr=True), transient=True, redirect_stdout=False,
-    )  # fmt: skip
-    progress.add_task("", total=total, **fields)
-    return progress
-
-
-def progress(count: int, quiet: bool) -> Any:
-    """Return a bar with rate and time left, where someone can see it and there is something to."""
-    if quiet or count < 2 or not sys.stderr.isatty():
-        return nullcontext()
-    return bar(count)

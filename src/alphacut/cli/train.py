@@ -1,4 +1,4 @@
-"""The sub-command that makes weights: `alphacut train ...`."""
+"""`alphacut train RECIPE`, and its sub-commands."""
 
 import io
 from pathlib import Path
@@ -7,23 +7,28 @@ from typing import Any
 import click
 
 from alphacut.cli.options import DefaultGroup
+from alphacut.cli.terminal import note
 from alphacut.errors import OutputError
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _DATA = click.option(
     "--data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
-    help="Folder that the paths of the recipe are below.",
+    help="Folder that the recipe's paths are relative to.",
 )  # fmt: skip
 _DEVICE = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
-    help="Where to calculate.",
+    help="Where to compute.",
 )  # fmt: skip
 _RECIPE = click.argument("recipe", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
 
-@click.group(cls=DefaultGroup, default="run")
+@click.group(cls=DefaultGroup, default="run", subcommand_metavar="RECIPE | COMMAND ...")
 def train() -> None:
-    """Train a network by a recipe: `alphacut train RECIPE` is short for `alphacut train run`."""
+    """Train a network by a recipe.
+
+    `alphacut train RECIPE` is short for `alphacut train run RECIPE`: see `alphacut train run
+    --help` for its options.
+    """
 
 
 @train.command()
@@ -31,12 +36,12 @@ def train() -> None:
 @_DATA
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True,
               help="Folder of the run.")  # fmt: skip
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint of the run.")
-@click.option("--steps", type=click.IntRange(1), help="Stop after this step; --resume goes on.")
+@click.option("--resume", is_flag=True, help="Continue from the run's last checkpoint.")
+@click.option("--steps", type=click.IntRange(1), help="Stop after this step; --resume continues.")
 @click.option("--workers", type=click.IntRange(0), default=0, show_default=True,
-              help="Processes that make pictures.")  # fmt: skip
-@click.option("--threads", type=click.IntRange(1), help="Cores that the network may use.")
-@click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard, too.")
+              help="Processes that prepare pictures; 0: this one.")  # fmt: skip
+@click.option("--threads", type=click.IntRange(1), help="Cores for the network; default: all.")
+@click.option("--tensorboard", is_flag=True, help="Also write events for TensorBoard.")
 @_DEVICE
 def run(
     recipe: Path,
@@ -49,7 +54,10 @@ def run(
     tensorboard: bool,
     device: str,
 ) -> None:
-    """Train by RECIPE, a TOML file. Ctrl-C saves; several GPUs by torchrun -m alphacut train."""
+    """Train by RECIPE, a TOML file.
+
+    Ctrl-C saves a checkpoint and stops. For several GPUs: torchrun -m alphacut train RECIPE ...
+    """
     from alphacut.training.recipe import read_recipe
     from alphacut.training.train import LAST, train
 
@@ -63,18 +71,18 @@ def run(
             click.echo(f"{record.step}/{record.steps}  {values}  {minutes:.0f} min left", err=True)
     except KeyboardInterrupt:
         if (output / LAST).exists():  # a second Ctrl-C, or one before the first step, saves nothing
-            click.echo(f"alphacut: {output / LAST} is saved; go on with --resume", err=True)
+            note(f"saved {output / LAST}: use --resume to continue")
         raise
 
 
 @train.command()
 @_RECIPE
 @_DATA
-@click.option("-o", "--output", type=_FILE, required=True, help="The picture to write.")
+@click.option("-o", "--output", type=_FILE, required=True, help="Picture to write.")
 @click.option("--count", type=click.IntRange(1), default=24, show_default=True, help="How many.")
-@click.option("--held-out", is_flag=True, help="Those that the network is judged by.")
+@click.option("--held-out", is_flag=True, help="Draw validation pictures instead.")
 def preview(recipe: Path, data: Path, output: Path, count: int, held_out: bool) -> None:
-    """Draw what the network will see: pictures above their alpha."""
+    """Draw training pictures above their alpha."""
     from alphacut.output.encode import save_image
     from alphacut.training.data import Pictures
     from alphacut.training.preview import draw_sheet
@@ -88,15 +96,20 @@ def preview(recipe: Path, data: Path, output: Path, count: int, held_out: bool) 
 @train.command("find-lr")
 @_RECIPE
 @_DATA
-@click.option("-o", "--output", type=_FILE, required=True, help="The picture of the curve.")
-@click.option("--least", default=1e-7, show_default=True, help="The first rate.")
-@click.option("--largest", default=1.0, show_default=True, help="The last.")
-@click.option("--steps", type=click.IntRange(2), default=100, show_default=True, help="How many.")
+@click.option("-o", "--output", type=_FILE, required=True, help="Picture of the curve to write.")
+@click.option("--least", default=1e-7, show_default=True, help="First rate.")
+@click.option("--largest", default=1.0, show_default=True, help="Last rate.")
+@click.option(
+    "--steps", type=click.IntRange(2), default=100, show_default=True, help="Number of rates."
+)
 @_DEVICE
 def find_lr(
     recipe: Path, data: Path, output: Path, least: float, largest: float, steps: int, device: str
 ) -> None:
-    """Raise the learning rate with every step, and draw where the loss falls and grows."""
+    """Find a learning rate.
+
+    The rate rises with every step; the curve shows where the loss falls, and where it diverges.
+    """
     from alphacut.files import write
     from alphacut.training.range_test import draw_rates, find_rates, suggest_rate
     from alphacut.training.recipe import read_recipe
@@ -110,19 +123,21 @@ def find_lr(
     except ValueError as error:
         raise OutputError(f"{output}: cannot be written: {error}") from error
     write(output, [file.getvalue()])
-    click.echo(f"written: {output}; the loss falls fastest at {suggest_rate(curve):.1e}",
+    click.echo(f"wrote {output}; the loss falls fastest at {suggest_rate(curve):.1e}",
                err=True)  # fmt: skip
 
 
 @train.command()
 @_RECIPE
 @click.argument("weights", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--to", type=click.Choice(["onnx", "openvino"]), required=True, help="Format.")
-@click.option("-o", "--output", type=_FILE, required=True, help="The file, .onnx or .xml.")
+@click.option(
+    "--to", type=click.Choice(["onnx", "openvino"]), required=True, help="Format to write."
+)
+@click.option("-o", "--output", type=_FILE, required=True, help="File to write, .onnx or .xml.")
 @click.option("--share", type=click.FloatRange(0, 1), default=1.0, show_default=True,
-              help="How far to go from the recipe's first weights to WEIGHTS.")  # fmt: skip
-@click.option("--fp16", is_flag=True, help="Store weights as float16, in half the space.")
-@click.option("--name", help="Add the ONNX file as a model of this name, too.")
+              help="Interpolate: 0 is the recipe's initial weights, 1 is WEIGHTS.")  # fmt: skip
+@click.option("--fp16", is_flag=True, help="Store weights in float16, in half the space.")
+@click.option("--name", help="Also add the ONNX file as a model of this name.")
 def export(
     recipe: Path,
     weights: Path,
@@ -132,12 +147,12 @@ def export(
     fp16: bool,
     name: str | None,
 ) -> None:
-    """Write WEIGHTS of a run by RECIPE, such as best.safetensors, for other runtimes."""
+    """Export trained WEIGHTS, such as best.safetensors."""
     suffix = {"onnx": ".onnx", "openvino": ".xml"}[to]
     if output.suffix != suffix:
-        raise OutputError(f"{output}: an {to} file ends in {suffix}")
+        raise OutputError(f"{output}: use the extension {suffix} for {to}")
     if name and to != "onnx":
-        raise click.UsageError("--name needs --to onnx, which all runtimes read")
+        raise click.UsageError("--name needs --to onnx, which every runtime reads")
     from alphacut.training.export import add_model
     from alphacut.training.export import export as write
     from alphacut.training.recipe import read_recipe
@@ -146,5 +161,5 @@ def export(
     difference = write(settings, weights, output, to, share=share, fp16=fp16)
     click.echo(f"{output}: differs from PyTorch by {difference:.1e} of the largest value", err=True)
     if name:
-        row = add_model(settings, output, name)
-        click.echo(f"{row.name}: alphacut PHOTO --model {row.name}", err=True)
+        entry = add_model(settings, output, name)
+        click.echo(f"added {entry.name}: use it with --model {entry.name}", err=True)

@@ -1,0 +1,19 @@
+"""Which files count as inputs: images, but not the results of an earlier run."""
+
+from pathlib import PurePath
+
+from alphacut.options import RESULTS
+from alphacut.pipeline.load import INPUT_SUFFIXES
+
+# What ends the stem of a result beside its input. A photo may well be called
+# beach-background.jpg, so all but the first two carry "-cutout" as well.
+RESULT_MARKS = {"cutout": "-cutout", "mask": "-mask"} | {
+    result: f"-cutout-{result}" for result in RESULTS if result not in ("cutout", "mask")
+}
+
+
+def is_input(path: PurePath) -> bool:
+    """Tell by its name whether a file found in a folder is an input; nothing is opened."""
+    return path.suffix.lower() in INPUT_SUFFIXES and not path.stem.endswith(
+        tuple(RESULT_MARKS.values())
+    )
