@@ -75,8 +75,9 @@ def region(roi: str, size: tuple[int, int]) -> Box:
     left, top, right, bottom = values.parse_region(roi)
     box = round(top.of(H)), round(left.of(W)), round(bottom.of(H)), round(right.of(W))
     if box[2] > H or box[3] > W:
-        raise OptionError("roi", roi, f"reaches beyond the picture, {W} x {H} pixels",
-                          "out_of_bounds")  # fmt: skip
+        raise OptionError(
+            "roi", roi, f"reaches beyond the picture, {W} x {H} pixels", "out_of_bounds"
+        )
     if box[0] >= box[2] or box[1] >= box[3]:
         raise OptionError("roi", roi, "is empty: give left, top, right and bottom", "empty")
     return box
