@@ -15,6 +15,7 @@ PUBLIC = [
     "Options",
     "Remover",
     "Runtime",
+    "Stroke",
     "load_image",
     "remove",
     "save_image",
