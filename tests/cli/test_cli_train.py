@@ -41,7 +41,7 @@ def test_train_resume_export_and_cut_out(places: Path) -> None:
     made = run("train", "export", recipe, best, "--to", "onnx", "-o", target, "--name", "mine")
     assert "differs from PyTorch by" in made.stderr
     row = weights.find_model("mine")
-    assert (row.arch, row.scale, row.stretch) == ("u2netp", "white", False)
+    assert (row.arch, row.divisor, row.min_max) == ("u2netp", "white", False)
     assert row.commercial == "unclear"
     photo = weights.ASSETS / "example.jpg"
     done = run(photo, "--model", "mine", "--json", "-o", places / "cut.png")

@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from alphacut.server.pool import MicroBatches
+from alphacut import Remover
+from alphacut.server.pool import MicroBatches, Pool
 
 
 class Doubles:
@@ -73,3 +74,19 @@ def wait_for_the_end() -> None:
         if thread.name == "alphacut-network":
             thread.join(60)
             assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "torch"])
+def test_a_processor_runs_no_batches_of_several(runtime: str) -> None:
+    """Told by a property of the network: PyTorch calls it "cpu", OpenVINO once called it "CPU"."""
+    remover = Remover(runtime=runtime, device="cpu", precision="fp32")
+    pool = Pool({"u2net-lite": remover}, workers=1, waiting=1, timeout_s=1, memory_bytes=2**30)
+    assert pool._networks["u2net-lite"] is remover.network
+
+
+def test_what_prefers_batches_gets_them(fake_remover: Remover) -> None:
+    fake_remover.network.prefers_batches = True
+    pool = Pool({"net": fake_remover}, workers=1, waiting=1, timeout_s=1, memory_bytes=2**30)
+    network = pool._networks["net"]
+    assert isinstance(network, MicroBatches)
+    network.close()

@@ -15,8 +15,8 @@ from alphacut.errors import AlphacutError, OutputError, WeightsError
 from alphacut.options import DEVICES
 
 if TYPE_CHECKING:
-    from alphacut.models.catalogue import Format, ModelSpec
     from alphacut.models.download import Progress
+    from alphacut.models.entry import Format, ModelSpec
 
 accept_license = click.option(
     "--accept-license",
@@ -293,7 +293,7 @@ def _describe(spec: "ModelSpec") -> dict[str, Any]:
         state = "embedded"
     elif here:
         state = "here"
-    elif any(file.sha256 and file.addresses for file in files):
+    elif any(file.sha256 and file.urls for file in files):
         state = "to fetch" if weights.accepted(spec) else "to fetch, ask for terms"
     else:
         state = "to add by hand"

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from alphacut.demo import door
 from alphacut.demo.work import Made
 from alphacut.errors import ImageError, RuntimeFailure
-from alphacut.models.catalogue import ModelSpec
+from alphacut.models.entry import ModelSpec
 from alphacut.options import Options
 from alphacut.pipeline.strokes import Stroke
 from alphacut.server.keys import ANYONE

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alphacut.models.catalogue import ModelSpec
+from alphacut.models.entry import ModelSpec
 from alphacut.remover import Remover
 from alphacut.runtimes import Runtime
 from alphacut.server import worker
@@ -103,7 +103,7 @@ class Pool:
         # on a processor a batch takes as long as its pictures do one by one
         self._networks: dict[str, Runtime] = {
             name: remover.network
-            if remover.network.device == "CPU"
+            if not remover.network.prefers_batches
             else MicroBatches(remover.network)
             for name, remover in removers.items()
         }
@@ -335,7 +335,7 @@ class MicroBatches:
     """
 
     def __init__(self, runtime: Runtime) -> None:
-        self.device = runtime.device
+        self.device, self.prefers_batches = runtime.device, False  # it makes its own
         self._runtime = runtime
         self._waiting: queue.SimpleQueue[
             tuple[NDArray[np.float32], Future[NDArray[np.float32]]] | None

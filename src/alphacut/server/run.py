@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from alphacut import __version__
 from alphacut.options import Options
 from alphacut.remover import Remover
-from alphacut.runtimes.memory import Remembering
+from alphacut.runtimes.cache import CachedRuntime
 from alphacut.server.app import create_app
 from alphacut.server.guard import HEAD_BYTES, LogFormatter
 from alphacut.server.service import Service
@@ -38,7 +38,7 @@ def load(settings: Settings) -> dict[str, Remover]:
     removers = [Remover(name, options=where, hint="throughput") for name in settings.model]
     if settings.demo:  # people try settings and strokes on one picture
         removers = [
-            Remover(one.spec, options=one.options, network=Remembering(one.network))
+            Remover(one.spec, options=one.options, network=CachedRuntime(one.network))
             for one in removers
         ]
     return {remover.spec.name: remover for remover in removers}
