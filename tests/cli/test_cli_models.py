@@ -73,7 +73,7 @@ def test_add_looks_at_the_file(tmp_path: Path) -> None:
     text.write_text("not a network")
     with pytest.raises(WeightsError, match="OpenVINO cannot read it as a network"):
         run("models", "add", text, "--arch", "isnet", "--name", "mine")
-    with pytest.raises(WeightsError, match=r"not a batch \(N, 4, h, w\)"):
+    with pytest.raises(WeightsError, match=r"not one batch \(N, 4, h, w\)"):
         run("models", "add", LITE, "--arch", "indexnet", "--name", "mine")
     assert run("models", "add", LITE, "--name", "mine").exit_code == 2
     assert run("models", "add", LITE, "--name", "mine", "--arch", "u3net").exit_code == 2

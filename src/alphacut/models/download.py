@@ -48,7 +48,7 @@ def download(file: Weights, urls: Sequence[str], part: Path, progress: Progress 
 
     Raises:
         WeightsError: if no URL gives the file; the message holds the reason for each.
-        OSError: if `part` cannot be written.
+        OSError, OutputError: if `part` cannot be written.
     """
     reasons = []
     for url in urls:
