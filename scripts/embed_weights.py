@@ -3,7 +3,7 @@
 The published graph computes seven outputs, spells every size as a chain of Shape and Gather
 nodes, and numbers its convolutions. This script keeps the fused output only, folds the sizes and
 gives the weights the names of the authors' state dict, so that PyTorch can read them too. They
-stay float32: float16 would halve the file but moves single mask pixels by up to 50 of 255.
+stay float32: float16 would halve the file, but moves single mask pixels by up to 50 of 255.
 
     python scripts/embed_weights.py u2netp.onnx src/alphacut/assets/u2net-lite.onnx
 
@@ -99,7 +99,7 @@ def embed(path: Path) -> onnx.ModelProto:
 
 
 def main() -> None:
-    """Check the published file, write the embedded one, print what zoo.py must say of it."""
+    """Verify the published file, write the embedded one, and print its facts for the catalogue."""
     source, target = map(Path, sys.argv[1:])
     if hashlib.sha256(source.read_bytes()).hexdigest() != PUBLISHED_SHA256:
         raise SystemExit(f"{source} is not the published u2netp.onnx")

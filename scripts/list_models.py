@@ -1,34 +1,36 @@
-"""Write MODELS.md from the rows of the zoo.
+"""Write MODELS.md from the entries of the catalogue.
 
     python scripts/list_models.py
 
-`tests/test_zoo.py` fails where the file is not what this makes of the rows.
+`tests/models/test_catalogue.py` fails if the file is out of date.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from alphacut.models.catalogue import MODELS, ModelSpec
+from alphacut.models.catalogue import MODELS
+from alphacut.models.entry import ModelSpec
 
 PAGE = Path(__file__).parents[1] / "MODELS.md"
 COMMERCIAL = {"yes": "yes", "no": "**no**", "unclear": "unclear"}
 
 
 def page() -> str:
-    """Return what MODELS.md must say."""
+    """Return the text of MODELS.md."""
     return "\n".join(_lines()) + "\n"
 
 
 def _lines() -> Iterator[str]:
     yield "# Models"
     yield ""
-    yield "Made from the rows of `src/alphacut/zoo.py` by `scripts/list_models.py`."
+    yield "Generated from `src/alphacut/models/catalogue.py` by `scripts/list_models.py`."
     yield ""
-    yield "`alphacut models` lists them with what is on this machine, `alphacut models pull NAME`"
-    yield "fetches weights, `alphacut models add PATH --arch ARCH --name NAME` takes your own. All"
-    yield "but those with commercial use *yes* are fetched only after `--accept-license`."
+    yield "`alphacut models` lists them and says which are on this machine."
+    yield "`alphacut models pull NAME` downloads weights,"
+    yield "`alphacut models add PATH --arch ARCH --name NAME` adds your own. Weights whose"
+    yield "commercial use is not *yes* are downloaded only with `--accept-license`."
     yield ""
-    heads = ("name", "also called", "looks at", "answers", "licence of the weights",
+    heads = ("name", "also called", "input size", "output", "licence of the weights",
              "commercial use", "MB")  # fmt: skip
     yield f"| {' | '.join(heads)} |"
     yield "|" + " --- |" * len(heads)
@@ -51,17 +53,17 @@ def _lines() -> Iterator[str]:
         for form, file in spec.weights.items():
             yield ""
             yield f"- {form}: `{file.file}`, {_bytes(file.bytes)}"
-            yield f"  - sha256 {file.sha256 or 'not published: add the file by hand'}"
+            yield f"  - SHA-256 {file.sha256 or 'not published: add the file by hand'}"
             if file.embedded:
-                yield "  - part of the package"
-            for address in file.addresses:
-                yield f"  - <{address}>"
+                yield "  - bundled with the package"
+            for url in file.urls:
+                yield f"  - <{url}>"
 
 
 def _size(spec: ModelSpec) -> str:
     if spec.input_size:
         return " x ".join(map(str, spec.input_size))
-    side = f"short side {spec.short_side}" if spec.short_side else "the picture's size"
+    side = f"short side {spec.short_side}" if spec.short_side else "that of the picture"
     return side if spec.multiple == 1 else f"{side}, multiple of {spec.multiple}"
 
 
@@ -70,7 +72,7 @@ def _megabytes(size: int | None) -> str:
 
 
 def _bytes(size: int | None) -> str:
-    return "length not published" if size is None else f"{size:,} bytes"
+    return "size not published" if size is None else f"{size:,} bytes"
 
 
 if __name__ == "__main__":

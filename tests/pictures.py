@@ -20,6 +20,7 @@ class FakeRuntime:
     """A network that finds a disc in the middle of every picture."""
 
     device = "fake"
+    prefers_batches = False
 
     def __init__(self) -> None:
         self.batches: list[NDArray[np.float32]] = []

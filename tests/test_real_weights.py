@@ -10,6 +10,7 @@ import pytest
 from alphacut import Remover, runtimes
 from alphacut.evaluation import metrics
 from alphacut.models import catalogue, weights
+from alphacut.models.entry import ModelSpec
 from alphacut.options import RUNTIMES
 from alphacut.pipeline import matting
 from alphacut.pipeline.load import load_image
@@ -39,7 +40,7 @@ def test_isnet_added_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     Over all forty the means are MAD 14.8e-3 and Grad 7.89, without matting 17.5e-3 and 7.94.
     """
     monkeypatch.setenv("ALPHACUT_HOME", str(tmp_path))
-    like = catalogue.find_model("isnet")
+    like = weights.find_model("isnet")
     spec = weights.add(ISNET, dataclasses.replace(like, name="mine", weights={}), "onnx")
     removers = [
         Remover("mine", network=runtimes.load(spec, runtime=name)) for name in ("openvino", "onnx")
@@ -54,14 +55,14 @@ def test_isnet_added_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture
-def indexnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> catalogue.ModelSpec:
-    """The row, fetched from the checkout's weights."""
+def indexnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelSpec:
+    """The entry, fetched from the checkout's weights."""
     monkeypatch.setenv("ALPHACUT_HOME", str(tmp_path))
     monkeypatch.setenv("ALPHACUT_MIRROR", str(Path(__file__).parents[1] / "weights"))
-    return catalogue.find_model("indexnet")
+    return weights.find_model("indexnet")
 
 
-def test_indexnet_is_the_same_in_all(indexnet: catalogue.ModelSpec) -> None:
+def test_indexnet_is_the_same_in_all(indexnet: ModelSpec) -> None:
     coarse = np.random.default_rng(0).random((4, 6, 4), np.float32)
     batch = cv2.resize(coarse, (96, 64)).transpose(2, 0, 1)[np.newaxis]
     batch[:, 3] = np.where(batch[:, 3] < 0.4, 0, np.where(batch[:, 3] > 0.6, 1, 128 / 255))
@@ -70,7 +71,7 @@ def test_indexnet_is_the_same_in_all(indexnet: catalogue.ModelSpec) -> None:
         assert np.abs(ours - other).max() <= 1e-3 * np.abs(ours).max()
 
 
-def test_indexnet_decides_what_the_trimap_leaves_open(indexnet: catalogue.ModelSpec) -> None:
+def test_indexnet_decides_what_the_trimap_leaves_open(indexnet: ModelSpec) -> None:
     photo = Path(__file__).parents[1] / "examples" / "chelsea.png"
     fast, solved = (Remover(matting=method)(photo) for method in ("fast", indexnet.name))
     assert solved.trimap is not None
@@ -81,7 +82,7 @@ def test_indexnet_decides_what_the_trimap_leaves_open(indexnet: catalogue.ModelS
 
 @pytest.mark.skipif(not PAIRS.exists(), reason="the trimap pairs are not beside the checkout")
 def test_indexnet_beats_closed_form_where_a_trimap_is_unknown(
-    indexnet: catalogue.ModelSpec,
+    indexnet: ModelSpec,
 ) -> None:
     network = runtimes.load(indexnet)
     errors = []

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from alphacut.cutout import Cutout
     from alphacut.errors import AlphacutError, NoForegroundWarning
-    from alphacut.models.catalogue import MODELS, ModelSpec
+    from alphacut.models.catalogue import MODELS
+    from alphacut.models.entry import ModelSpec
     from alphacut.options import Options
     from alphacut.output.encode import save_image
     from alphacut.pipeline.load import load_image
@@ -39,7 +40,8 @@ __all__ = [
 _HOMES = {
     "cutout": ("Cutout",),
     "errors": ("AlphacutError", "NoForegroundWarning"),
-    "models.catalogue": ("MODELS", "ModelSpec"),
+    "models.catalogue": ("MODELS",),
+    "models.entry": ("ModelSpec",),
     "options": ("Options",),
     "output.encode": ("save_image",),
     "pipeline.load": ("load_image",),

@@ -17,6 +17,7 @@ from alphacut.cutout import Cutout, difference
 from alphacut.errors import ImageError, NoForegroundWarning, UnknownName
 from alphacut.models import catalogue, weights
 from alphacut.models.download import Progress
+from alphacut.models.entry import ModelSpec
 from alphacut.options import OptionChanges, Options
 from alphacut.output import geometry
 from alphacut.output.background import load_background
@@ -101,7 +102,7 @@ class Remover:
 
     def __init__(
         self,
-        model: str | catalogue.ModelSpec | None = None,
+        model: str | ModelSpec | None = None,
         /,
         *,
         network: Runtime | None = None,

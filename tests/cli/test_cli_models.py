@@ -71,9 +71,9 @@ def test_own_weights_from_adding_to_removing(home: Path, tmp_path: Path) -> None
 def test_add_looks_at_the_file(tmp_path: Path) -> None:
     text = tmp_path / "text.onnx"
     text.write_text("not a network")
-    with pytest.raises(WeightsError, match="is not a network"):
+    with pytest.raises(WeightsError, match="OpenVINO cannot read it as a network"):
         run("models", "add", text, "--arch", "isnet", "--name", "mine")
-    with pytest.raises(WeightsError, match=r"not a batch \(N, 4, h, w\)"):
+    with pytest.raises(WeightsError, match=r"not one batch \(N, 4, h, w\)"):
         run("models", "add", LITE, "--arch", "indexnet", "--name", "mine")
     assert run("models", "add", LITE, "--name", "mine").exit_code == 2
     assert run("models", "add", LITE, "--name", "mine", "--arch", "u3net").exit_code == 2
@@ -94,7 +94,7 @@ def test_a_malicious_pickle_is_refused_and_not_executed(
     plain.write_bytes(pickle.dumps({"outconv.weight": Evil()}))
     torch.save({"outconv.weight": Evil()}, zipped)
     for path in (plain, zipped):
-        with pytest.raises(WeightsError, match=r"\.pth: is refused"):
+        with pytest.raises(WeightsError, match=r"\.pth: damaged, or holds more than tensors"):
             run("models", "add", path, "--arch", "u2netp", "--name", "evil")
     assert not (tmp_path / "was-here").exists()
     assert not home.exists()
@@ -109,7 +109,7 @@ def test_pull_says_what_failed_and_does_the_rest(
     int8 = runtimes.needed(catalogue.MODELS[0], "openvino") == "int8"
     assert result.stdout == f"u2net-lite: {LITE_INT8 if int8 else LITE}\n"
     errors = result.stderr.splitlines()
-    assert "weights of u2net cannot be fetched" in errors[0]
+    assert "cannot download the weights of u2net: " in errors[0]
     assert "non-commercial" in errors[1]
     assert "--accept-license" in errors[1]
     assert "models add PATH --name indexnet-adobe" in errors[2]
@@ -196,7 +196,7 @@ def test_export_refuses_before_it_works(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"extension \.xml"):
         run("export", "u2net-lite", "--to", "openvino", "-o", target)
     assert run("export", "u2net-lite", "--to", "onnx", "--size", "320").exit_code == 2
-    with pytest.raises(WeightsError, match="PyTorch cannot build it"):
+    with pytest.raises(WeightsError, match="a graph only, which PyTorch cannot build"):
         run("export", "silueta", "--to", "onnx", "-o", tmp_path / "silueta.onnx")
     with pytest.raises(OutputError, match="already exists"):
         run("quantize", "u2net-lite", "--data", tmp_path, "-o", target)

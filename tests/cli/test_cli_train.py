@@ -40,9 +40,9 @@ def test_train_resume_export_and_cut_out(places: Path) -> None:
     best, target = out / "best.safetensors", places / "mine.onnx"
     made = run("train", "export", recipe, best, "--to", "onnx", "-o", target, "--name", "mine")
     assert "differs from PyTorch by" in made.stderr
-    entry = weights.find_model("mine")
-    assert (entry.arch, entry.scale, entry.stretch) == ("u2netp", "white", False)
-    assert entry.commercial == "unclear"
+    row = weights.find_model("mine")
+    assert (row.arch, row.divisor, row.min_max) == ("u2netp", "white", False)
+    assert row.commercial == "unclear"
     photo = weights.ASSETS / "example.jpg"
     done = run(photo, "--model", "mine", "--json", "-o", places / "cut.png")
     assert json.loads(done.stdout)["foreground"]

@@ -5,13 +5,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from alphacut.errors import WeightsError
+from alphacut.errors import OutputError, WeightsError
 from alphacut.evaluation.quantize import _round_in_turn, quantize
 from alphacut.runtimes.openvino import openvino
 
 SIZE = 16
-DRAW = np.random.default_rng(2)
-BATCHES = [DRAW.normal(size=(1, 3, SIZE, SIZE)).astype(np.float32) for _ in range(6)]
+RNG = np.random.default_rng(2)
+BATCHES = [RNG.normal(size=(1, 3, SIZE, SIZE)).astype(np.float32) for _ in range(6)]
 
 
 def conv(source: str, name: str) -> onnx.NodeProto:
@@ -26,13 +26,13 @@ def relu(name: str) -> onnx.NodeProto:
 
 def save(path: Path, *, extra: str = "", cancelling: bool = False) -> Path:
     """A small U: down by a pool, up by a resize, a join, a residual sum, one channel out."""
-    draw = np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     channels = {"first": (3, 8), "down": (8, 8), "up": (16, 8), "last": (8, 1)}
     arrays = {"size": np.array([1, 8, SIZE, SIZE], np.int64), "none": np.zeros(0, np.float32)}
     for name, (before, after) in channels.items():
-        weight = draw.normal(size=(after, before, 3, 3)) / np.sqrt(4.5 * before)
+        weight = rng.normal(size=(after, before, 3, 3)) / np.sqrt(4.5 * before)
         arrays[f"{name}.weight"] = weight.astype(np.float32)
-        arrays[f"{name}.bias"] = draw.normal(size=after).astype(np.float32) / 10
+        arrays[f"{name}.bias"] = rng.normal(size=after).astype(np.float32) / 10
     if cancelling:  # a constant channel, made large, that the next bias takes away again
         arrays["down.weight"][3], arrays["down.bias"][3] = 0, 1
         arrays["up.weight"][:, 3] = 0
@@ -93,12 +93,12 @@ def test_the_same_twice(tmp_path: Path) -> None:
 
 
 def test_refusals(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="pictures to calibrate"):
+    with pytest.raises(WeightsError, match="no images to calibrate with"):
         quantize(save(tmp_path / "full.onnx"), [], tmp_path / "small.onnx")
     (tmp_path / "file").touch()
-    with pytest.raises(WeightsError, match=r"cannot be written .*: choose another place"):
+    with pytest.raises(OutputError, match="cannot be written"):
         quantize(tmp_path / "full.onnx", BATCHES, tmp_path / "file" / "small.onnx")
-    with pytest.raises(WeightsError, match="operation Tanh"):
+    with pytest.raises(WeightsError, match="cannot quantize the operation Tanh"):
         quantize(save(tmp_path / "tanh.onnx", extra="Tanh"), BATCHES, tmp_path / "small.onnx")
     assert not (tmp_path / "small.onnx").exists()
 

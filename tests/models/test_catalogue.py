@@ -1,5 +1,4 @@
 import dataclasses
-import json
 import re
 import runpy
 from pathlib import Path
@@ -8,22 +7,23 @@ import numpy as np
 import pytest
 
 from alphacut import Remover
-from alphacut.errors import OptionError, UnknownName, WeightsError
+from alphacut.errors import OptionError, UnknownName
 from alphacut.models import catalogue, nets, weights
+from alphacut.models.entry import ModelSpec
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("spec", catalogue.MODELS, ids=lambda spec: spec.name)
-def test_rows_are_sound(spec: catalogue.ModelSpec) -> None:
+def test_entries_are_sound(spec: ModelSpec) -> None:
     assert spec.weights
     assert bool(spec.classes) == (spec.output == "logits")
     assert spec.input_size is None or spec.short_side is None
     assert spec.commercial == "yes" or spec.note
     for file in spec.weights.values():
         assert file.sha256 is None or re.fullmatch("[0-9a-f]{64}", file.sha256)
-        assert file.embedded or file.addresses or file.sha256 is None
-        assert all(address.startswith("https://") for address in file.addresses)
+        assert file.embedded or file.urls or file.sha256 is None
+        assert all(url.startswith("https://") for url in file.urls)
 
 
 def test_every_network_can_be_built() -> None:
@@ -42,7 +42,7 @@ def test_names_and_files_are_unique() -> None:
     [("u2netp", "u2net-lite"), ("u2net_human_seg", "u2net-human"), ("isnet-general-use", "isnet")],
 )
 def test_other_programs_names_are_known(other: str, ours: str) -> None:
-    assert catalogue.find_model(other) is catalogue.find_model(ours)
+    assert weights.find_model(other) is weights.find_model(ours)
 
 
 def test_terms_are_told_as_they_are() -> None:
@@ -50,8 +50,8 @@ def test_terms_are_told_as_they_are() -> None:
         "rmbg-1.4",
         "indexnet-adobe",
     }
-    assert "non-commercial" in weights.terms(catalogue.find_model("u2net-human"))
-    assert "CC BY-NC-SA" in weights.terms(catalogue.find_model("ormbg"))
+    assert "non-commercial" in weights.terms(weights.find_model("u2net-human"))
+    assert "CC BY-NC-SA" in weights.terms(weights.find_model("ormbg"))
 
 
 def test_models_page_is_current() -> None:
@@ -59,22 +59,8 @@ def test_models_page_is_current() -> None:
     assert (ROOT / "MODELS.md").read_text(encoding="utf-8") == made, "run scripts/list_models.py"
 
 
-def test_rows_survive_json() -> None:
-    for spec in catalogue.MODELS:
-        like = catalogue.MODELS[0]
-        values = json.loads(json.dumps(catalogue.to_dict(spec, like)))
-        assert catalogue.from_dict(values) == spec
-    spec = dataclasses.replace(catalogue.find_model("isnet"), name="mine", mean=(0.1, 0.2, 0.3))
-    values = json.loads(json.dumps(catalogue.to_dict(spec, catalogue.find_model("isnet"))))
-    assert set(values) == {"like", "name", "mean"}
-    assert catalogue.from_dict(values) == spec
-    for wrong in ({}, {"like": "isnet", "weights": 3}, {"like": "isnet", "weigth": {}}):
-        with pytest.raises(WeightsError, match="not a model's row"):
-            catalogue.from_dict(wrong)
-
-
 def test_classes() -> None:
-    deeplab = catalogue.find_model("deeplabv3")
+    deeplab = weights.find_model("deeplabv3")
     assert [deeplab.classes[i] for i in (0, 2, 3, 7, 8, 12, 13, 15)] == [
         "background", "bicycle", "bird", "car", "cat", "dog", "horse", "person",
     ]  # fmt: skip
@@ -85,7 +71,7 @@ def test_classes() -> None:
     with pytest.raises(UnknownName, match="unknown class 'background'"):
         catalogue.choose_classes(deeplab, "background")
     with pytest.raises(UnknownName, match="unknown model with classes 'u2net'"):
-        catalogue.choose_classes(catalogue.find_model("u2net"), "person")
+        catalogue.choose_classes(weights.find_model("u2net"), "person")
 
 
 def test_a_matting_model_finds_no_subjects() -> None:
@@ -132,16 +118,16 @@ def test_chosen_classes_are_cut_out() -> None:
         cut(short_side=7)
 
 
-def test_adding_a_model_is_one_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A known architecture: one row, and it runs by name, is listed and documented."""
-    lite = catalogue.find_model("u2net-lite")
-    row = dataclasses.replace(lite, name="new", aliases=("newer",), note="A row of one's own.")
-    monkeypatch.setattr(catalogue, "MODELS", (*catalogue.MODELS, row))
+def test_adding_a_model_is_one_entry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A known architecture: one entry, and it runs by name, is listed and documented."""
+    lite = weights.find_model("u2net-lite")
+    new = dataclasses.replace(lite, name="new", aliases=("newer",), note="An entry of one's own.")
+    monkeypatch.setattr(catalogue, "MODELS", (*catalogue.MODELS, new))
     monkeypatch.setenv("ALPHACUT_HOME", str(tmp_path))
     image = np.zeros((64, 96, 3), np.uint8)
     image[16:48, 32:64] = 200
-    by_row, by_name = Remover("newer")(image), Remover("u2net-lite")(image)
-    np.testing.assert_array_equal(by_row.alpha, by_name.alpha)
-    assert row in weights.models()
+    by_entry, by_name = Remover("newer")(image), Remover("u2net-lite")(image)
+    np.testing.assert_array_equal(by_entry.alpha, by_name.alpha)
+    assert new in weights.models()
     page = runpy.run_path(str(ROOT / "scripts" / "list_models.py"))["page"]()
-    assert "## new\n\nA row of one's own." in page
+    assert "## new\n\nAn entry of one's own." in page

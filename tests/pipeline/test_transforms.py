@@ -7,11 +7,12 @@ import pytest
 from numpy.typing import NDArray
 
 from alphacut import runtimes
-from alphacut.models import catalogue
+from alphacut.models import catalogue, weights
+from alphacut.models.entry import IMAGENET_MEAN, IMAGENET_STD
 from alphacut.pipeline import transforms
 from alphacut.pipeline.load import load_image
 
-SPEC = dataclasses.replace(catalogue.MODELS[0], scale="peak", stretch=True)  # the authors' way
+SPEC = dataclasses.replace(catalogue.MODELS[0], divisor="max", min_max=True)  # the authors' way
 REFERENCE = Path(__file__).parents[3] / "shared" / "data" / "u2net_reference"
 
 
@@ -24,14 +25,14 @@ def test_preprocess_by_hand() -> None:
     expected = [(1 - 0.485) / 0.229, (0.5 - 0.456) / 0.224, (0.25 - 0.406) / 0.225]
     np.testing.assert_allclose(batch[0, :, 160, 160], expected, rtol=1e-6)
 
-    by_white = transforms.preprocess(image, dataclasses.replace(SPEC, scale="white"))
+    by_white = transforms.preprocess(image, dataclasses.replace(SPEC, divisor="white"))
     np.testing.assert_allclose(by_white[0, 0, 0, 0], (200 / 255 - 0.485) / 0.229, rtol=1e-6)
 
 
 def test_depth_does_not_matter() -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
     deep = image.astype(np.uint16) * 257
-    for spec in (SPEC, dataclasses.replace(SPEC, scale="white")):
+    for spec in (SPEC, dataclasses.replace(SPEC, divisor="white")):
         np.testing.assert_allclose(
             transforms.preprocess(deep, spec), transforms.preprocess(image, spec), atol=0.02
         )
@@ -48,13 +49,13 @@ def ramp() -> NDArray[np.float32]:
     return np.broadcast_to(np.linspace(0, 1, 32, dtype=np.float32), (1, 3, 32, 32))
 
 
-def test_stretch_fills_the_range() -> None:
+def test_min_max_fills_the_range() -> None:
     output = np.full((1, 1, 32, 32), 0.1, np.float32)
     output[..., 8:24, 8:24] = 0.95
     saliency = transforms.postprocess(output, ramp(), SPEC)
     assert saliency.min() == 0
     assert saliency.max() == 1
-    raw = transforms.postprocess(output, ramp(), dataclasses.replace(SPEC, stretch=False))
+    raw = transforms.postprocess(output, ramp(), dataclasses.replace(SPEC, min_max=False))
     np.testing.assert_array_equal(raw, output[0, 0])
 
 
@@ -84,14 +85,14 @@ def read_grey(path: Path) -> NDArray[np.float32]:
 @pytest.mark.skipif(
     not REFERENCE.exists(), reason="the authors' pictures are not beside the checkout"
 )
-@pytest.mark.parametrize(("shrink", "bound"), [("area", 2.0), ("linear", 1.0)])
-def test_parity_with_the_authors(shrink: str, bound: float) -> None:
+@pytest.mark.parametrize(("downscale", "bound"), [("area", 2.0), ("linear", 1.0)])
+def test_parity_with_the_authors(downscale: str, bound: float) -> None:
     """Mean absolute difference to the masks that U-2-Net's authors published, of 255.
 
     They shrink without antialiasing ("linear"), which reproduces their masks best; area
     averaging is steadier on large photographs and stays within 2.
     """
-    spec = dataclasses.replace(SPEC, shrink=shrink, scale="peak", stretch=True)
+    spec = dataclasses.replace(SPEC, downscale=downscale, divisor="max", min_max=True)
     network = runtimes.load(spec, precision="fp32")
     masks = sorted((REFERENCE / "u2netp").glob("*.png"))
     assert len(masks) == 9
@@ -122,27 +123,27 @@ def test_parity_with_the_authors(shrink: str, bound: float) -> None:
 def test_batch_size(
     model: str, short_side: int | None, size: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    assert transforms.batch_size(size, catalogue.find_model(model), short_side) == expected
+    assert transforms.batch_size(size, weights.find_model(model), short_side) == expected
 
 
 def test_preprocess_at_the_pictures_own_size() -> None:
     image = np.random.default_rng(0).integers(0, 256, (33, 47, 3), np.uint8)
-    batch = transforms.preprocess(image, catalogue.find_model("deeplabv3"), short_side=0)
+    batch = transforms.preprocess(image, weights.find_model("deeplabv3"), short_side=0)
     assert batch.shape == (1, 3, 33, 47)
-    expected = (image[5, 7] / 255 - np.array(catalogue.IMAGENET_MEAN)) / catalogue.IMAGENET_STD
+    expected = (image[5, 7] / 255 - np.array(IMAGENET_MEAN)) / IMAGENET_STD
     np.testing.assert_allclose(batch[0, :, 5, 7], expected, rtol=1e-5)
 
 
 def test_isnet_is_fed_as_its_authors_do() -> None:
     image = np.full((10, 20, 3), (0, 51, 255), np.uint8)
-    batch = transforms.preprocess(image, catalogue.find_model("isnet"))
+    batch = transforms.preprocess(image, weights.find_model("isnet"))
     assert batch.shape == (1, 3, 1024, 1024)
     np.testing.assert_allclose(batch[0, :, 9, 9], [-0.5, -0.3, 0.5], atol=1e-6)
 
 
 def test_classes_by_hand() -> None:
     """Four pixels: background, person (15), dog (12), and a person that is hardly likelier."""
-    deeplab = catalogue.find_model("deeplabv3")
+    deeplab = weights.find_model("deeplabv3")
     logits = np.zeros((1, 21, 1, 4), np.float32)
     logits[0, 0, 0, 0] = logits[0, 15, 0, 1] = logits[0, 12, 0, 2] = 1000  # no overflow
     logits[0, (0, 15), 0, 3] = np.log([19, 21])
@@ -162,7 +163,7 @@ def test_classes_by_hand() -> None:
 
 def test_alpha_is_clipped_and_no_more() -> None:
     output = np.array([-0.5, 0.25, 1.5], np.float32).reshape(1, 1, 1, 3)
-    found = transforms.postprocess(output, ramp(), catalogue.find_model("indexnet"))
+    found = transforms.postprocess(output, ramp(), weights.find_model("indexnet"))
     assert found.tolist() == [[0, 0.25, 1]]
 
 
@@ -170,6 +171,6 @@ def test_a_panorama_is_shrunk_and_enlarged_without_aliasing() -> None:
     """Stripes of one pixel along the side that shrinks become grey."""
     stripes = np.zeros((50, 3200, 3), np.uint8)
     stripes[:, ::2] = 200
-    batch = transforms.preprocess(stripes, dataclasses.replace(SPEC, scale="white"))
+    batch = transforms.preprocess(stripes, dataclasses.replace(SPEC, divisor="white"))
     assert batch.shape == (1, 3, 320, 320)
     np.testing.assert_allclose(batch[0, 0], (100 / 255 - 0.485) / 0.229, atol=1e-5)

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from alphacut import runtimes
-from alphacut.errors import RuntimeFailure, WeightsError
-from alphacut.models import catalogue, nets
+from alphacut.errors import OutputError, RuntimeFailure
+from alphacut.models import nets, weights
 from alphacut.runtimes import graph
 from alphacut.runtimes.openvino import OpenVINORuntime
 from alphacut.runtimes.pytorch import load_network
@@ -58,7 +58,7 @@ def test_what_differs_is_not_written(
     monkeypatch.setattr(graph, "OpenVINORuntime", Wrong)
     target = tmp_path / "net.onnx"
     target.write_text("what was there before")
-    with pytest.raises(RuntimeFailure, match="is not written, since its answers differ"):
+    with pytest.raises(RuntimeFailure, match="not written, since its outputs differ"):
         graph.write_graph(network, target, to="onnx", channels=4, sizes=(SIZE,))
     assert target.read_text() == "what was there before"
     assert list(tmp_path.iterdir()) == [target]
@@ -76,14 +76,14 @@ def test_what_cannot_be_exported_is_told(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written(network: torch.nn.Module, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(WeightsError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         graph.write_graph(
             network, tmp_path / "file" / "net.onnx", to="onnx", channels=4, sizes=(SIZE,)
         )
 
 
 def test_sizes_that_a_network_does_not_take(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeFailure, match="sides must be multiples of 32"):
+    with pytest.raises(RuntimeFailure, match="size 100x64: both sides must be multiples of 32"):
         runtimes.export(
-            catalogue.find_model("indexnet"), tmp_path / "net.onnx", to="onnx", size=(100, 64)
+            weights.find_model("indexnet"), tmp_path / "net.onnx", to="onnx", size=(100, 64)
         )

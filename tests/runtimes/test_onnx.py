@@ -1,5 +1,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -7,10 +8,10 @@ import pytest
 
 from alphacut import runtimes
 from alphacut.errors import RuntimeFailure, UnknownName
-from alphacut.models import catalogue
+from alphacut.models import weights
 from alphacut.runtimes.onnx import ONNXRuntime
 
-LITE = catalogue.find_model("u2net-lite")
+LITE = weights.find_model("u2net-lite")
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,8 @@ def batch(pictures: int = 1) -> np.ndarray:
 
 
 def test_it_answers_as_openvino_does(network: runtimes.Runtime) -> None:
-    assert network.device == "CPU"
+    assert network.device == "cpu"
+    assert not network.prefers_batches
     three = batch(3)
     output = network(three)
     assert output.shape == (3, 1, 320, 320)
@@ -41,9 +43,9 @@ def test_devices_are_never_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnknownName, match="unknown device of ONNX Runtime 'tpu'"):
         runtimes.load(LITE, runtime="onnx", device="tpu")
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(RuntimeFailure, match=r"no cuda here: it needs CUDAExec.*onnxruntime-gpu"):
+    with pytest.raises(RuntimeFailure, match=r"no cuda here: that needs CUDAExec.*onnxruntime-gpu"):
         runtimes.load(LITE, runtime="onnx", device="cuda")
-    assert runtimes.load(LITE, runtime="onnx").device == "CPU"
+    assert runtimes.load(LITE, runtime="onnx").device == "cpu"
 
 
 def test_a_device_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,14 +61,35 @@ def test_a_device_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: both)
     monkeypatch.setattr(onnxruntime, "InferenceSession", Fallen)
     for device in ("cuda", "auto"):
-        with pytest.raises(RuntimeFailure, match="offers CUDAExecutionProvider but cannot start"):
+        with pytest.raises(RuntimeFailure, match="has CUDAExecutionProvider but cannot start"):
             runtimes.load(LITE, runtime="onnx", device=device)
+
+
+@pytest.mark.parametrize(("N", "prefers"), [("N", True), (2, True), (1, False)])
+def test_a_gpu_prefers_batches_unless_the_graph_takes_one_image(
+    N: int | str, prefers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Session:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def get_providers(self) -> list[str]:
+            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+        def get_inputs(self) -> list[SimpleNamespace]:
+            return [SimpleNamespace(name="batch", shape=[N, 3, 320, 320])]
+
+        get_outputs = get_inputs
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", Session().get_providers)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    runtime = ONNXRuntime(Path("net.onnx"))
+    assert (runtime.device, runtime.prefers_batches) == ("cuda", prefers)
 
 
 def test_what_it_cannot_do_is_told(network: runtimes.Runtime, tmp_path: Path) -> None:
     path = tmp_path / "text.onnx"
     path.write_text("not a network")
-    with pytest.raises(RuntimeFailure, match=r"cannot load .*text\.onnx on CPU"):
+    with pytest.raises(RuntimeFailure, match=r"cannot load .*text\.onnx on cpu"):
         ONNXRuntime(path)
-    with pytest.raises(RuntimeFailure, match="ONNX Runtime failed on CPU"):
+    with pytest.raises(RuntimeFailure, match="ONNX Runtime failed on cpu"):
         network(np.zeros((1, 3, 100, 100), np.float32))

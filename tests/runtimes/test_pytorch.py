@@ -9,11 +9,11 @@ import torch
 
 from alphacut import runtimes
 from alphacut.errors import RuntimeFailure, UnknownName, WeightsError
-from alphacut.models import catalogue, nets, weights
+from alphacut.models import nets, weights
 from alphacut.runtimes.graph import write_graph as real_write_graph
 from alphacut.runtimes.pytorch import TorchRuntime, load_network
 
-LITE = catalogue.find_model("u2net-lite")
+LITE = weights.find_model("u2net-lite")
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +30,7 @@ def test_embedded_weights_answer_as_in_openvino() -> None:
     picture = np.random.default_rng(5).random((1, 3, 320, 320), np.float32)
     ours = runtimes.load(LITE, runtime="torch", device="cpu")
     assert ours.device == "cpu"
+    assert not ours.prefers_batches
     np.testing.assert_allclose(
         ours(picture), runtimes.load(LITE, precision="fp32")(picture), atol=1e-3
     )
@@ -103,7 +104,7 @@ def test_files_that_are_no_weights(suffix: str, data: bytes, tmp_path: Path) -> 
 
 def test_a_network_that_cannot_be_built() -> None:
     with pytest.raises(WeightsError, match="silueta: PyTorch cannot build this network"):
-        runtimes.load(catalogue.find_model("silueta"), runtime="torch")
+        runtimes.load(weights.find_model("silueta"), runtime="torch")
 
 
 def test_other_runtimes_get_a_graph_made_once(
@@ -114,7 +115,7 @@ def test_other_runtimes_get_a_graph_made_once(
     torch.manual_seed(0)
     network = nets.build("indexnet").eval()
     torch.save({"state_dict": network.state_dict()}, tmp_path / "net.pth.tar")
-    row = weights.add(tmp_path / "net.pth.tar", catalogue.find_model("indexnet-adobe"), "torch")
+    spec = weights.add(tmp_path / "net.pth.tar", weights.find_model("indexnet-adobe"), "torch")
     written: list[Path] = []
 
     def write_graph(network: torch.nn.Module, target: Path, **settings: Any) -> float:
@@ -123,15 +124,15 @@ def test_other_runtimes_get_a_graph_made_once(
 
     monkeypatch.setattr("alphacut.runtimes.graph.write_graph", write_graph)
     with ThreadPoolExecutor(2) as pool:  # the second waits for the first
-        runtime, _ = pool.map(runtimes.load, [row, row])
+        runtime, _ = pool.map(runtimes.load, [spec, spec])
     assert len(written) == 1
     picture = np.random.default_rng(0).random((1, 4, 96, 64), np.float32)
     expected = TorchRuntime(network, device="cpu")(picture)
     np.testing.assert_allclose(runtime(picture), expected, atol=1e-3 * np.abs(expected).max())
     (graph,) = (tmp_path / "home" / "converted").glob("*.onnx")
     graph.write_bytes(b"damaged")
-    runtimes.load(row)
+    runtimes.load(spec)
     assert written == [graph, graph]
     assert graph.stat().st_size > 1_000_000
-    weights.remove(row)
+    weights.remove(spec)
     assert list((tmp_path / "home" / "converted").iterdir()) == []

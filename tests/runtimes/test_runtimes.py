@@ -9,7 +9,7 @@ import pytest
 from alphacut import runtimes
 from alphacut.errors import RuntimeFailure, UnknownName, WeightsError
 from alphacut.evaluation.self_test import EXAMPLE
-from alphacut.models import catalogue
+from alphacut.models import catalogue, weights
 from alphacut.pipeline import transforms
 from alphacut.pipeline.load import load_image
 
@@ -31,7 +31,8 @@ def test_output(network: runtimes.Runtime) -> None:
     assert output.shape == (1, 1, 320, 320)
     assert output.dtype == np.float32
     assert 0 <= output.min() < output.max() <= 1
-    assert network.device == "CPU"
+    assert network.device == "cpu"
+    assert not network.prefers_batches
 
 
 def test_the_output_is_the_callers(network: runtimes.Runtime) -> None:
@@ -85,7 +86,7 @@ def test_a_file_that_is_no_network(tmp_path: Path) -> None:
 
 
 def test_a_batch_of_the_wrong_size(network: runtimes.Runtime) -> None:
-    with pytest.raises(RuntimeFailure, match="OpenVINO failed on CPU"):
+    with pytest.raises(RuntimeFailure, match="OpenVINO failed on cpu"):
         network(np.zeros((1, 3, 100, 100), np.float32))
 
 
@@ -106,7 +107,7 @@ def test_precision_is_chosen_where_it_gains(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("platform.machine", lambda: "arm64")
     assert runtimes.needed(SPEC, "openvino") == "onnx"
     with pytest.raises(WeightsError, match="u2net has no int8 weights"):
-        runtimes.needed(catalogue.find_model("u2net"), "openvino", "int8")
+        runtimes.needed(weights.find_model("u2net"), "openvino", "int8")
 
 
 def test_compiled_networks_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +128,8 @@ def test_signals_after_networks_that_went_in_the_order_they_came() -> None:
     """Each Core of OpenVINO took the stack of signals, and the second gave back the first one's."""
     program = """
 import gc, signal
-from alphacut import runtimes, zoo
+from alphacut import runtimes
+from alphacut.models import catalogue
 handled = []
 signal.signal(signal.SIGUSR1, lambda number, frame: handled.append(number))
 first = runtimes.load(catalogue.MODELS[0])

@@ -16,7 +16,8 @@ from alphacut.server.settings import Settings
 class Disc:
     """A runtime that finds a disc in the middle of every picture, and takes its time."""
 
-    device = "CPU"
+    device = "cpu"
+    prefers_batches = False
 
     def __init__(self, predict_s: float) -> None:
         self.predict_s = predict_s

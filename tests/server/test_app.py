@@ -16,8 +16,7 @@ from alphacut.server.settings import Settings
 
 
 @pytest.fixture
-def app(fake_remover: Remover, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
-    monkeypatch.setattr(fake_remover.network, "device", "CPU")  # which needs no thread for batches
+def app(fake_remover: Remover) -> FastAPI:
     return create_app(Settings(workers=1), {"u2net-lite": fake_remover})
 
 

@@ -27,8 +27,10 @@ FACTS = {"input_size": [1, 1], "size": [1, 1], "box": None, "empty": True, "fram
 class Slow:
     """A network that takes its time."""
 
-    def __init__(self, predict_s: float = 0.0, device: str = "CPU") -> None:
-        self.predict_s, self.device = predict_s, device
+    device = "cpu"
+
+    def __init__(self, predict_s: float = 0.0, *, prefers_batches: bool = False) -> None:
+        self.predict_s, self.prefers_batches = predict_s, prefers_batches
         self.calls = 0
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
@@ -196,12 +198,18 @@ def test_unforeseen_errors_are_logged(
     assert "    Traceback\n      a line" in caplog.text  # indented: no line of the log's own
 
 
-@pytest.mark.parametrize(("device", "merged"), [("CPU", False), ("cpu", False), ("cuda", True)])
-def test_batches_are_merged_where_that_gains(device: str, merged: bool) -> None:
-    """ONNX Runtime and OpenVINO say CPU, PyTorch says cpu."""
-    pool = Pool({"u2net-lite": Remover(network=Slow(device=device))}, workers=1, waiting=1,
-                timeout_s=1, memory_bytes=1)  # fmt: skip
+@pytest.mark.parametrize("merged", [False, True])
+def test_batches_are_merged_where_that_gains(merged: bool) -> None:
+    remover = Remover(network=Slow(prefers_batches=merged))
+    pool = Pool({"u2net-lite": remover}, workers=1, waiting=1, timeout_s=1, memory_bytes=1)
     (network,) = pool._networks.values()
     assert isinstance(network, MicroBatches) == merged
     if isinstance(network, MicroBatches):
         network.close()
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "torch"])
+def test_a_processor_runs_no_batches_of_several(runtime: str) -> None:
+    remover = Remover(runtime=runtime, device="cpu", precision="fp32")
+    pool = Pool({"u2net-lite": remover}, workers=1, waiting=1, timeout_s=1, memory_bytes=1)
+    assert pool._networks["u2net-lite"] is remover.network

@@ -10,7 +10,7 @@ from small import photograph, write
 from torch.utils.data import DataLoader
 
 from alphacut.errors import UnknownName
-from alphacut.models.catalogue import IMAGENET_MEAN, IMAGENET_STD
+from alphacut.models.entry import IMAGENET_MEAN, IMAGENET_STD
 from alphacut.training.data import Batches, Pictures, make_training_trimap
 from alphacut.training.recipe import Recipe, Source
 

@@ -14,7 +14,7 @@ from alphacut.batch.manifest import Row
 from alphacut.batch.store import Store, read, retrying
 from alphacut.cutout import Cutout
 from alphacut.errors import ImageError, StoreError, one_line
-from alphacut.models.catalogue import ModelSpec
+from alphacut.models.entry import ModelSpec
 from alphacut.options import Options
 from alphacut.output.encode import Raster, encode
 from alphacut.parallel import in_order, side_by_side

@@ -14,7 +14,7 @@ from alphacut.errors import AlphacutError, OutputError, WeightsError
 from alphacut.options import DEVICES
 
 if TYPE_CHECKING:
-    from alphacut.models.catalogue import Format, ModelSpec
+    from alphacut.models.entry import Format, ModelSpec
 
 
 @click.group(invoke_without_command=True)
@@ -267,7 +267,7 @@ def _describe(spec: "ModelSpec") -> dict[str, Any]:
         state = "embedded"
     elif here:
         state = "installed"
-    elif any(file.sha256 and file.addresses for file in files):
+    elif any(file.sha256 and file.urls for file in files):
         state = "to pull" if weights.accepted(spec) else "to pull, if you accept its terms"
     else:
         state = "to add by hand"

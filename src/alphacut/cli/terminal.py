@@ -11,8 +11,8 @@ import click
 from alphacut.errors import one_line
 
 if TYPE_CHECKING:
-    from alphacut.models.catalogue import Format, ModelSpec
     from alphacut.models.download import Progress
+    from alphacut.models.entry import Format, ModelSpec
 
 
 def note(text: str) -> None:

@@ -10,13 +10,13 @@ from typing import Protocol
 from alphacut import runtimes
 from alphacut.errors import WeightsError
 from alphacut.models import weights
-from alphacut.models.catalogue import ModelSpec
+from alphacut.models.entry import ModelSpec
 from alphacut.options import DEVICES, RUNTIMES, Options
 from alphacut.parallel import processors
 from alphacut.pipeline.strokes import Stroke
 from alphacut.remover import Remover
 from alphacut.runtimes import Runtime
-from alphacut.runtimes.memory import Remembering
+from alphacut.runtimes.cache import CachedRuntime
 
 _PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime", "torch": "torch"}
 
@@ -106,7 +106,7 @@ class LocalEngine:
                     device=options.device,
                     precision=options.precision,
                 )
-                self._networks[key] = Remembering(network)
+                self._networks[key] = CachedRuntime(network)
             return self._networks[key]
 
     def warm_up(self, options: Options) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from alphacut.demo.engine import EncodedResult
 from alphacut.errors import AlphacutError, ImageError
-from alphacut.models.catalogue import ModelSpec
+from alphacut.models.entry import ModelSpec
 from alphacut.output.encode import Raster, encode
 from alphacut.pipeline.image import limit_megapixels
 from alphacut.pipeline.load import load_frames

@@ -1,1 +1,1 @@
-"""How good and how fast: figures, and the INT8 form that they judge."""
+"""How good and how fast: metrics, timings, the self-test, and quantization."""

@@ -1,8 +1,8 @@
-"""Figures for alphas, masks and cutouts against the truth, each with its scale.
+"""Metrics of alphas, masks and cutouts against the truth, each with its scale.
 
-Nothing is stretched by its own minimum and maximum: an alpha that never reaches 1 is worse than one
-that does. Published figures for salient objects are often stretched, and those of methods that are
-given a trimap count the unknown pixels only (`region`): compare like with like.
+No prediction is min-max normalised: an alpha that never reaches 1 is worse than one that does.
+Published figures for salient objects often are, and those of trimap-based methods count unknown
+pixels only (`region`): compare like with like.
 """
 
 import cv2
@@ -16,9 +16,9 @@ Mask = npt.NDArray[np.bool_]
 Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 _GRAD_SIGMA = 1.4
-_GRAD_RADIUS_PX = 4  # where the Gaussian falls under 0.01
-_CONN_STEP = 0.15  # differences of connectivity below this do not count
-_F_BETA2 = 0.3  # beta² of the salient-object papers: precision counts for more
+_GRAD_RADIUS_PX = 4  # where the Gaussian falls below 0.01
+_CONN_STEP = 0.15  # smaller differences of connectivity do not count
+_F_BETA2 = 0.3  # beta² of the salient-object papers: precision weighs more
 _BAND_PX = 9  # size of RECOMP's square neighbourhood of soft pixels
 _BACKGROUNDS = ((255, 255, 255), (0, 0, 0), (0, 255, 0))  # RECOMP's white, black and green
 _TINY = float(np.finfo(np.float64).eps)
@@ -28,7 +28,7 @@ _TINY = float(np.finfo(np.float64).eps)
 
 
 def sad(pred_alpha: Array, true_alpha: Array, region: Mask | None = None) -> float:
-    """Sum of absolute differences, in thousands of pixels; grows with the image.
+    """Return the sum of absolute differences / 1000; it grows with the image.
 
     Args:
         pred_alpha: (H, W) float32 in [0, 1].
@@ -36,36 +36,36 @@ def sad(pred_alpha: Array, true_alpha: Array, region: Mask | None = None) -> flo
         region: (H, W) bool, the pixels that count; all of them by default.
 
     Raises:
-        ImageError: The shapes differ. (All functions of this file.)
+        ImageError: if the shapes differ (so do all functions of this file).
     """
     return float(np.sum(_difference(pred_alpha, true_alpha, region), dtype=np.float64)) / 1000
 
 
 def mad(pred_alpha: Array, true_alpha: Array, region: Mask | None = None) -> float:
-    """Mean absolute difference, 0..1; often printed x 1000. On a binary truth it is the MAE."""
+    """Return the mean absolute difference, 0 to 1; the MAE if the truth is binary."""
     return float(np.mean(_difference(pred_alpha, true_alpha, region), dtype=np.float64))
 
 
 def mse(pred_alpha: Array, true_alpha: Array, region: Mask | None = None) -> float:
-    """Mean squared error, 0..1; often printed x 1000."""
+    """Return the mean squared error, 0 to 1."""
     return float(np.mean(_difference(pred_alpha, true_alpha, region) ** 2, dtype=np.float64))
 
 
 def grad(pred_alpha: Array, true_alpha: Array, region: Mask | None = None) -> float:
-    """Gradient error of Rhemann et al. (CVPR 2009): sum of squared differences / 1000.
+    """Return the gradient error of Rhemann et al. (CVPR 2009) / 1000.
 
-    The differences are those of the gradients' magnitudes, by Gaussian derivatives of sigma 1.4
-    whose 9 x 9 kernels have unit L2 norm. It grows with the length of the edges.
+    It is the sum of squared differences between gradient magnitudes, from Gaussian derivatives of
+    sigma 1.4 whose 9 x 9 kernels have unit L2 norm. It grows with the length of the edges.
     """
     difference = _difference(_gradient(pred_alpha), _gradient(true_alpha), region)
     return float(np.sum(difference**2, dtype=np.float64)) / 1000
 
 
 def conn(pred_alpha: Array, true_alpha: Array, region: Mask | None = None) -> float:
-    """Connectivity error of Rhemann et al. (CVPR 2009), in thousands of pixels.
+    """Return the connectivity error of Rhemann et al. (CVPR 2009) / 1000.
 
-    How far a pixel is connected, in steps of 0.1, to the largest part that prediction and truth
-    have in common; what exceeds that by 0.15 counts as disconnected.
+    A pixel is connected up to the threshold, in steps of 0.1, at which it still belongs to the
+    largest region that prediction and truth share; alpha that exceeds it by 0.15 is disconnected.
     """
     _check_shapes(pred_alpha, true_alpha)
     level = np.full(true_alpha.shape, -1, np.float32)
@@ -90,7 +90,7 @@ def conn(pred_alpha: Array, true_alpha: Array, region: Mask | None = None) -> fl
 
 
 def iou(pred_mask: Array, true_mask: Array, threshold: float = 0.5) -> float:
-    """Intersection over union of both maps at a threshold, 0..1; 1 if both are empty."""
+    """Return the intersection over union at a threshold of both masks; 1 if both are empty."""
     _check_shapes(pred_mask, true_mask)
     pred, true = pred_mask >= threshold, true_mask >= threshold
     union = np.count_nonzero(pred | true)
@@ -98,9 +98,9 @@ def iou(pred_mask: Array, true_mask: Array, threshold: float = 0.5) -> float:
 
 
 def f_beta(pred_mask: Array, true_mask: Array, threshold: float = 0.5) -> float:
-    """F-measure with beta² = 0.3 at a threshold of the prediction, 0..1 (Achanta et al. 2009).
+    """Return the F-measure, beta² = 0.3, at a threshold of the prediction (Achanta et al. 2009).
 
-    The truth is binarised at 0.5. "Adaptive F" is this with `min(2 * pred_mask.mean(), 1)`.
+    The truth is binarised at 0.5. "Adaptive F" uses the threshold `min(2 * pred_mask.mean(), 1)`.
     """
     _check_shapes(pred_mask, true_mask)
     pred, true = pred_mask >= threshold, true_mask > 0.5
@@ -112,7 +112,7 @@ def f_beta(pred_mask: Array, true_mask: Array, threshold: float = 0.5) -> float:
 
 
 def s_measure(pred_mask: Array, true_mask: Array) -> float:
-    """Structure measure, 0..1 (Fan et al., ICCV 2017); half object, half region similarity.
+    """Return the structure measure (Fan et al., ICCV 2017): half object, half region similarity.
 
     The truth is binarised at 0.5.
     """
@@ -135,9 +135,9 @@ def s_measure(pred_mask: Array, true_mask: Array) -> float:
 
 
 def e_measure(pred_mask: Array, true_mask: Array, threshold: float = 0.5) -> float:
-    """Enhanced-alignment measure at a threshold of the prediction, 0..1 (Fan et al., IJCAI 2018).
+    """Return the enhanced-alignment measure at a threshold (Fan et al., IJCAI 2018), 0 to 1.
 
-    The truth is binarised at 0.5. "Adaptive E" is this with `min(2 * pred_mask.mean(), 1)`.
+    The truth is binarised at 0.5. "Adaptive E" uses the threshold `min(2 * pred_mask.mean(), 1)`.
     """
     _check_shapes(pred_mask, true_mask)
     pred, true = pred_mask >= threshold, true_mask > 0.5
@@ -157,10 +157,10 @@ def e_measure(pred_mask: Array, true_mask: Array, threshold: float = 0.5) -> flo
 def recomp(
     pred_foreground: Image, pred_alpha: Array, true_foreground: Image, true_alpha: Array
 ) -> float:
-    """Recomposition error, levels of 255: what is seen at the edges on new backgrounds.
+    """Return the recomposition error in levels of 255: what shows at edges on new backgrounds.
 
-    Mean absolute difference of prediction and truth, each composited on white, black and pure
-    green, over the 9 x 9 neighbourhoods of the pixels whose true alpha is between 0.02 and 0.98.
+    It is the mean absolute difference of prediction and truth, each composited on white, black and
+    pure green, over the 9 x 9 neighbourhoods of pixels whose true alpha is between 0.02 and 0.98;
     0 if there are none.
 
     Args:
@@ -196,14 +196,14 @@ def _check_shapes(pred: npt.NDArray[np.generic], true: npt.NDArray[np.generic]) 
 
 
 def _difference(pred: Array, true: Array, region: Mask | None) -> Array:
-    """Absolute differences of the pixels that count."""
+    """Return the absolute differences of the pixels that count."""
     _check_shapes(pred, true)
     difference = np.asarray(np.abs(pred - true), np.float32)
     return difference if region is None else difference[region]
 
 
 def _gradient(alpha: Array) -> Array:
-    """Magnitude of the Gaussian derivatives, kernels of unit L2 norm."""
+    """Return the magnitude of Gaussian derivatives whose kernels have unit L2 norm."""
     x = np.arange(-_GRAD_RADIUS_PX, _GRAD_RADIUS_PX + 1)
     smooth = np.asarray(np.exp(-(x**2) / (2 * _GRAD_SIGMA**2)), np.float64)
     derive = -x * smooth
@@ -222,7 +222,7 @@ def _object_score(values: npt.NDArray[np.float64]) -> float:
 
 
 def _region_score(pred: npt.NDArray[np.float64], true: Mask) -> float:
-    """Similarity of two parts: luminance, contrast and structure in one quotient."""
+    """Return the similarity of two regions: luminance, contrast and structure in one quotient."""
     mx, my = float(pred.mean()), float(true.mean())
     n = max(true.size - 1, 1)
     xx, yy = float(((pred - mx) ** 2).sum()) / n, float(((true - my) ** 2).sum()) / n

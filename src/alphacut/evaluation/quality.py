@@ -1,4 +1,4 @@
-"""How good are the cut-outs? Settings against pictures whose alpha is known."""
+"""Measure settings on images whose alpha is known."""
 
 import base64
 import csv
@@ -44,7 +44,7 @@ GREEN = (0, 255, 0)
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture with its truth: files of one stem in image/, alpha/ and perhaps foreground/."""
+    """An image and its truth: files of one stem in image/, alpha/ and optionally foreground/."""
 
     name: str
     image: Path
@@ -54,13 +54,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class Score:
-    """What one setting reached on one picture.
+    """The figures of one setting on one image.
 
     Attributes:
         setting: Name of the setting.
-        sample: The picture.
-        values: A figure for each of `COLUMNS`; RECOMP only where the true foreground is known.
-        seconds: From decoded picture to cut-out.
+        sample: Name of the sample.
+        values: A figure for each of `COLUMNS`; RECOMP only if the true foreground is known.
+        seconds: From decoded image to cut-out.
         thumbnails: Small JPEG files by caption, for the page.
     """
 
@@ -72,50 +72,54 @@ class Score:
 
 
 def find_samples(folder: Path) -> list[Sample]:
-    """List the pictures of a folder that holds image/, alpha/ and perhaps foreground/.
+    """List the samples of a folder that holds image/, alpha/ and optionally foreground/.
 
     Raises:
-        ImageError: if there are none, a picture has no alpha, or two have the same name.
+        ImageError: if there are none, an image has no alpha, or two have the same name.
     """
     images, alphas, foregrounds = (
         _by_name(folder / part) for part in ("image", "alpha", "foreground")
     )
     if not images:
-        raise ImageError(f"{folder}: has no pictures in image/ with their truth in alpha/")
+        raise ImageError(
+            f"{folder}: no pictures in image/: put them there, and their alphas into alpha/"
+        )
     for name, image in images.items():
         if name not in alphas:
-            raise ImageError(f"{folder / 'alpha'}: has no alpha for {image.name}")
+            raise ImageError(
+                f"{folder / 'alpha'}: no alpha for {image.name}: name both files alike"
+            )
     return [
         Sample(name, image, alphas[name], foregrounds.get(name)) for name, image in images.items()
     ]
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
-    """Find the pictures of a folder, by their names without the ending."""
+    """Return the images of a folder by stem."""
     found: dict[str, Path] = {}
     for path in sorted(folder.glob("*")):
         if path.suffix.lower() not in INPUT_SUFFIXES:
             continue
         if (first := found.setdefault(path.stem, path)) != path:
-            raise ImageError(f"{path}: {first.name} has the same name: keep one of them")
+            raise ImageError(f"{path}: same name as {first.name}: keep one of them")
     return found
 
 
 def evaluate(
     samples: Sequence[Sample], settings: Mapping[str, Remover], *, thumbnails: bool = False
 ) -> Iterator[Score]:
-    """Measure settings on pictures, one picture after another, all settings on each.
+    """Measure settings on samples, every setting on one sample before the next.
 
     Args:
-        samples: Pictures with their truth.
+        samples: Images with their truth.
         settings: Removers by the name of their setting.
-        thumbnails: Whether to keep small pictures for `write_page`.
+        thumbnails: Whether to keep thumbnails for `write_page`.
 
     Yields:
-        One score a picture and setting.
+        One score per sample and setting.
 
     Raises:
-        ImageError: if a picture cannot be read, or the sizes of picture and truth differ.
+        ImageError: if an image cannot be read, or the sizes of image and truth differ.
     """
     for sample in samples:
         image, levels = (
@@ -127,21 +131,21 @@ def evaluate(
             true_foreground = load_image(sample.foreground, keep_depth=False)
         if true_alpha.shape != image.shape[:2]:
             raise ImageError(
-                f"{sample.alpha}: is {true_alpha.shape}, but its picture {image.shape[:2]}"
+                f"{sample.alpha}: size {true_alpha.shape}, but its picture has {image.shape[:2]}"
             )
         for name, remover in settings.items():
             start = time.perf_counter()
             cutout = remover(image)
             seconds = time.perf_counter() - start
             values = measure(cutout, true_alpha, true_foreground)
-            pictures = _thumbnails(image, cutout, true_alpha) if thumbnails else {}
-            yield Score(name, sample.name, values, seconds, pictures)
+            kept = _thumbnails(image, cutout, true_alpha) if thumbnails else {}
+            yield Score(name, sample.name, values, seconds, kept)
 
 
 def measure(
     cutout: Cutout, true_alpha: NDArray[np.float32], true_foreground: Image | None
 ) -> dict[str, float]:
-    """Compare a cut-out with the truth; scales are those of `COLUMNS`."""
+    """Compare a cut-out with the truth, on the scales of `COLUMNS`."""
     alpha = cutout.alpha
     values = {
         "MAD": metrics.mad(alpha, true_alpha) * 1000,
@@ -160,7 +164,7 @@ def measure(
 
 
 def summarise(scores: Iterable[Score]) -> dict[str, dict[str, float]]:
-    """Average each setting's figures over its pictures; seconds too."""
+    """Average each setting's figures and seconds over its samples."""
     collected: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for score in scores:
         for column, value in {**score.values, "seconds": score.seconds}.items():
@@ -176,7 +180,7 @@ def summarise(scores: Iterable[Score]) -> dict[str, dict[str, float]]:
 
 
 def write_csv(path: Path, scores: Sequence[Score]) -> None:
-    """Write one line a picture and setting."""
+    """Write one line per sample and setting."""
     file = io.StringIO()
     writer = csv.writer(file)
     writer.writerow(["setting", "picture", *COLUMNS, "seconds"])
@@ -187,7 +191,7 @@ def write_csv(path: Path, scores: Sequence[Score]) -> None:
 
 
 def write_json(path: Path, scores: Sequence[Score]) -> None:
-    """Write the averages and every picture's figures."""
+    """Write the means and the figures of every sample."""
     pictures = [
         {
             "setting": score.setting,
@@ -202,7 +206,7 @@ def write_json(path: Path, scores: Sequence[Score]) -> None:
 
 
 def write_page(path: Path, scores: Sequence[Score]) -> None:
-    """Write one HTML file with the averages and all pictures side by side, worst MAD first."""
+    """Write one HTML file with the means and all images side by side, worst MAD first."""
     rows = []
     for score in sorted(scores, key=lambda score: -score.values["MAD"]):
         figures = ", ".join(
@@ -220,7 +224,7 @@ def write_page(path: Path, scores: Sequence[Score]) -> None:
     mean = summarise(scores)
     columns = [column for column in (*COLUMNS, "seconds") if column in next(iter(mean.values()))]
     head = "".join(
-        f'<th title="{COLUMNS.get(column, ("time a picture",))[0]}">{column}</th>'
+        f'<th title="{COLUMNS.get(column, ("seconds per picture",))[0]}">{column}</th>'
         for column in columns
     )
     body = "".join(
@@ -240,7 +244,7 @@ def write_page(path: Path, scores: Sequence[Score]) -> None:
 
 
 def _thumbnails(image: Image, cutout: Cutout, true_alpha: NDArray[np.float32]) -> dict[str, bytes]:
-    """Draw what a person wants to compare, small."""
+    """Return the images to compare, as small JPEG files by caption."""
     error = np.abs(cutout.alpha - true_alpha)
     heat = cv2.applyColorMap((error * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
     return {
@@ -253,7 +257,7 @@ def _thumbnails(image: Image, cutout: Cutout, true_alpha: NDArray[np.float32]) -
 
 
 def _jpeg(picture: NDArray[Any]) -> bytes:
-    """Shrink and encode grey or RGB."""
+    """Downscale and encode a grey or RGB image."""
     small = downscale_to(np.ascontiguousarray(picture), _THUMBNAIL_PX)
     if small.ndim == 3:
         small = np.ascontiguousarray(small[..., ::-1])

@@ -1,16 +1,16 @@
-"""INT8 form of a network: 8-bit weights and activations, in one ONNX file.
+"""Quantize a network: 8-bit weights and activations, in one ONNX file.
 
-Made for U-networks of convolutions and ReLUs, whose channels can be scaled freely. Four steps:
+For U-shaped networks of convolutions and ReLUs, whose channels can be scaled freely. Four steps:
 
-1. equalise: each channel of each map is divided by a power of its largest value, and the next
-   convolution multiplied by it. The network computes the same (ReLU(s x) = s ReLU(x), and pools,
-   resizes and joins keep factors apart), but all maps then share one range and one scale
-   (Nagel et al. 2019, arXiv 1906.04721);
-2. keep what is fragile in float32: convolutions whose inputs hardly vary and whose weights and
-   bias cancel. Rounding such weights costs more than the signal they carry;
-3. round the weights one input at a time, each error made good by the inputs that follow (Frantar
-   et al. 2022, arXiv 2210.17323), and correct the bias for what is left;
-4. write QuantizeLinear and DequantizeLinear around them, which runtimes turn into 8-bit kernels.
+1. Equalise: divide each channel of each feature map by a power of its maximum, and multiply the
+   next convolution by it. The network computes the same (ReLU(s x) = s ReLU(x), and pooling,
+   resizing and concatenation keep channels apart), but all maps share one range and one scale
+   (Nagel et al. 2019, arXiv 1906.04721).
+2. Keep fragile convolutions in float32: those whose inputs hardly vary and whose weights and bias
+   cancel. Rounding such weights costs more than the signal they carry.
+3. Round the weights one input at a time, compensating each error with the inputs that follow
+   (Frantar et al. 2022, arXiv 2210.17323), and correct the bias for the rest.
+4. Write QuantizeLinear and DequantizeLinear around them, which runtimes fuse into 8-bit kernels.
 """
 
 from collections.abc import Sequence
@@ -31,13 +31,13 @@ Array = NDArray[np.float32]
 Double = NDArray[np.float64]
 
 _EQUALISED = 0.5  # exponent of the ranges: half of their spread moves into the weights
-_QUIETEST = 0.02  # a channel that was quieter than this share of its map may yet speak
-_HEADROOM = 1.25  # other pictures exceed the calibrated maxima; what exceeds the range is lost
+_QUIETEST = 0.02  # share of its map's maximum that every channel is assumed to reach
+_HEADROOM = 1.25  # other images exceed the calibrated maxima, and values beyond the range are lost
 _FRAGILE = 0.002  # rounding noise of the weights over the signal's variance; others have 1e-3 less
-_MOMENT_BATCHES = 24  # that many batches tell how inputs of convolutions vary together
+_MOMENT_BATCHES = 24  # batches from which covariances are estimated
 _POSITIONS = 1200  # sampled in each of them
 _DAMPING = 0.01  # share of the mean variance added to all, so that the inverse exists
-_PASSING = {"MaxPool", "Resize"}  # each channel comes out with the factor it came in with
+_PASSING = {"MaxPool", "Resize"}  # each channel keeps its factor
 _KNOWN = {"Conv", "Relu", "Add", "Concat", "Sigmoid", *_PASSING}
 
 
@@ -50,15 +50,15 @@ class _Moments:
 
 
 def quantize(source: Path, batches: Sequence[Array], target: Path) -> list[str]:
-    """Write the INT8 form of a float32 network.
+    """Write an int8 version of a float32 network.
 
-    Takes a few minutes: each batch is run once, some of them twice.
+    This takes a few minutes: each batch is run once, some of them twice.
 
     Args:
-        source: ONNX file of one input, made of convolutions, ReLUs, pools, resizes, joins, sums of
-            two ReLUs, and sigmoids; batch norms folded.
-        batches: (1, C, h, w) float32, preprocessed as for use. About 100 varied pictures; too few,
-            and rare values are cut off.
+        source: ONNX file with one input, made of convolutions, ReLUs, max pooling, resizes,
+            concatenations, sums of two ReLUs, and sigmoids; batch norms folded.
+        batches: (1, C, h, w) float32, preprocessed as for inference, from about 100 varied images;
+            with too few, rare values are clipped.
         target: ONNX file to write, opset 13.
 
     Returns:
@@ -66,8 +66,8 @@ def quantize(source: Path, batches: Sequence[Array], target: Path) -> list[str]:
 
     Raises:
         MissingExtra: if onnx is not installed.
-        WeightsError: if the network is of another kind, there are no batches, or the file cannot
-            be written.
+        WeightsError: if the network is of another kind, or there are no batches.
+        OutputError: if the file cannot be written.
     """
     try:
         import onnx
@@ -75,7 +75,7 @@ def quantize(source: Path, batches: Sequence[Array], target: Path) -> list[str]:
     except ImportError as error:
         raise MissingExtra("onnx", "quantize") from error
     if not batches:
-        raise WeightsError("quantize needs pictures to calibrate with: give a folder of some")
+        raise WeightsError("no images to calibrate with: give a folder that holds about 100")
     model = onnx.load(source)
     if model.opset_import[0].version < 13:  # the first with a scale for each channel
         model = version_converter.convert_version(model, 13)
@@ -106,18 +106,20 @@ def quantize(source: Path, batches: Sequence[Array], target: Path) -> list[str]:
     return kept
 
 
-# --- what kind of network ---
+# --- the network ---
 
 
 def _check(graph: "onnx.GraphProto", source: Path) -> None:
     made_by = {name: node.op_type for node in graph.node for name in node.output}
     for node in graph.node:
         if node.op_type not in _KNOWN:
-            raise WeightsError(f"{source}: quantize does not know the operation {node.op_type}")
+            raise WeightsError(f"{source}: cannot quantize the operation {node.op_type}")
         if node.op_type == "Add" and {made_by.get(name) for name in node.input} != {"Relu"}:
-            raise WeightsError(f"{source}: quantize knows sums of two ReLUs only ({node.name})")
+            raise WeightsError(
+                f"{source}: cannot quantize a sum of other terms than two ReLUs ({node.name})"
+            )
         if node.op_type == "Relu" and made_by.get(node.input[0]) != "Conv":
-            raise WeightsError(f"{source}: quantize knows ReLUs of convolutions only")
+            raise WeightsError(f"{source}: cannot quantize a ReLU of anything but a convolution")
 
 
 def _attributes(node: "onnx.NodeProto") -> dict[str, Any]:
@@ -127,7 +129,7 @@ def _attributes(node: "onnx.NodeProto") -> dict[str, Any]:
 
 
 def _store(graph: "onnx.GraphProto", arrays: dict[str, NDArray[Any]]) -> None:
-    """Make the arrays that the graph uses its initializers."""
+    """Make the graph's initializers of the arrays that it uses."""
     from onnx import numpy_helper
 
     used = dict.fromkeys(name for node in graph.node for name in node.input)
@@ -137,11 +139,11 @@ def _store(graph: "onnx.GraphProto", arrays: dict[str, NDArray[Any]]) -> None:
     )
 
 
-# --- what the pictures say ---
+# --- calibration ---
 
 
 def _maxima(model: "onnx.ModelProto", batches: Sequence[Array]) -> dict[str, Array]:
-    """The largest value of each channel (C,) of each ReLU and sum, over all batches."""
+    """Return the largest value of each channel (C,) of each ReLU and sum, over all batches."""
     from alphacut.runtimes.openvino import CORE, openvino
 
     full = CORE.read_model(model.SerializeToString())
@@ -165,7 +167,7 @@ def _maxima(model: "onnx.ModelProto", batches: Sequence[Array]) -> dict[str, Arr
 
 
 def _moments(model: "onnx.ModelProto", batches: Sequence[Array]) -> dict[str, _Moments]:
-    """How the inputs of each convolution vary together, by the name of its output."""
+    """Return the moments of each convolution's inputs, by the name of its output."""
     from alphacut.runtimes.openvino import CORE
 
     convs = [node for node in model.graph.node if node.op_type == "Conv"]
@@ -173,7 +175,7 @@ def _moments(model: "onnx.ModelProto", batches: Sequence[Array]) -> dict[str, _M
     full = CORE.read_model(model.SerializeToString())
     full.add_outputs(sorted({conv.input[0] for conv in convs} - {source}))
     request = _request(full)
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     count: dict[str, int] = {}
     total: dict[str, Any] = {}
     squares: dict[str, Any] = {}
@@ -182,7 +184,7 @@ def _moments(model: "onnx.ModelProto", batches: Sequence[Array]) -> dict[str, _M
         for conv in convs:
             name = conv.output[0]
             maps = batch if conv.input[0] == source else request.get_tensor(conv.input[0]).data
-            patches = _patches(maps[0], _attributes(conv), draw)
+            patches = _patches(maps[0], _attributes(conv), rng)
             count[name] = count.get(name, 0) + len(patches)
             total[name] = total.get(name, 0) + patches.sum(axis=0, dtype=np.float64)
             squares[name] = squares.get(name, 0) + (patches.T @ patches).astype(np.float64)
@@ -200,14 +202,14 @@ def _request(model: Any) -> Any:
     return CORE.compile_model(model, "CPU", settings).create_infer_request()
 
 
-def _patches(maps: Array, conv: dict[str, Any], draw: np.random.Generator) -> Array:
-    """What a convolution sees at random positions of maps (C, H, W): (N, C * kh * kw)."""
+def _patches(maps: Array, conv: dict[str, Any], rng: np.random.Generator) -> Array:
+    """Return a convolution's inputs (N, C * kh * kw) at random positions of maps (C, H, W)."""
     (kh, kw), (top, left, bottom, right) = conv["kernel_shape"], conv["pads"]
     (dy, dx), (sy, sx) = conv["dilations"], conv["strides"]
     padded = np.pad(maps, ((0, 0), (top, bottom), (left, right)))
     h = (padded.shape[1] - dy * (kh - 1) - 1) // sy + 1
     w = (padded.shape[2] - dx * (kw - 1) - 1) // sx + 1
-    y, x = np.divmod(draw.choice(h * w, min(_POSITIONS, h * w), replace=False), w)
+    y, x = np.divmod(rng.choice(h * w, min(_POSITIONS, h * w), replace=False), w)
     taps = [padded[:, y * sy + i * dy, x * sx + j * dx] for i in range(kh) for j in range(kw)]
     patches: Array = np.stack(taps, axis=-1).transpose(1, 0, 2).reshape(len(y), -1)
     return patches
@@ -217,14 +219,14 @@ def _patches(maps: Array, conv: dict[str, Any], draw: np.random.Generator) -> Ar
 
 
 def _factors(graph: "onnx.GraphProto", maxima: dict[str, Array]) -> dict[str, Array]:
-    """What each channel (C,) of each map will be divided by; maps of no ReLU have none."""
+    """Return what to divide each channel (C,) of each map by; only maps of ReLUs have factors."""
     factors: dict[str, Array] = {}
     for name, largest in maxima.items():
-        peak = max(float(largest.max()), 1e-6)
-        share = np.maximum(largest / peak, _QUIETEST)
-        factors[name] = peak * share**_EQUALISED
+        max_value = max(float(largest.max()), 1e-6)
+        share = np.maximum(largest / max_value, _QUIETEST)
+        factors[name] = max_value * share**_EQUALISED
     for node in graph.node:
-        if node.op_type == "Add":  # a sum and its terms have one factor
+        if node.op_type == "Add":  # a sum and its terms share one factor
             factors.update(dict.fromkeys(node.input, factors[node.output[0]]))
     for node in graph.node:
         if node.op_type in _PASSING and node.input[0] in factors:
@@ -253,7 +255,7 @@ def _equalise(
 
 
 def _noise(weight: Array, inputs: _Moments) -> float:
-    """Noise of rounded weights over the variance of what they compute, mean of the outputs."""
+    """Return the mean ratio of the rounded weights' noise to the variance of the outputs."""
     rows = weight.reshape(len(weight), -1).astype(np.float64)
     step = np.abs(rows).max(axis=1) / 127
     signal = np.einsum("oi,ij,oj->o", rows, inputs.covariance, rows)
@@ -262,7 +264,7 @@ def _noise(weight: Array, inputs: _Moments) -> float:
 
 
 def _round(conv: "onnx.NodeProto", arrays: dict[str, NDArray[Any]], inputs: _Moments) -> None:
-    """Replace a convolution's weights by 8-bit ones and a scale for each output, mend its bias."""
+    """Replace a convolution's weights by 8-bit ones and a scale per output; correct its bias."""
     weight, bias = conv.input[1], conv.input[2]
     rows = arrays[weight].reshape(len(arrays[weight]), -1).astype(np.float64)
     step = np.maximum(np.abs(rows).max(axis=1), 1e-12) / 127
@@ -274,19 +276,19 @@ def _round(conv: "onnx.NodeProto", arrays: dict[str, NDArray[Any]], inputs: _Mom
 
 
 def _round_in_turn(rows: Double, step: Double, covariance: Double) -> Double:
-    """Weights (O, D) in whole steps (O,), -127 to 127, that lose least on inputs (D, D)."""
+    """Return weights (O, D) in steps (O,), -127 to 127, with the least error on inputs (D, D)."""
     D = rows.shape[1]
     damped = covariance + np.eye(D) * (_DAMPING * np.trace(covariance) / D + 1e-12)
-    passing_on = np.linalg.cholesky(np.linalg.inv(damped)).T
+    compensation = np.linalg.cholesky(np.linalg.inv(damped)).T
     rest, levels = rows.copy(), np.zeros_like(rows)
-    for start in range(0, D, 64):  # in blocks: only the block itself is mended at once
+    for start in range(0, D, 64):  # in blocks, so that later columns are updated once per block
         stop = min(start + 64, D)
         lost = np.zeros((len(rows), stop - start))
         for d in range(start, stop):
             levels[:, d] = np.clip(np.rint(rest[:, d] / step), -127, 127)
-            lost[:, d - start] = (rest[:, d] - levels[:, d] * step) / passing_on[d, d]
-            rest[:, d:stop] -= np.outer(lost[:, d - start], passing_on[d, d:stop])
-        rest[:, stop:] -= lost @ passing_on[start:stop, stop:]
+            lost[:, d - start] = (rest[:, d] - levels[:, d] * step) / compensation[d, d]
+            rest[:, d:stop] -= np.outer(lost[:, d - start], compensation[d, d:stop])
+        rest[:, stop:] -= lost @ compensation[start:stop, stop:]
     return levels
 
 
@@ -294,11 +296,11 @@ def _round_in_turn(rows: Double, step: Double, covariance: Double) -> Double:
 
 
 def _insert(graph: "onnx.GraphProto", factors: dict[str, Array], rounded: set[str]) -> None:
-    """Put 8-bit maps and weights before the rounded convolutions, and nowhere else."""
+    """Insert 8-bit maps and weights before the rounded convolutions, and nowhere else."""
     from onnx import helper
 
     wanted = set(rounded)  # outputs of nodes that read 8-bit maps
-    needed: set[str] = set()  # maps that are read so
+    needed: set[str] = set()  # the maps they read
     for node in reversed(graph.node):
         passes = node.op_type in {*_PASSING, "Concat", "Add"} and node.output[0] in factors
         if node.output[0] in rounded or (passes and node.output[0] in needed):

@@ -1,4 +1,4 @@
-"""One picture of which the right answer is known, to tell whether an installation works."""
+"""One image with a known result, to tell whether an installation works."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ EXAMPLE = weights.ASSETS / "example.jpg"
 
 
 def self_test() -> None:
-    """Cut out the example and compare with what is known of it.
+    """Cut out the example and judge the result.
 
     Raises:
         RuntimeFailure: if the person in it is not found where she is.
@@ -22,7 +22,7 @@ def self_test() -> None:
 
 
 def judge(alpha: NDArray[np.floating[Any]]) -> None:
-    """Compare an alpha (H, W) in [0, 1] of the example with what is known of it.
+    """Check an alpha (H, W) in [0, 1] of the example: a face, and an empty corner.
 
     Raises:
         RuntimeFailure: if the person in it is not found where she is.
@@ -31,4 +31,4 @@ def judge(alpha: NDArray[np.floating[Any]]) -> None:
     face = alpha[H // 5 : H // 4, 2 * W // 5 : W // 2]
     corner = alpha[: H // 8, -W // 8 :]
     if np.min(face) < 0.9 or np.max(corner) > 0.1:
-        raise RuntimeFailure("the example picture was not cut out as it should be")
+        raise RuntimeFailure("the example image was not cut out correctly: reinstall alphacut")

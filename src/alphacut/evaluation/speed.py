@@ -1,4 +1,4 @@
-"""How quickly each runtime and device on this machine runs a model's network."""
+"""How fast each runtime and device on this machine runs a model's network."""
 
 import statistics
 import time
@@ -11,32 +11,33 @@ from numpy.typing import NDArray
 
 from alphacut import runtimes
 from alphacut.errors import AlphacutError, RuntimeFailure
-from alphacut.models.catalogue import ModelSpec
 from alphacut.models.download import Progress
+from alphacut.models.entry import ModelSpec
 from alphacut.options import RUNTIMES
 from alphacut.pipeline import transforms
 from alphacut.runtimes import Hint, Runtime
 
-# PyTorch is timed on these devices with batches of so many pictures
+# Batch sizes with which PyTorch is timed on a device
 _BATCHES = {"cuda": (1, 4, 16, 64)}
 _HINTS: dict[str, tuple[Hint, ...]] = {"openvino": ("latency", "throughput")}
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What one runtime took on one device, or why it could not.
+    """How long one runtime took on one device, or why it failed.
 
     Attributes:
         runtime: Its name.
-        device: The device, in alphacut's words.
+        device: The device, by alphacut's name.
         hint: What OpenVINO compiled for; "latency" for the others.
         size: (h, w) of the batch.
-        batch: How many pictures a call takes.
-        half: Whether it calculated in float16.
-        load_ms: Loading, weights verified.
-        call_ms: One call after another, the median.
-        per_second: Pictures a second, with as many calls at once as suit the hint.
-        peak_share: Of the device's arithmetic, how much was used; PyTorch on a GPU only.
+        batch: Images per call.
+        half: Whether it computed in float16.
+        load_ms: Loading, including the weights' verification.
+        call_ms: Median of successive calls.
+        per_second: Images per second, with as many concurrent calls as suit the hint.
+        peak_share: Share of the device's peak arithmetic rate that was reached; PyTorch on CUDA
+            only.
         error: Why there are no figures.
     """
 
@@ -64,14 +65,14 @@ def measure(
     """Time a model's network, without the pipeline around it.
 
     Args:
-        spec: The model's row; where it leaves the size open, a picture of 640 x 480 sets it.
-        device: The only device to time, in alphacut's words; all by default.
-        seconds: How long each is measured, after one call that does not count.
+        spec: The model's entry; if it leaves the size open, an image of 640 x 480 sets it.
+        device: The only device to time, by alphacut's name; all by default.
+        seconds: How long to measure each, after a warm-up call.
         accept_license: Whether the user accepts terms that do not allow every use.
-        progress: Told of every piece of a download.
+        progress: Called for every block of a download.
 
     Yields:
-        One timing for each runtime, device and hint; on CUDA for each precision and batch.
+        One timing per runtime, device and hint; on CUDA also per precision and batch size.
 
     Raises:
         RuntimeFailure: if no runtime finds the device.
@@ -94,7 +95,9 @@ def measure(
                         accept_license, progress,
                     )  # fmt: skip
     if device and not found:
-        raise RuntimeFailure(f"no runtime finds {device} here: install a driver and a build for it")
+        raise RuntimeFailure(
+            f"no runtime finds {device} here: install a driver, and a build that supports it"
+        )
 
 
 def _measure(
@@ -105,7 +108,7 @@ def _measure(
     accept_license: bool,
     progress: Progress | None,
 ) -> Iterator[Timing]:
-    """Load a network once, and time batches of each count."""
+    """Load a network once and time each batch size."""
     start = time.perf_counter()
     try:
         runtime = runtimes.load(
@@ -121,17 +124,26 @@ def _measure(
         batch = np.random.default_rng(0).random((count, spec.channels, *plain.size), np.float32)
         try:
             call_ms, per_second = _time(runtime, batch, seconds)
-            share = None
-            if len(counts) > 1:
-                share = runtime.share_of_peak(batch, call_ms / 1000)  # type: ignore[attr-defined]
+            share = _share_of_peak(runtime, batch, call_ms) if len(counts) > 1 else None
         except AlphacutError as error:
             yield replace(timing, error=str(error))
         else:
             yield replace(timing, call_ms=call_ms, per_second=per_second, peak_share=share)
 
 
+def _share_of_peak(runtime: Runtime, batch: NDArray[np.float32], call_ms: float) -> float | None:
+    """Return the share of the device's peak arithmetic rate that calls reach, with PyTorch only."""
+    from alphacut.runtimes.pytorch import TorchRuntime
+
+    if not isinstance(runtime, TorchRuntime):
+        return None
+    return runtime.share_of_peak(batch, call_ms / 1000)
+
+
 def _time(runtime: Runtime, batch: NDArray[np.float32], seconds: float) -> tuple[float, float]:
-    """Return milliseconds of one call, and pictures a second."""
+    """Return the milliseconds of a call, and images per second."""
+    from alphacut.runtimes.openvino import OpenVINORuntime
+
     runtime(batch)
     took: list[float] = []
     start = time.perf_counter()
@@ -140,12 +152,12 @@ def _time(runtime: Runtime, batch: NDArray[np.float32], seconds: float) -> tuple
         runtime(batch)
         took.append((time.perf_counter() - before) * 1000)
     call_ms = statistics.median(took)
-    at_once = getattr(runtime, "calls_at_once", 1)
+    at_once = runtime.calls_at_once if isinstance(runtime, OpenVINORuntime) else 1
     if at_once == 1:
         return call_ms, len(batch) * 1000 / call_ms
     calls = max(at_once, round(seconds * 1000 / call_ms))
     with ThreadPoolExecutor(at_once) as pool:
-        list(pool.map(runtime, [batch] * at_once))  # each thread's request is made before it counts
+        list(pool.map(runtime, [batch] * at_once))  # creates each thread's request beforehand
         start = time.perf_counter()
         list(pool.map(runtime, [batch] * calls))
         return call_ms, len(batch) * calls / (time.perf_counter() - start)

@@ -1,1 +1,1 @@
-"""What is known of networks, and their files."""
+"""The networks: their architectures, their entries in the catalogue, and their weights."""

@@ -1,104 +1,17 @@
-"""What is known about each model, as data: one frozen row a model, read from top to bottom.
+"""The models that alphacut knows: one frozen entry each, to be read from top to bottom.
 
-`MODELS.md` is made from these rows by `scripts/list_models.py`.
+`scripts/list_models.py` makes MODELS.md from these entries.
 """
 
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from alphacut.errors import UnknownName
+from alphacut.models.entry import ModelSpec, Weights
 
-from alphacut.errors import UnknownName, WeightsError
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-# The 20 classes of Pascal VOC behind the background, in the order of the logits
+# The 20 classes of Pascal VOC after the background, in the order of the logits
 VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
     "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa",
     "train", "tvmonitor",
 )  # fmt: skip
-
-Format = Literal["onnx", "int8", "torch"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Weights:
-    """A file of weights, pinned by its checksum.
-
-    Attributes:
-        file: Its name, in the folder of weights and on a mirror.
-        embedded: Whether it lies in the package's `assets` instead.
-        bytes: Its length; None if nobody has stated it.
-        sha256: Its checksum, compared after a download and before every use. None where nobody
-            states it: such a file is never fetched, `models add` takes it from a path.
-        addresses: Where it is downloaded from, tried in order; none for embedded and own files.
-    """
-
-    file: str
-    embedded: bool = False
-    bytes: int | None = None
-    sha256: str | None = None
-    addresses: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelSpec:
-    """One model: how to feed it, how to read its answer, where it comes from, on what terms.
-
-    Attributes:
-        name: What users type.
-        aliases: Names that other programs use for the same weights.
-        arch: Network in `nets`; None where PyTorch cannot build it, only run its graph elsewhere.
-        input_size: (H, W) of the batch, aspect not kept; None where it follows the picture.
-        short_side: Shorter side of a batch that follows the picture; None for the picture's own.
-        multiple: Such a batch's sides are rounded up to multiples of this.
-        shrink: How a larger picture is made smaller: by area averages, or "linear", without
-            antialiasing, as U-2-Net's authors did.
-        scale: What divides the pixels: the picture's own maximum ("peak") or white ("white").
-        mean: Subtracted from each of R, G, B after the division.
-        std: Divides each of R, G, B after that.
-        output: What the network answers: "saliency" in [0, 1], class "logits", or "alpha", which
-            needs a trimap as a fourth channel.
-        classes: Names of the logits, the background first.
-        stretch: Whether the answer is stretched to fill [0, 1], as the authors do.
-        weights: The file of each format: "onnx" for OpenVINO and ONNX Runtime, "int8" for the same
-            in 8-bit arithmetic, "torch" for PyTorch. Of "onnx" and "torch" the missing one is made
-            from the other, where that is possible.
-        code_license: Terms of the authors' code.
-        license: Terms of the weights.
-        commercial: Whether the weights may be used commercially. All but "yes" are fetched only
-            after their terms are accepted.
-        note: What else is to be known about the terms.
-        source: Where network and weights come from.
-    """
-
-    name: str
-    aliases: tuple[str, ...] = ()
-    arch: str | None
-    input_size: tuple[int, int] | None = None
-    short_side: int | None = None
-    multiple: int = 1
-    shrink: Literal["area", "linear"] = "area"
-    scale: Literal["peak", "white"] = "white"
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-    output: Literal["saliency", "logits", "alpha"] = "saliency"
-    classes: tuple[str, ...] = ()
-    stretch: bool = False
-    weights: Mapping[Format, Weights] = field(default_factory=dict)
-    code_license: str
-    license: str
-    commercial: Literal["yes", "no", "unclear"]
-    note: str = ""
-    source: str
-
-    @property
-    def channels(self) -> int:
-        """Channels of the batch: colours, and a trimap where one is needed."""
-        return 4 if self.output == "alpha" else 3
-
 
 _REMBG = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/"
 _OWN = "https://github.com/alphacut/alphacut/raw/main/weights/"
@@ -106,13 +19,11 @@ _DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=
 _HUGGING = "https://huggingface.co/"
 _U2NET = "https://github.com/xuebinqin/U-2-Net (Qin et al. 2020, arXiv 2005.09007)"
 _DUTS = (
-    "The repository is Apache-2.0 and names no separate terms for the weights; trained on DUTS-TR."
+    "The repository is Apache-2.0 and states no separate terms for the weights; trained on DUTS-TR."
 )
 _DIS = "https://github.com/xuebinqin/DIS (Qin et al. 2022, arXiv 2203.03041)"
 _VISION = "https://github.com/pytorch/vision (Chen et al. 2017, arXiv 1706.05587)"
-_COCO = (
-    "Trained on COCO pictures with the 20 classes of Pascal VOC; the weights come with the code."
-)
+_COCO = "Trained on COCO images with the 20 classes of Pascal VOC; the weights ship with the code."
 
 MODELS = (
     ModelSpec(
@@ -120,19 +31,18 @@ MODELS = (
         aliases=("u2netp",),
         arch="u2netp",
         input_size=(320, 320),
-        # By the numbers of docs/log.md: division by white and no stretch. The authors divide by the
-        # peak, shrink without antialiasing and stretch; their masks follow from
-        # dataclasses.replace(row, shrink="linear", scale="peak", stretch=True).
-        scale="white",
-        stretch=False,
+        # docs/log.md has the numbers for dividing by white without min-max normalisation. For the
+        # authors' own masks: replace(entry, downscale="linear", divisor="max", min_max=True)
+        divisor="white",
+        min_max=False,
         weights={
-            "onnx": Weights(  # its weights carry the names of the state dict, for PyTorch
+            "onnx": Weights(  # tensors keep their state-dict names, so PyTorch reads them too
                 file="u2net-lite.onnx",
                 embedded=True,
                 bytes=4_555_515,
                 sha256="9e3e950c7499ba110ddd92f1f03dc353722b4c6a126d1efdac079e91bf263b92",
             ),
-            "int8": Weights(  # made by quantize.py; its accuracy is in docs/log.md
+            "int8": Weights(  # made by evaluation/quantize.py; accuracy in docs/log.md
                 file="u2net-lite-int8.onnx",
                 embedded=True,
                 bytes=1_312_968,
@@ -149,20 +59,20 @@ MODELS = (
         name="u2net",
         arch="u2net",
         input_size=(320, 320),
-        scale="peak",
-        stretch=True,
+        divisor="max",
+        min_max=True,
         weights={
             "onnx": Weights(
                 file="u2net.onnx",
                 bytes=175_997_641,
                 sha256="8d10d2f3bb75ae3b6d527c77944fc5e7dcd94b29809d47a739a7a728a912b491",
-                addresses=(_REMBG + "u2net.onnx",),
+                urls=(_REMBG + "u2net.onnx",),
             ),
             "torch": Weights(
                 file="u2net.pth",
                 bytes=176_290_937,
                 sha256="10025a17f49cd3208afc342b589890e402ee63123d6f2d289a4a0903695cce58",
-                addresses=(
+                urls=(
                     _DRIVE + "1ao1ovG1Qtx4b7EoskHXmi2E9rp5CHLcZ",
                     _HUGGING + "Carve/u2net-universal/resolve/"
                     "10305d785481cf4b2eee1d447c39cd6e5f43d74b/full_weights.pth",
@@ -180,47 +90,47 @@ MODELS = (
         aliases=("u2net_human_seg",),
         arch="u2net",
         input_size=(320, 320),
-        scale="peak",
-        stretch=True,
+        divisor="max",
+        min_max=True,
         weights={
             "onnx": Weights(
                 file="u2net_human_seg.onnx",
                 bytes=175_997_641,
                 sha256="01eb6a29a5c4d8edb30b56adad9bb3a2a0535338e480724a213e0acfd2d1c73c",
-                addresses=(_REMBG + "u2net_human_seg.onnx",),
+                urls=(_REMBG + "u2net_human_seg.onnx",),
             ),
             "torch": Weights(
                 file="u2net_human_seg.pth",
                 bytes=176_315_793,
                 sha256="13f0396e3f6fbc1d7ab55a8558640bef306a59b9110a5c595eb949ff69cf2414",
-                addresses=(_DRIVE + "1m_Kgs91b21gayc2XLW0ou8yugAIadWVP",),
+                urls=(_DRIVE + "1m_Kgs91b21gayc2XLW0ou8yugAIadWVP",),
             ),
         },
         code_license="Apache-2.0",
         license="Apache-2.0, on non-commercial training data",
         commercial="unclear",
-        note="The repository is Apache-2.0, but the training data, Supervisely Person, is offered "
-        "for non-commercial purposes only.",
+        note="The repository is Apache-2.0, but the training data, Supervisely Person, is licensed "
+        "for non-commercial use only.",
         source=_U2NET,
     ),
     ModelSpec(
         name="silueta",
-        arch=None,  # pruned: its widths are not U-2-Net's
+        arch=None,  # pruned: its channel counts are not U-2-Net's
         input_size=(320, 320),
-        scale="peak",
-        stretch=True,
+        divisor="max",
+        min_max=True,
         weights={
             "onnx": Weights(
                 file="silueta.onnx",
                 bytes=44_173_029,
                 sha256="75da6c8d2f8096ec743d071951be73b4a8bc7b3e51d9a6625d63644f90ffeedb",
-                addresses=(_REMBG + "silueta.onnx",),
+                urls=(_REMBG + "silueta.onnx",),
             ),
         },
         code_license="Apache-2.0",
         license="not stated",
         commercial="unclear",
-        note="A pruned U-2-Net that was published with rembg; nobody states terms for the weights.",
+        note="A pruned U-2-Net published with rembg; no terms are stated for the weights.",
         source="https://github.com/xuebinqin/U-2-Net/issues/295",
     ),
     ModelSpec(
@@ -230,20 +140,20 @@ MODELS = (
         input_size=(1024, 1024),
         mean=(0.5, 0.5, 0.5),
         std=(1.0, 1.0, 1.0),
-        stretch=True,
+        min_max=True,
         weights={
             "onnx": Weights(
                 file="isnet-general-use.onnx",
                 bytes=178_648_008,
                 sha256="60920e99c45464f2ba57bee2ad08c919a52bbf852739e96947fbb4358c0d964a",
-                addresses=(_REMBG + "isnet-general-use.onnx",),
+                urls=(_REMBG + "isnet-general-use.onnx",),
             ),
         },
         code_license="Apache-2.0",
         license="not stated",
         commercial="unclear",
-        note="The weights carry no terms. They were trained on DIS5K, whose own terms forbid "
-        "commercial use of the pictures.",
+        note="No terms are stated for the weights. They were trained on DIS5K, whose terms forbid "
+        "commercial use of its images.",
         source=_DIS,
     ),
     ModelSpec(
@@ -251,20 +161,20 @@ MODELS = (
         arch="isnet",
         input_size=(1024, 1024),
         std=(1.0, 1.0, 1.0),
-        stretch=True,
+        min_max=True,
         weights={
             "onnx": Weights(
                 file="isnet-anime.onnx",
                 bytes=176_069_933,
                 sha256="f15622d853e8260172812b657053460e20806f04b9e05147d49af7bed31a6e99",
-                addresses=(_REMBG + "isnet-anime.onnx",),
+                urls=(_REMBG + "isnet-anime.onnx",),
             ),
         },
         code_license="Apache-2.0",
         license="Apache-2.0",
         commercial="unclear",
-        note="The authors' repository says Apache-2.0; the terms of the drawings it was trained on "
-        "are not known.",
+        note="The authors' repository is Apache-2.0; the terms of the drawings it was trained on "
+        "are unknown.",
         source="https://github.com/SkyTNT/anime-segmentation",
     ),
     ModelSpec(
@@ -273,23 +183,23 @@ MODELS = (
         input_size=(1024, 1024),
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
-        stretch=True,
+        min_max=True,
         weights={
             "onnx": Weights(
                 file="ormbg.onnx",
                 bytes=176_182_050,
                 sha256="89b47dd4fa46a76e91b06affeb5ec7881894a27792e41f7dfaf69987653f31d3",
-                addresses=(
+                urls=(
                     _HUGGING + "schirrmacher/ormbg/resolve/"
                     "6253b318240ef7a8670017b88d242f9f87f5abeb/ormbg.onnx",
                 ),
             ),
         },
         code_license="Apache-2.0",
-        license="Apache-2.0, on training data described in different ways",
+        license="Apache-2.0, on training data described inconsistently",
         commercial="unclear",
-        note="The first model card names synthetic pictures only; later ones add P3M-10k, AIM-500 "
-        "and PPM-100, whose mattes are CC BY-NC-SA. The file is pinned, its card is ambiguous.",
+        note="The first model card lists synthetic images only; later ones add P3M-10k, AIM-500 "
+        "and PPM-100, whose mattes are CC BY-NC-SA. The file is pinned, but its card is ambiguous.",
         source="https://huggingface.co/schirrmacher/ormbg",
     ),
     ModelSpec(
@@ -298,13 +208,13 @@ MODELS = (
         input_size=(1024, 1024),
         mean=(0.5, 0.5, 0.5),
         std=(1.0, 1.0, 1.0),
-        stretch=True,
+        min_max=True,
         weights={
             "onnx": Weights(
                 file="rmbg-1.4.onnx",
                 bytes=176_153_355,
                 sha256="8cafcf770b06757c4eaced21b1a88e57fd2b66de01b8045f35f01535ba742e0f",
-                addresses=(
+                urls=(
                     _HUGGING + "briaai/RMBG-1.4/resolve/"
                     "2ceba5a5efaec153162aedea169f76caf9b46cf8/onnx/model.onnx",
                 ),
@@ -313,7 +223,7 @@ MODELS = (
                 file="rmbg-1.4.pth",
                 bytes=176_718_373,
                 sha256="893c16c340b1ddafc93e78457a4d94190da9b7179149f8574284c83caebf5e8c",
-                addresses=(
+                urls=(
                     _HUGGING + "briaai/RMBG-1.4/resolve/"
                     "2ceba5a5efaec153162aedea169f76caf9b46cf8/model.pth",
                 ),
@@ -322,7 +232,7 @@ MODELS = (
         code_license="source-available",
         license="bria-rmbg-1.4, non-commercial",
         commercial="no",
-        note="For non-commercial use; commercial use needs an agreement with BRIA: "
+        note="Non-commercial use only; commercial use requires an agreement with BRIA: "
         "https://bria.ai/bria-huggingface-model-license-agreement/",
         source="https://huggingface.co/briaai/RMBG-1.4",
     ),
@@ -338,9 +248,7 @@ MODELS = (
                 file="deeplabv3_resnet101_coco-586e9e4e.pth",
                 bytes=244_545_539,
                 sha256="586e9e4e203fcbf17e1ad45533d8d33ab133fc762bf03101c5dd743995c08c0d",
-                addresses=(
-                    "https://download.pytorch.org/models/deeplabv3_resnet101_coco-586e9e4e.pth",
-                ),
+                urls=("https://download.pytorch.org/models/deeplabv3_resnet101_coco-586e9e4e.pth",),
             ),
         },
         code_license="BSD-3-Clause",
@@ -361,9 +269,7 @@ MODELS = (
                 file="deeplabv3_resnet50_coco-cd0a2569.pth",
                 bytes=168_312_152,
                 sha256="cd0a25694c4a0f7106b38f4938bf90a874f2f241cc410b8f63c7024399538f06",
-                addresses=(
-                    "https://download.pytorch.org/models/deeplabv3_resnet50_coco-cd0a2569.pth",
-                ),
+                urls=("https://download.pytorch.org/models/deeplabv3_resnet50_coco-cd0a2569.pth",),
             ),
         },
         code_license="BSD-3-Clause",
@@ -378,9 +284,9 @@ MODELS = (
         multiple=32,
         output="alpha",
         weights={
-            "onnx": Weights(  # its weights carry the names of the state dict, for PyTorch
+            "onnx": Weights(  # tensors keep their state-dict names, so PyTorch reads them too
                 file="indexnet.onnx",
-                addresses=(_OWN + "indexnet.onnx",),
+                urls=(_OWN + "indexnet.onnx",),
                 bytes=11_984_019,
                 sha256="c399e19b1cc7e3935cc5f5f815f24d4d66f0f09d25e664701b117f8879bbb748",
             ),
@@ -388,8 +294,8 @@ MODELS = (
         code_license="Apache-2.0",
         license="Apache-2.0",
         commercial="yes",
-        note="Trained here without Adobe's data, on few and small pictures, hardly any of hair: "
-        "docs/models/indexnet.md has data and numbers.",
+        note="Trained by this project without Adobe's data, on a few small images, hardly any with "
+        "hair. See docs/models/indexnet.md for data and results.",
         source="recipes/indexnet-composites.toml (network: Lu et al. 2019, arXiv 1908.00672)",
     ),
     ModelSpec(
@@ -399,41 +305,30 @@ MODELS = (
         multiple=32,
         output="alpha",
         weights={
-            # no checksum of it is published, so it is added by hand
+            # no checksum is published, so users add the file by hand
             "torch": Weights(file="indexnet_matting.pth.tar"),
         },
         code_license="non-commercial",
-        license="non-commercial (trained on Adobe's matting set)",
+        license="non-commercial (trained on Adobe's matting data set)",
         commercial="no",
-        note="The authors and Adobe allow non-commercial use only. alphacut's network is its own, "
-        "written from a description; the weights are the authors'.",
+        note="The authors and Adobe permit non-commercial use only. The weights are the authors'; "
+        "alphacut's network code is its own, written from a description of the network.",
         source="https://github.com/poppinace/indexnet_matting (Lu et al. 2019, arXiv 1908.00672)",
     ),
 )
 
 
-def find_model(name: str) -> ModelSpec:
-    """Return the row of a model, by its name or an alias.
-
-    Raises:
-        UnknownName: if no row has that name; the message lists the names.
-    """
-    if spec := known_model(name):
-        return spec
-    raise UnknownName("model", name, (spec.name for spec in MODELS))
-
-
 def known_model(name: str) -> ModelSpec | None:
-    """Return the row of a model, by its name or an alias; None if no row has that name."""
+    """Return the entry with this name or alias; None if there is none."""
     return next((spec for spec in MODELS if name in (spec.name, *spec.aliases)), None)
 
 
 def choose_classes(spec: ModelSpec, names: str) -> tuple[int, ...]:
-    """Return which of a model's logits count as subject.
+    """Return the indices of the logits that count as subject.
 
     Args:
-        spec: The model's row.
-        names: Names of classes with commas between; empty for all but the background.
+        spec: The model's entry.
+        names: Comma-separated class names; empty for every class but the background.
 
     Raises:
         UnknownName: if the model has no such class, or no classes at all.
@@ -446,31 +341,3 @@ def choose_classes(spec: ModelSpec, names: str) -> tuple[int, ...]:
         if name not in spec.classes[1:]:
             raise UnknownName("class", name, spec.classes[1:])
     return tuple(spec.classes.index(name) for name in wanted or spec.classes[1:])
-
-
-def to_dict(spec: ModelSpec, like: ModelSpec) -> dict[str, Any]:
-    """Return a row as plain values for JSON: what differs from the row it is like."""
-    ours, theirs = dataclasses.asdict(spec), dataclasses.asdict(like)
-    return {"like": like.name} | {key: ours[key] for key in ours if ours[key] != theirs[key]}
-
-
-def from_dict(values: Mapping[str, Any]) -> ModelSpec:
-    """Return the row that `to_dict` has written.
-
-    Raises:
-        UnknownName: if there is no row of the name that it is like.
-        WeightsError: if the values do not make a row.
-    """
-    try:
-        row: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-        }
-        like = find_model(row.pop("like"))
-        if "weights" in row:
-            row["weights"] = {
-                form: Weights(**{**facts, "addresses": tuple(facts.get("addresses", ()))})
-                for form, facts in row["weights"].items()
-            }
-        return dataclasses.replace(like, **row)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"not a model's row: {error}") from error

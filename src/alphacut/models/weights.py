@@ -1,21 +1,20 @@
-"""From a row to a verified file of weights: embedded, in the user's folder, or fetched into it.
+"""From a model's entry to a verified weights file: embedded, in the user's folder, or downloaded.
 
-The folder is `ALPHACUT_HOME`, or `alphacut` where the system keeps users' data:
+The user's folder is `ALPHACUT_HOME`, or `alphacut` in the system's folder for user data:
 
-    weights/FILE       downloads and own weights; FILE.part while it comes
-    models/NAME.json   rows of own weights, and of files that a user has added to a known row
+    weights/FILE       downloads and users' own weights; FILE.part during a download
+    models/NAME.json   entries of users' own weights, and of files added to a known entry
     converted/         ONNX files made from PyTorch weights
-    compiled/          networks as OpenVINO has compiled them, for a quicker start
-    locks/             one process fetches a file, the others wait for it
+    compiled/          networks compiled by OpenVINO, for a faster start
+    locks/             one process downloads a file while others wait
 
-Other settings: `ALPHACUT_MIRROR`, a folder or a base address that holds the same file names and is
-asked instead of the rows' addresses; `ALPHACUT_OFFLINE=1`, nothing is fetched from the network;
-`ALPHACUT_ACCEPT_LICENSE`, names of models whose terms are accepted, or "all"; proxies as usual.
+Other settings: `ALPHACUT_MIRROR`, a folder or base URL with the same file names, used instead of
+the entries' URLs; `ALPHACUT_OFFLINE=1`, never use the network; `ALPHACUT_ACCEPT_LICENSE`, names of
+models whose terms are accepted, or "all"; and the usual proxy variables.
 """
 
 import contextlib
 import dataclasses
-import json
 import os
 import re
 import shutil
@@ -27,9 +26,9 @@ from pathlib import Path
 
 from alphacut import files
 from alphacut.errors import AlphacutWarning, OutputError, UnknownName, WeightsError
-from alphacut.models import catalogue
-from alphacut.models.catalogue import Format, ModelSpec, Weights
-from alphacut.models.download import Progress, download, is_address
+from alphacut.models import catalogue, entry
+from alphacut.models.download import Progress, download, is_url
+from alphacut.models.entry import Format, ModelSpec, Weights
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -37,7 +36,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def home() -> Path:
-    """Return the folder of weights and own models; it need not exist."""
+    """Return the user's folder; it need not exist."""
     if chosen := os.environ.get("ALPHACUT_HOME"):
         return Path(chosen).expanduser()
     if sys.platform == "win32":
@@ -49,99 +48,105 @@ def home() -> Path:
     return Path(base).expanduser() / "alphacut"
 
 
-# --- rows -------------------------------------------------------------------------------------
+# --- entries ----------------------------------------------------------------------------------
 
 
 def find_model(name: str) -> ModelSpec:
-    """Return the row of a model, the package's or one of the user's own.
+    """Return the entry of a model, the package's or one of the user's own.
+
+    Args:
+        name: The model's name or an alias.
 
     Raises:
-        UnknownName: if no row has that name; the message lists the names.
-        WeightsError: if the user's row cannot be read.
+        UnknownName: if there is no such model; the message lists the names.
+        WeightsError: if the user's entry cannot be read.
     """
     known = catalogue.known_model(name)
     if known or _NAME.fullmatch(name):
-        path = _row_path(known.name if known else name)
+        path = _entry_path(known.name if known else name)
         if os.path.isfile(path):  # Path.is_file raises where the folder may not be read
-            return _read_row(path)
+            return _read_entry(path)
     if known is None:
         raise UnknownName("model", name, (spec.name for spec in models()))
     return known
 
 
 def models() -> tuple[ModelSpec, ...]:
-    """Return all rows: the package's in their order, then the user's own; unreadable ones warn."""
-    rows = {spec.name: spec for spec in catalogue.MODELS}
-    for path in sorted(_row_path("x").parent.glob("*.json")):
+    """Return every entry, the package's first; the user's unreadable ones only warn."""
+    specs = {spec.name: spec for spec in catalogue.MODELS}
+    for path in sorted(_entry_path("x").parent.glob("*.json")):
         try:
-            rows[path.stem] = _read_row(path)
-        except (WeightsError, UnknownName) as error:
+            specs[path.stem] = _read_entry(path)
+        except WeightsError as error:
             warnings.warn(str(error), AlphacutWarning, stacklevel=2)
-    return tuple(rows.values())
+    return tuple(specs.values())
 
 
-def add(path: Path, spec: ModelSpec, form: Format) -> ModelSpec:
-    """Take a user's file of weights into the folder.
+def add(path: Path, spec: ModelSpec, format: Format) -> ModelSpec:
+    """Copy a user's weights file into the user's folder.
 
     Args:
-        path: The file; it is copied. Whether it fits the network is not looked at here.
-        spec: The row it is like; its name is the model's. A known row takes only the file that it
-            describes, as far as it does.
-        form: The file's format.
+        path: The file. Whether it fits the network is not checked here.
+        spec: The entry it is like; its name becomes the model's. A known entry accepts only the
+            file it describes, as far as it describes one.
+        format: The file's format.
 
     Returns:
-        The model's row, with the file's checksum.
+        The model's entry, with the file's checksum.
 
     Raises:
-        WeightsError: if the name is unfit, or the file cannot be read or is not the known row's.
+        WeightsError: if the name is not valid, or the file cannot be read, cannot be stored, or is
+            not the known entry's.
     """
     if not _NAME.fullmatch(spec.name):
-        raise WeightsError(f"{spec.name!r} cannot name a model: use letters, digits, . _ -")
-    like = next((row for row in catalogue.MODELS if row.name == spec.name), None)
-    if like and form not in like.weights:
-        raise WeightsError(f"{spec.name} has no {form} weights: add the file under another --name")
-    try:
-        found = files.sha256(path)
-        described = like.weights[form] if like else Weights(file="")
-        _compare(path, found, described, f"the file of {spec.name}: add it under another --name")
-        ours = Weights(
-            file=described.file or spec.name + "".join(path.suffixes[-1:]),
-            bytes=path.stat().st_size,
-            sha256=found,
-            addresses=described.addresses,
+        raise WeightsError(
+            f"{spec.name!r}: not a valid model name: use up to 64 letters, digits, '.', '_' and "
+            "'-', starting with a letter or digit"
         )
-        target = home() / "weights" / ours.file
-        with locked(ours.file), _keeping(target), files.replacing(target, make_folder=True) as part:
-            shutil.copyfile(path, part)
+    known = next((each for each in catalogue.MODELS if each.name == spec.name), None)
+    if known and format not in known.weights:
+        raise WeightsError(
+            f"{spec.name} has no {format} weights: add the file under another --name"
+        )
+    try:
+        checksum, size = files.sha256(path), path.stat().st_size
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be added: {error.strerror or error}") from error
-    row = spec if like is None else like
-    added = dataclasses.replace(row, weights={**(row.weights if like else {}), form: ours})
-    if like is None or like.weights[form].sha256 is None:
-        base = like or next(model for model in catalogue.MODELS if model.arch == spec.arch)
-        if like is None and os.path.isfile(_row_path(spec.name)):  # added before, maybe otherwise
-            for old in _read_row(_row_path(spec.name)).weights.values():
-                if old.file != ours.file:
-                    (home() / "weights" / old.file).unlink(missing_ok=True)
-        text = json.dumps(catalogue.to_dict(added, base), indent=2) + "\n"
-        row_path = _row_path(spec.name)
-        with _keeping(row_path), files.replacing(row_path, make_folder=True) as part:
-            part.write_text(text, encoding="utf-8")
+        raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
+    described = known.weights[format] if known else Weights(file="")
+    if described.sha256 not in (None, checksum) or described.bytes not in (None, size):
+        raise WeightsError(
+            f"{path}: not the {format} file of {spec.name} (SHA-256 {checksum}, expected "
+            f"{described.sha256}): add it under another --name"
+        )
+    ours = Weights(
+        file=described.file or spec.name + "".join(path.suffixes[-1:]),
+        bytes=size,
+        sha256=checksum,
+        urls=described.urls,
+    )
+    target = home() / "weights" / ours.file
+    with locked(ours.file), _writing(target), files.replacing(target, make_folder=True) as part:
+        shutil.copyfile(path, part)
+    added = dataclasses.replace(
+        known or spec, weights={**(known.weights if known else {}), format: ours}
+    )
+    if known is None or described.sha256 is None:
+        _write_entry(added, known, ours)
     return added
 
 
 def remove(spec: ModelSpec) -> list[Path]:
-    """Delete a model's files and, if it is the user's own, its row.
+    """Delete a model's files and, if it is the user's own, its entry.
 
     Returns:
-        What was deleted.
+        The deleted paths.
 
     Raises:
-        WeightsError: if its weights lie in the package, or a file cannot be deleted.
+        WeightsError: if its weights are bundled with the package, or a file cannot be deleted.
     """
     if any(file.embedded for file in spec.weights.values()):
         raise WeightsError(f"{spec.name} is part of the package and cannot be removed")
-    paths = [_row_path(spec.name)]
+    paths = [_entry_path(spec.name)]
     for file in spec.weights.values():
         paths += [home() / "weights" / (file.file + ending) for ending in ("", ".part")]
     paths += sorted((home() / "converted").glob(f"{spec.name}.*"))
@@ -157,19 +162,29 @@ def remove(spec: ModelSpec) -> list[Path]:
     return removed
 
 
-def _row_path(name: str) -> Path:
+def _entry_path(name: str) -> Path:
     return home() / "models" / f"{name}.json"
 
 
-def _read_row(path: Path) -> ModelSpec:
+def _read_entry(path: Path) -> ModelSpec:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        spec = catalogue.from_dict(values)
+        return entry.from_json(path.read_text(encoding="utf-8"), catalogue.MODELS)
     except (OSError, ValueError, WeightsError) as error:
         raise WeightsError(
-            f"{path}: is no row of a model ({error}): add the model again"
+            f"{path}: unreadable model entry ({error}): add the model again"
         ) from error
-    return spec
+
+
+def _write_entry(spec: ModelSpec, known: ModelSpec | None, file: Weights) -> None:
+    """Write a user's entry, and delete the files of the entry it replaces."""
+    path = _entry_path(spec.name)
+    if known is None and os.path.isfile(path):
+        for old in _read_entry(path).weights.values():
+            if old.file != file.file:
+                (home() / "weights" / old.file).unlink(missing_ok=True)
+    like = known or next(each for each in catalogue.MODELS if each.arch == spec.arch)
+    with _writing(path), files.replacing(path, make_folder=True) as part:
+        part.write_text(entry.to_json(spec, like), encoding="utf-8")
 
 
 # --- files ------------------------------------------------------------------------------------
@@ -177,68 +192,70 @@ def _read_row(path: Path) -> ModelSpec:
 
 def fetch(
     spec: ModelSpec,
-    form: Format = "onnx",
+    format: Format = "onnx",
     *,
     accept_license: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Return where the weights of a model lie, verified; they are fetched if they are not there.
+    """Return the path of a model's verified weights, downloading them if they are missing.
 
-    The checksum is computed on every call, without a memory of earlier ones: it costs a fraction
-    of what reading the network costs, and whatever would be remembered (time, length, i-node) can
-    be the same for a changed file.
+    The checksum is computed on every call. That costs a fraction of loading the network, and
+    whatever could be remembered instead (time, size, inode) may be unchanged in a changed file.
 
     Args:
-        spec: The model's row.
-        form: Which of its formats.
+        spec: The model's entry.
+        format: One of its formats.
         accept_license: Whether the user accepts terms that do not allow every use.
-        progress: Told of every piece that comes.
+        progress: Called for every block received.
 
     Raises:
-        WeightsError: if the row has no such format, the file is missing or damaged and cannot be
-            fetched, or its terms are not accepted.
+        WeightsError: if the entry has no such format, the file is missing or damaged and cannot be
+            downloaded, or its terms are not accepted.
     """
-    if form not in spec.weights:
-        raise WeightsError(f"{spec.name} has no {form} weights, only {', '.join(spec.weights)}")
-    file = spec.weights[form]
+    if format not in spec.weights:
+        raise WeightsError(f"{spec.name} has no {format} weights, only {', '.join(spec.weights)}")
+    file = spec.weights[format]
     if path := locate(file):
         try:
             found = files.sha256(path)
         except OSError as error:
             raise WeightsError(
-                f"{path}: the weights of {spec.name} cannot be read: {error.strerror}"
+                f"{path}: cannot read the weights of {spec.name}: {error.strerror}"
             ) from error
         if found == file.sha256:
             return path
         if file.sha256 is None:
-            raise WeightsError(f"{path}: nobody states its checksum: alphacut models add it")
-        damage = f"{path}: is damaged (SHA-256 {found}, expected {file.sha256})"
+            raise WeightsError(
+                f"{path}: cannot be verified, since no checksum is published: run alphacut models "
+                f"add PATH --name {spec.name}"
+            )
+        damage = f"{path}: damaged (SHA-256 {found}, expected {file.sha256})"
         if file.embedded:
-            raise WeightsError(f"{damage}: install alphacut again")
-        if not file.addresses:
-            raise WeightsError(f"{damage}: alphacut models add --name {spec.name} again")
-        warnings.warn(f"{damage}: it is fetched again", AlphacutWarning, stacklevel=2)
+            raise WeightsError(f"{damage}: reinstall alphacut")
+        if not file.urls:
+            raise WeightsError(f"{damage}: run alphacut models add PATH --name {spec.name}")
+        warnings.warn(f"{damage}: downloading it again", AlphacutWarning, stacklevel=2)
     elif file.embedded:
         raise WeightsError(
-            f"{ASSETS / file.file}: the weights of {spec.name} are missing: install alphacut again"
+            f"{ASSETS / file.file}: the weights of {spec.name} are missing: reinstall alphacut"
         )
     return _fetch(spec, file, accept_license, progress)
 
 
 def locate(file: Weights) -> Path | None:
-    """Return where a file lies, in the package or the user's folder, unverified; None if not."""
+    """Return the path of a file in the package or the user's folder, unverified; None if absent."""
     path = (ASSETS if file.embedded else home() / "weights") / file.file
     return path if os.path.isfile(path) else None
 
 
 def seal(path: Path) -> None:
-    """Note the checksum of a file that was made here beside it."""
-    with _keeping(path):
+    """Store the checksum of a file made on this machine beside it."""
+    with _writing(path):
         files.write(path.with_suffix(".sha256"), [files.sha256(path).encode()])
 
 
 def is_sealed(path: Path) -> bool:
-    """Tell whether a file that was made here is still what it was."""
+    """Tell whether a file made on this machine is still as it was sealed."""
     try:
         return path.with_suffix(".sha256").read_text(encoding="ascii") == files.sha256(path)
     except (OSError, ValueError):
@@ -246,7 +263,7 @@ def is_sealed(path: Path) -> bool:
 
 
 def terms(spec: ModelSpec) -> str:
-    """Return what a user must know before fetching a model's weights, in one line."""
+    """Return in one line what a user must know before downloading a model's weights."""
     allowed = {"yes": "allowed", "no": "not allowed", "unclear": "unclear"}[spec.commercial]
     line = f"{spec.name}: licence of the weights: {spec.license}. Commercial use: {allowed}."
     return f"{line} {spec.note} Source: {spec.source}".replace("  ", " ")
@@ -259,77 +276,69 @@ def accepted(spec: ModelSpec) -> bool:
 
 
 def _fetch(spec: ModelSpec, file: Weights, accept_license: bool, progress: Progress | None) -> Path:
-    """Fetch a file into the user's folder, unless another process is quicker."""
+    """Download a file into the user's folder, unless another process is faster."""
     target = home() / "weights" / file.file
     mirror = os.environ.get("ALPHACUT_MIRROR", "")
-    by_hand = f"put it there, or: alphacut models add PATH --name {spec.name}"
-    if file.sha256 is None or not (file.addresses or mirror):
-        why = "no checksum of it is published" if file.sha256 is None else "it has no address"
+    by_hand = f"alphacut models add PATH --name {spec.name}"
+    if file.sha256 is None or not (file.urls or mirror):
+        why = "no checksum is published" if file.sha256 is None else "it has no URL"
         raise WeightsError(
-            f"the weights of {spec.name} ({file.file}) are not fetched, since {why}. Get the file "
-            f"from {spec.source}, then: alphacut models add PATH --name {spec.name}"
+            f"{file.file}: the weights of {spec.name} cannot be downloaded, since {why}: get the "
+            f"file from {spec.source}, then run {by_hand}"
         )
     if not (accept_license or accepted(spec)):
         raise WeightsError(
-            f"{terms(spec)} To accept these terms: --accept-license, or "
-            f"ALPHACUT_ACCEPT_LICENSE={spec.name} in the environment"
+            f"{terms(spec)} To accept these terms, give --accept-license or set "
+            f"ALPHACUT_ACCEPT_LICENSE={spec.name}"
         )
-    addresses = file.addresses
+    urls = file.urls
     if mirror:
         by_name = mirror.rstrip("/") + "/" + urllib.parse.quote(file.file)
-        addresses = (by_name if is_address(mirror) else str(Path(mirror) / file.file),)
-    if is_address(addresses[0]) and os.environ.get("ALPHACUT_OFFLINE", "0") not in ("", "0"):
+        urls = (by_name if is_url(mirror) else str(Path(mirror) / file.file),)
+    if is_url(urls[0]) and os.environ.get("ALPHACUT_OFFLINE", "0") not in ("", "0"):
         raise WeightsError(
-            f"{target}: is missing, and ALPHACUT_OFFLINE forbids to fetch: {by_hand}"
+            f"{target}: missing, and ALPHACUT_OFFLINE is set: not downloading. Put the file there, "
+            f"or run {by_hand}"
         )
-    with locked(file.file), _keeping(target):
+    with locked(file.file), _writing(target):
         if target.is_file() and files.sha256(target) == file.sha256:
-            return target  # another process has fetched it meanwhile
+            return target  # another process has downloaded it in the meantime
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(file.file + ".part")
-        _make_room(target, file, part)
+        _check_space(target.parent, file, part)
         try:
-            download(file, addresses, part, progress)
+            download(file, urls, part, progress)
         except WeightsError as error:
             raise WeightsError(
-                f"the weights of {spec.name} cannot be fetched: {error}. Try again, set "
-                f"ALPHACUT_MIRROR, or: alphacut models add PATH --name {spec.name}"
+                f"cannot download the weights of {spec.name}: {error}. Try again, set "
+                f"ALPHACUT_MIRROR, or run {by_hand}"
             ) from error
         part.replace(target)
     return target
 
 
-def _compare(path: Path, found: str, file: Weights, what: str) -> None:
-    """Refuse a file that is not the one described, as far as it is described."""
-    size = path.stat().st_size
-    if file.sha256 and found != file.sha256:
-        raise WeightsError(f"{path}: SHA-256 {found} is not that of {what}")
-    if file.bytes is not None and size != file.bytes:
-        raise WeightsError(f"{path}: {size} bytes are not those of {what}")
-
-
-def _make_room(target: Path, file: Weights, part: Path) -> None:
-    """Refuse to begin what the disk cannot hold."""
-    there = part.stat().st_size if part.exists() else 0
-    free = shutil.disk_usage(target.parent).free
-    if file.bytes is not None and free < file.bytes - there:
+def _check_space(folder: Path, file: Weights, part: Path) -> None:
+    """Refuse a download that the disk cannot hold."""
+    received = part.stat().st_size if part.exists() else 0
+    free = shutil.disk_usage(folder).free
+    if file.bytes is not None and free < file.bytes - received:
         raise WeightsError(
-            f"{target.parent}: {free / 1e6:.0f} MB are free, {file.bytes / 1e6:.0f} MB are needed: "
-            "make room, or set ALPHACUT_HOME to another folder"
+            f"{folder}: {free / 1e6:.0f} MB free, {(file.bytes - received) / 1e6:.0f} MB needed: "
+            "free some space, or set ALPHACUT_HOME to another folder"
         )
 
 
 @contextlib.contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Hold a lock of the user's folder; the system frees it when a process ends, however it ends.
+    """Hold a lock in the user's folder; the system releases it however the process ends.
 
     Raises:
-        WeightsError: if nothing can be locked, since the folder cannot be written.
+        WeightsError: at once, if the lock file cannot be written.
     """
     import filelock
 
     path = home() / "locks" / name
-    with _keeping(path):
+    with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(path)
         lock.acquire()
@@ -340,7 +349,7 @@ def locked(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _keeping(path: Path) -> Iterator[None]:
+def _writing(path: Path) -> Iterator[None]:
     """Say what to do if the user's folder cannot be written.
 
     Raises:
@@ -349,10 +358,10 @@ def _keeping(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _unkept(files.unwritable(path, error)) from error
+        raise _unwritable(files.unwritable(path, error)) from error
     except OutputError as error:
-        raise _unkept(error) from error
+        raise _unwritable(error) from error
 
 
-def _unkept(error: OutputError) -> WeightsError:
-    return WeightsError(f"{error}: set ALPHACUT_HOME to another folder")
+def _unwritable(error: OutputError) -> WeightsError:
+    return WeightsError(f"{error}. ALPHACUT_HOME can name another folder")

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from alphacut.models.catalogue import IMAGENET_MEAN, IMAGENET_STD
+from alphacut.models.entry import IMAGENET_MEAN, IMAGENET_STD
 from alphacut.pipeline.image import Image, check_image, check_plane, white
 from alphacut.runtimes import Runtime
 

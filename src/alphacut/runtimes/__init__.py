@@ -9,27 +9,32 @@ from numpy.typing import NDArray
 
 from alphacut.errors import RuntimeFailure, UnknownName, WeightsError
 from alphacut.models import weights
-from alphacut.models.catalogue import Format, ModelSpec
 from alphacut.models.download import Progress
+from alphacut.models.entry import Format, ModelSpec
 from alphacut.options import RUNTIMES
 
 Hint = Literal["latency", "throughput"]
-# Sizes at which a graph is made and compared where the model's row leaves them open
+# Sizes at which a graph is traced and compared if the model's entry leaves them open
 _SIZES = ((256, 320), (192, 416))
 
 
 class Runtime(Protocol):
-    """A loaded network. Any object that can be called like this is a runtime."""
+    """A loaded network. Any object with these attributes that can be called so is a runtime."""
 
     @property
     def device(self) -> str:
-        """Where the network runs, in the runtime's own words, such as "CPU"."""
+        """Where the network runs, by alphacut's name: "cpu", "gpu", "cuda", "mps" or "npu"."""
+        ...
+
+    @property
+    def prefers_batches(self) -> bool:
+        """Whether one call with several images is faster than one call for each."""
         ...
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the network's first output (N, K, h', w') for a batch (N, C, h, w).
 
-        Both are float32. The output belongs to the caller. Several threads may call at once.
+        Both are float32. The caller owns the output. Several threads may call at once.
         """
         ...
 
@@ -42,52 +47,50 @@ def load(
     precision: str = "auto",
     half: bool = False,
     hint: Hint = "latency",
-    cache: Path | None = None,
     threads: int | None = None,
     path: Path | None = None,
     accept_license: bool = False,
     progress: Progress | None = None,
 ) -> Runtime:
-    """Load a model's network, the only place where runtime, device and precision are set.
+    """Load a model's network. Runtime, device and precision are chosen here and nowhere else.
 
-    Nothing falls back: what is asked for and not there is an error.
+    There is no fallback: whatever is asked for and missing is an error.
 
     Args:
-        spec: The model's row.
+        spec: The model's entry.
         runtime: "openvino", "onnx" or "torch".
-        device: "auto", or one that the runtime has: "cpu", "gpu", "cuda", "mps", "npu".
-        precision: "fp32", "int8", or "auto": int8 where the row has it and the processor gains.
-        half: Whether to calculate in float16: PyTorch on CUDA only.
+        device: "auto", or one that the runtime supports: "cpu", "gpu", "cuda", "mps" or "npu".
+        precision: "fp32", "int8", or "auto": int8 if the entry has it and the processor gains.
+        half: Whether to compute in float16: PyTorch on CUDA only.
         hint: What OpenVINO compiles for: the "latency" of one call, or the "throughput" of many
-            at once.
-        cache: Folder where OpenVINO keeps compiled networks; one in the user's by default.
-        threads: How many processors it may use; all by default.
-        path: Weights to use instead of the row's own, not verified.
+            concurrent ones.
+        threads: Number of processors to use; all by default.
+        path: Weights to use instead of the entry's own, unverified.
         accept_license: Whether the user accepts terms that do not allow every use.
-        progress: Told of every piece of a download.
+        progress: Called for every block of a download.
 
     Raises:
-        UnknownName: if the runtime or device does not exist.
-        WeightsError: if the weights are missing or damaged, or their terms not accepted.
+        UnknownName: if there is no such runtime or device.
+        WeightsError: if the weights are missing or damaged, or their terms are not accepted.
         MissingExtra: if the runtime is not installed.
-        RuntimeFailure: if the device is not there or the library fails.
+        RuntimeFailure: if the device is absent or the library fails.
     """
     if runtime not in RUNTIMES:
         raise UnknownName("runtime", runtime, RUNTIMES)
     if half and runtime != "torch":
         raise RuntimeFailure(
-            f"{runtime} calculates in float32: for half precision choose --runtime torch on CUDA"
+            f"{runtime} computes in float32: for half precision choose --runtime torch on CUDA"
         )
     if runtime == "torch":
         from alphacut.runtimes.pytorch import TorchRuntime, load_network
 
         if spec.arch is None:
             raise WeightsError(
-                f"{spec.name}: PyTorch cannot build this network: choose openvino or onnx"
+                f"{spec.name}: PyTorch cannot build this network: choose --runtime openvino or onnx"
             )
         if path is None:
-            form = needed(spec, runtime)
-            path = weights.fetch(spec, form, accept_license=accept_license, progress=progress)
+            format = needed(spec, runtime)
+            path = weights.fetch(spec, format, accept_license=accept_license, progress=progress)
         network = load_network(spec.arch, path)
         return TorchRuntime(network, device=device, half=half, threads=threads)
 
@@ -103,14 +106,14 @@ def load(
         return ONNXRuntime(path, device=device, threads=threads)
     from alphacut.runtimes.openvino import OpenVINORuntime
 
-    return OpenVINORuntime(path, device=device, hint=hint, cache=cache or _compiled(),
+    return OpenVINORuntime(path, device=device, hint=hint, compiled=_compiled(),
                            side_outputs=not embedded, threads=threads)  # fmt: skip
 
 
 def _compiled() -> Path | None:
-    """Return the folder of compiled networks; None where the user's folder cannot be written.
+    """Return the folder for compiled networks; None if the user's folder cannot be written.
 
-    All that is lost then is a quicker start: OpenVINO compiles anew what is missing or damaged.
+    That costs only a faster start: OpenVINO recompiles whatever is missing or damaged.
     """
     folder = weights.home() / "compiled"
     try:
@@ -134,32 +137,38 @@ def export(
     """Write a model's network for other runtimes, from PyTorch.
 
     Args:
-        spec: The model's row.
-        target: The file; its ending follows from `to`.
+        spec: The model's entry.
+        target: The file; its suffix must match `to`.
         to: "onnx" or "openvino".
-        size: (H, W) of the batch; the row's own by default, or any where the row leaves it open.
-        dynamic: Whether other sizes are allowed, too.
-        fp16: Whether the weights are stored as float16.
+        size: (H, W) of the batch; the entry's own by default, or any if the entry leaves it open.
+        dynamic: Whether to allow other sizes too.
+        fp16: Whether to store the weights as float16.
         accept_license: Whether the user accepts terms that do not allow every use.
-        progress: Told of every piece of a download.
+        progress: Called for every block of a download.
 
     Returns:
-        The largest difference from PyTorch on random batches, of PyTorch's largest value.
+        The largest difference from PyTorch on random batches, relative to its largest output.
 
     Raises:
-        WeightsError: if the weights are missing or damaged, or the file cannot be written.
+        WeightsError: if the weights are missing or damaged.
+        OutputError: if the file cannot be written.
         MissingExtra: if PyTorch is not installed.
-        RuntimeFailure: if the network cannot be exported, or answers differently.
+        RuntimeFailure: if the network cannot be exported, or its outputs differ.
     """
     if spec.arch is None:
-        raise WeightsError(f"{spec.name}: is a graph already, and PyTorch cannot build it")
+        raise WeightsError(
+            f"{spec.name}: exists as a graph only, which PyTorch cannot build: use its ONNX file"
+        )
     if size and (size[0] % spec.multiple or size[1] % spec.multiple):
-        raise RuntimeFailure(f"{spec.name}: sides must be multiples of {spec.multiple}")
+        raise RuntimeFailure(
+            f"{spec.name}: size {size[0]}x{size[1]}: both sides must be multiples of "
+            f"{spec.multiple}"
+        )
     from alphacut.runtimes.graph import write_graph
     from alphacut.runtimes.pytorch import load_network
 
-    form = needed(spec, "torch")
-    path = weights.fetch(spec, form, accept_license=accept_license, progress=progress)
+    format = needed(spec, "torch")
+    path = weights.fetch(spec, format, accept_license=accept_license, progress=progress)
     first = size or spec.input_size
     return write_graph(
         load_network(spec.arch, path),
@@ -173,15 +182,15 @@ def export(
 
 
 def needed(spec: ModelSpec, runtime: str, precision: str = "auto", device: str = "auto") -> Format:
-    """Return which of a model's formats of weights a runtime starts from.
+    """Return which of a model's weights formats a runtime needs.
 
     Raises:
-        WeightsError: if int8 is asked for where there is none.
+        WeightsError: if int8 is asked for and there is none.
     """
     if runtime == "torch":
         own: Format = "torch"
     else:
-        # measured: OpenVINO on x86 gains 2 to 3 times, ONNX Runtime loses
+        # measured: OpenVINO on x86 runs 2 to 3 times as fast, ONNX Runtime slower
         gains = (
             precision == "auto"
             and "int8" in spec.weights
@@ -193,19 +202,19 @@ def needed(spec: ModelSpec, runtime: str, precision: str = "auto", device: str =
     if precision == "int8" and (own not in spec.weights or runtime == "torch"):
         raise WeightsError(
             f"{spec.name} has no int8 weights for {runtime}: choose --precision fp32, or make some "
-            "by alphacut quantize"
+            "with alphacut quantize"
         )
     return own if own in spec.weights else next(iter(spec.weights), own)
 
 
-def check(spec: ModelSpec, form: Format, path: Path) -> None:
-    """Make sure that a file of weights fits a model's network.
+def check(spec: ModelSpec, format: Format, path: Path) -> None:
+    """Make sure that a weights file fits a model's network.
 
     Raises:
         WeightsError: if it is damaged, unsafe, or of another network.
-        MissingExtra: if PyTorch is needed to look at it and is not installed.
+        MissingExtra: if PyTorch is needed to read it and is not installed.
     """
-    if form == "torch":
+    if format == "torch":
         from alphacut.runtimes.pytorch import load_network
 
         load_network(str(spec.arch), path)
@@ -216,7 +225,7 @@ def check(spec: ModelSpec, form: Format, path: Path) -> None:
 
 
 def devices(runtime: str) -> list[str]:
-    """Return the devices that a runtime finds on this machine.
+    """Return the devices of this machine that a runtime can use.
 
     Raises:
         MissingExtra: if the runtime is not installed.
@@ -231,10 +240,10 @@ def devices(runtime: str) -> list[str]:
 
 
 def _graph(spec: ModelSpec, accept_license: bool, progress: Progress | None) -> Path:
-    """Return the ONNX file of a model; it is made once where only PyTorch weights exist."""
-    form = needed(spec, "onnx")
-    source = weights.fetch(spec, form, accept_license=accept_license, progress=progress)
-    if form == "onnx":
+    """Return a model's ONNX file, made once if there are only PyTorch weights."""
+    format = needed(spec, "onnx")
+    source = weights.fetch(spec, format, accept_license=accept_license, progress=progress)
+    if format == "onnx":
         return source
     made_from = spec.weights["torch"].sha256 or ""
     path = weights.home() / "converted" / f"{spec.name}.{made_from[:16]}.onnx"
@@ -244,7 +253,7 @@ def _graph(spec: ModelSpec, accept_license: bool, progress: Progress | None) -> 
     from alphacut.runtimes.pytorch import load_network
 
     with weights.locked("converted"):  # PyTorch exports one network at a time
-        if not weights.is_sealed(path):  # unless it has been made meanwhile
+        if not weights.is_sealed(path):  # another process may have made it in the meantime
             network = load_network(str(spec.arch), source)
             write_graph(
                 network, path, to="onnx", channels=spec.channels, sizes=_SIZES, dynamic=True

@@ -1,4 +1,4 @@
-"""From a network in PyTorch to a file for other runtimes, compared with PyTorch at once."""
+"""From a PyTorch network to a file for other runtimes, compared with PyTorch before it is kept."""
 
 import contextlib
 import tempfile
@@ -15,8 +15,8 @@ from alphacut.errors import MissingExtra, RuntimeFailure
 from alphacut.models import nets
 from alphacut.runtimes.openvino import OpenVINORuntime, openvino
 
-# How far answers may differ from PyTorch's, as parts of the largest value. Rounding weights to
-# float16 moves single pixels far where a network wavers, so only its mean says something.
+# How far outputs may differ from PyTorch's, relative to the largest value. Rounding weights to
+# float16 moves single pixels far where a network is undecided, so only the mean is meaningful.
 LARGEST = 1e-3
 MEAN_FP16 = 1e-2
 _AXES = {0: "N", 2: "H", 3: "W"}
@@ -34,24 +34,25 @@ def write_graph(
 ) -> float:
     """Write a network as ONNX (.onnx) or as OpenVINO's own format (.xml beside .bin).
 
-    The graph begins at the batch and ends at the network's output; nothing of the pipeline is in
-    it. Before the file takes its place, its answers to random batches are compared with PyTorch's.
+    The graph starts at the batch and ends at the network's output; it contains none of the
+    pipeline. Before the file is put in place, its outputs for random batches are compared with
+    PyTorch's.
 
     Args:
         network: The network, in eval mode, on the CPU, float32.
         target: The file; replaced if it exists.
         to: Its format.
         channels: Channels of the batch.
-        sizes: (H, W) of the batches to compare; the graph is made at the first of them.
-        dynamic: Whether N, H and W may be others than at the first size.
-        fp16: Whether weights are stored as float16, in half the space, once the float32 graph
-            has been compared; arithmetic and the two ends stay float32.
+        sizes: (H, W) of the batches to compare; the graph is traced at the first of them.
+        dynamic: Whether N, H and W may differ from the first batch's.
+        fp16: Whether to store weights as float16, in half the space, once the float32 graph has
+            been compared; arithmetic, input and output stay float32.
 
     Returns:
-        The largest difference from PyTorch, of PyTorch's largest value.
+        The largest difference from PyTorch, relative to its largest output.
 
     Raises:
-        RuntimeFailure: if the network cannot be exported or the answers differ.
+        RuntimeFailure: if the network cannot be exported or the outputs differ.
         OutputError: if the file cannot be written.
     """
     example = torch.rand(1, channels, *sizes[0])
@@ -59,7 +60,7 @@ def write_graph(
                for size in (sizes if dynamic else sizes[:1])]  # fmt: skip
     try:
         with warnings.catch_warnings():
-            # both converters are built on tracing, which PyTorch calls its older way
+            # both converters use tracing, which PyTorch deprecates
             warnings.simplefilter("ignore")
             with _drafts(target, to) as draft:
                 if to == "onnx":
@@ -81,7 +82,7 @@ def write_graph(
 
 @contextlib.contextmanager
 def _drafts(target: Path, to: str) -> Iterator[Path]:
-    """Yield a path in a folder of its own, whose files take their places if all goes well.
+    """Yield a path in a temporary folder, whose files are moved into place on success.
 
     Raises:
         OutputError: if a file cannot be written; nothing is left behind.
@@ -90,7 +91,7 @@ def _drafts(target: Path, to: str) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as folder:
             yield Path(folder) / target.with_suffix(".onnx" if to == "onnx" else ".xml").name
-            for draft in sorted(Path(folder).iterdir()):  # weights before the graph over them
+            for draft in sorted(Path(folder).iterdir()):  # .bin before the .xml that needs it
                 draft.replace(target.with_name(draft.name))
     except OSError as error:
         raise files.unwritable(target, error) from error
@@ -99,17 +100,17 @@ def _drafts(target: Path, to: str) -> Iterator[Path]:
 def _smooth(n: int, channels: int, size: tuple[int, int]) -> torch.Tensor:
     """Return a random batch whose neighbouring pixels agree, as a photograph's do.
 
-    White noise would not do: trained networks answer it with nonsense that any rounding changes.
+    White noise would not do: trained networks return nonsense for it, which any rounding changes.
     """
-    chance = torch.Generator().manual_seed(0)
-    coarse = torch.rand(n, channels, *(side // 16 + 2 for side in size), generator=chance)
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(n, channels, *(side // 16 + 2 for side in size), generator=generator)
     batch = torch.nn.functional.interpolate(coarse, size, mode="bicubic", align_corners=False)
-    return batch + torch.rand(batch.shape, generator=chance) / 32
+    return batch + torch.rand(batch.shape, generator=generator) / 32
 
 
 def _write_onnx(network: torch.nn.Module, example: torch.Tensor, path: Path, dynamic: bool) -> None:
     torch.onnx.export(
-        nets.fold_batch_norm(network),  # so that weights keep their names, and can be read back
+        nets.fold_batch_norm(network),  # so that weights keep their names and can be read back
         (example,),
         path,
         dynamo=False,
@@ -128,7 +129,7 @@ def _convert(network: torch.nn.Module, example: torch.Tensor, dynamic: bool) -> 
 
 
 def _halve(path: Path) -> None:
-    """Store the weights of an ONNX file as float16, each with a cast to float32 behind it."""
+    """Store the weights of an ONNX file as float16, each followed by a cast to float32."""
     try:
         import onnx
     except ImportError as error:
@@ -158,7 +159,7 @@ def _compare(
     batches: Sequence[torch.Tensor],
     fp16: bool = False,
 ) -> float:
-    """Return the largest difference between a file's answers and the network's, of the largest.
+    """Return the largest difference between a file's outputs and the network's, relative to them.
 
     Raises:
         RuntimeFailure: if it is too large; with float16 weights, if the mean difference is.
@@ -171,9 +172,9 @@ def _compare(
         difference = np.abs(runtime(batch.numpy()) - expected) / np.abs(expected).max()
         largest = max(largest, float(difference.max()))
         mean = max(mean, float(difference.mean()))
-    if not (mean <= MEAN_FP16 if fp16 else largest <= LARGEST):  # also where it is not a number
+    if not (mean <= MEAN_FP16 if fp16 else largest <= LARGEST):  # NaN fails, too
         raise RuntimeFailure(
-            f"{target}: is not written, since its answers differ from PyTorch's by {largest:.2g} "
-            f"of the largest, by {mean:.2g} in the mean"
+            f"{target}: not written, since its outputs differ from PyTorch's by up to "
+            f"{largest:.2g} of the largest, {mean:.2g} on average"
         )
     return largest

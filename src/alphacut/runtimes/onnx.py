@@ -1,4 +1,4 @@
-"""ONNX Runtime: the second reader of ONNX files, with its own devices."""
+"""ONNX Runtime: a second runtime for ONNX files, with devices of its own."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ try:
 except ImportError as missing:
     raise MissingExtra("ONNX Runtime", "onnx") from missing
 
-# What serves a device, best first; the CPU takes the nodes that another device has no code for
+# Execution providers of each device, best first; the CPU runs the nodes that a provider lacks
 PROVIDERS = {
     "cpu": ("CPUExecutionProvider",),
     "cuda": ("CUDAExecutionProvider",),
@@ -34,13 +34,13 @@ class ONNXRuntime:
 
     Args:
         path: An ONNX file.
-        device: "auto", "cpu", "gpu", "cuda", "mps" or "npu"; auto takes CUDA where ONNX Runtime
-            offers it, else the CPU.
-        threads: How many processors it may use; all by default.
+        device: "auto", "cpu", "gpu", "cuda", "mps" or "npu"; auto takes CUDA if ONNX Runtime has
+            it, else the CPU.
+        threads: Number of processors to use; all by default.
 
     Raises:
-        UnknownName: if there is no device of that name.
-        RuntimeFailure: if the device is not there, or ONNX Runtime cannot use the file.
+        UnknownName: if there is no such device.
+        RuntimeFailure: if the device is absent, or ONNX Runtime cannot use the file.
     """
 
     def __init__(self, path: Path, *, device: str = "auto", threads: int | None = None) -> None:
@@ -48,17 +48,17 @@ class ONNXRuntime:
             raise UnknownName("device of ONNX Runtime", device, ["auto", *PROVIDERS])
         present = onnxruntime.get_available_providers()
         if device == "auto":
-            device = next(word for word in _AUTO if PROVIDERS[word][0] in present)
+            device = next(name for name in _AUTO if PROVIDERS[name][0] in present)
         provider = next((name for name in PROVIDERS[device] if name in present), None)
         if provider is None:
             raise RuntimeFailure(
-                f"ONNX Runtime has no {device} here: it needs {' or '.join(PROVIDERS[device])}, "
-                f"but this build has {', '.join(present)}. Install a build for it, such as "
+                f"ONNX Runtime has no {device} here: that needs {' or '.join(PROVIDERS[device])}, "
+                f"and this build has {', '.join(present)}. Install another build, such as "
                 "onnxruntime-gpu for CUDA, or choose another --device"
             )
-        self.device = provider.removesuffix("ExecutionProvider")
+        self.device = device
         settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 3  # errors; they are raised, not printed
+        settings.log_severity_level = 3  # errors only, which are raised, not printed
         settings.intra_op_num_threads = threads or 0
         try:
             self._session = onnxruntime.InferenceSession(
@@ -68,17 +68,18 @@ class ONNXRuntime:
             raise RuntimeFailure(
                 f"ONNX Runtime cannot load {path} on {self.device}: {error}"
             ) from error
-        if self._session.get_providers()[0] != provider:  # it falls back and only logs that
+        if self._session.get_providers()[0] != provider:  # it fell back and only logged that
             raise RuntimeFailure(
-                f"ONNX Runtime offers {provider} but cannot start it: its libraries or the driver "
-                "are missing. Install them, or choose another --device"
+                f"ONNX Runtime has {provider} but cannot start it: its libraries or driver are "
+                "missing. Install them, or choose another --device"
             )
         value = self._session.get_inputs()[0]
         self._input, self._one_by_one = value.name, value.shape[0] == 1
+        self.prefers_batches = device != "cpu" and not self._one_by_one
         self._output = self._session.get_outputs()[0].name
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the first output for a batch.
+        """Return the network's first output for a batch.
 
         Args:
             batch: (N, C, h, w) float32.
@@ -89,16 +90,16 @@ class ONNXRuntime:
         Raises:
             RuntimeFailure: if ONNX Runtime fails.
         """
-        pieces = [batch[i : i + 1] for i in range(len(batch))] if self._one_by_one else [batch]
+        parts = [batch[i : i + 1] for i in range(len(batch))] if self._one_by_one else [batch]
         try:
-            outputs = [self._session.run([self._output], {self._input: x})[0] for x in pieces]
+            outputs = [self._session.run([self._output], {self._input: x})[0] for x in parts]
         except Exception as error:  # its errors have no common base
             raise RuntimeFailure(f"ONNX Runtime failed on {self.device}: {error}") from error
         return np.concatenate(outputs)
 
 
 def devices() -> list[str]:
-    """Return the devices of this machine, in alphacut's words."""
+    """Return the devices of this machine that ONNX Runtime can use, by alphacut's names."""
     present = onnxruntime.get_available_providers()
-    words = ("cpu", "cuda", "mps", "npu")
-    return [word for word in words if any(name in present for name in PROVIDERS[word])]
+    names = ("cpu", "cuda", "mps", "npu")
+    return [name for name in names if any(each in present for each in PROVIDERS[name])]

@@ -1,4 +1,4 @@
-"""OpenVINO, the default runtime: reads ONNX files and its own, and runs them on any processor."""
+"""OpenVINO, the default runtime: it reads ONNX files and its own, and runs on any processor."""
 
 import queue
 import sys
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from alphacut.errors import RuntimeFailure, UnknownName, WeightsError
 
-# OpenVINO's converter is a tenth of a cold start, and importing it reports to the maker over the
-# network: OpenVINO does without it where it is missing, and here it is loaded when it is called
+# Importing OpenVINO's converter takes a tenth of a cold start and sends telemetry. OpenVINO works
+# without it, so it is hidden from the import and loaded when it is called. Both hidden names are
+# private: pyproject.toml bounds the version, and tests/runtimes/test_openvino.py watches them
 _hidden = sys.modules.setdefault("openvino.tools.ovc", None) is None  # type: ignore[arg-type]
 import openvino as openvino  # noqa: E402
 
@@ -19,43 +20,45 @@ if _hidden:
     del sys.modules["openvino.tools.ovc"]
 
     def _convert_model(*arguments: Any, **settings: Any) -> Any:
-        silenced = sys.modules.setdefault("openvino_telemetry", None) is None  # type: ignore[arg-type]
+        silent = sys.modules.setdefault("openvino_telemetry", None) is None  # type: ignore[arg-type]
         from openvino.tools.ovc import convert_model
 
-        if silenced:
+        if silent:
             del sys.modules["openvino_telemetry"]
         return convert_model(*arguments, **settings)
 
     openvino.convert_model = _convert_model
 
-# The first call fills a table; two threads that make it at once wait for each other for ever
+# The first call fills a table, and deadlocks if two threads make it at once
 openvino.Type.f32.to_dtype()
 
-# One for the process. Each loads a CPU plugin that gives its thread a stack for signals, and at its
-# end puts back the one before: of two that end in the order they began, the second puts back what
-# the first has unmapped, and the next signal with a handler ends the process
+# One per process. Each Core loads a CPU plugin that gives its thread a signal stack, and restores
+# the previous one when it ends. If two end in the order they began, the second restores a stack
+# that the first has unmapped, and the next signal with a handler kills the process
 CORE = openvino.Core()
 
 DEVICES = {"auto": "CPU", "cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
 
 
 class OpenVINORuntime:
-    """A network compiled by OpenVINO. Sizes may change from call to call if the graph allows it.
+    """A network compiled by OpenVINO. Sizes may differ between calls if the graph allows it.
 
     Args:
         path: An ONNX file, or an OpenVINO .xml beside its .bin.
         device: "auto", "cpu", "gpu" or "npu".
-        hint: What to compile for: the "latency" of one picture, or the "throughput" of many
-            calls at once.
-        cache: Folder where compiled networks are kept, for a quicker start; none by default.
-        side_outputs: Whether the graph may have outputs besides the first, to be cut away.
-        threads: How many processors it may use; all by default. Several processes on one machine
-            share its processors by this.
+        hint: What to compile for: the "latency" of one image, or the "throughput" of many
+            concurrent calls.
+        compiled: Folder for compiled networks, for a faster start; none by default.
+        side_outputs: Whether the graph may have outputs besides the first, to be cut off.
+        threads: Number of processors to use; all by default. It lets several processes share a
+            machine.
 
     Raises:
-        UnknownName: if there is no device of that name.
-        RuntimeFailure: if the device is not there, or OpenVINO cannot use the file.
+        UnknownName: if there is no such device.
+        RuntimeFailure: if the device is absent, or OpenVINO cannot use the file.
     """
+
+    prefers_batches = False  # images of a batch are run one by one
 
     def __init__(
         self,
@@ -63,50 +66,51 @@ class OpenVINORuntime:
         *,
         device: str = "auto",
         hint: Literal["latency", "throughput"] = "latency",
-        cache: Path | None = None,
+        compiled: Path | None = None,
         side_outputs: bool = True,
         threads: int | None = None,
     ) -> None:
         if device not in DEVICES:
             raise UnknownName("device of OpenVINO", device, DEVICES)
-        self.device = DEVICES[device]
-        if device != "auto":  # the CPU is always there, and asking costs a look at every driver
+        self.device = "cpu" if device == "auto" else device
+        plugin = DEVICES[device]
+        if device != "auto":  # the CPU is always there, and asking probes every driver
             present = CORE.available_devices
-            if not any(name.startswith(self.device) for name in present):
+            if not any(name.startswith(plugin) for name in present):
                 raise RuntimeFailure(
-                    f"OpenVINO finds no {self.device} here, only {', '.join(present)}: "
+                    f"OpenVINO finds no {plugin} here, only {', '.join(present)}: "
                     "install its driver or choose another --device"
                 )
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": hint.upper(),
-            # float32 arithmetic, so that a mask does not depend on what the processor could do
+            # float32 arithmetic, so that masks do not depend on the processor's abilities
             "INFERENCE_PRECISION_HINT": "f32",
         }
-        if threads is not None:  # not pinned: every process would take the first processors
+        if threads is not None:  # unpinned, or every process would take the first processors
             settings |= {"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
-        if cache is not None:
-            settings["CACHE_DIR"] = str(cache)
+        if compiled is not None:
+            settings["CACHE_DIR"] = str(compiled)
         try:
-            if cache is not None and not side_outputs:  # a compiled network is found by its file
-                self._model = CORE.compile_model(path, self.device, settings)
+            if compiled is not None and not side_outputs:  # compiled networks are keyed by file
+                self._model = CORE.compile_model(path, plugin, settings)
             else:
                 model = CORE.read_model(path)
-                # side outputs, where a graph has them, need not be computed
+                # side outputs need not be computed
                 first = openvino.Model([model.outputs[0]], model.get_parameters(), "network")
-                self._model = CORE.compile_model(first, self.device, settings)
+                self._model = CORE.compile_model(first, plugin, settings)
         except RuntimeError as error:
             message = f"OpenVINO cannot load {path} on {self.device}: {error}"
             raise RuntimeFailure(message) from error
-        # one request serves one call at a time; a pool makes calls from several threads safe
+        # a request serves one call at a time; a pool of them makes concurrent calls safe
         self._requests: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
 
     @property
     def calls_at_once(self) -> int:
-        """How many calls keep the device busy."""
+        """Number of concurrent calls that keep the device busy."""
         return int(self._model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the first output for a batch, one picture at a time.
+        """Return the network's first output for a batch, one image at a time.
 
         Args:
             batch: (N, C, h, w) float32.
@@ -123,8 +127,8 @@ class OpenVINORuntime:
             request = self._model.create_infer_request()
         try:
             outputs = []
-            for picture in batch:  # the embedded graph has a batch of one
-                request.infer([picture[np.newaxis]], share_inputs=True)
+            for image in batch:  # the embedded graph has a batch size of one
+                request.infer([image[np.newaxis]], share_inputs=True)
                 outputs.append(request.get_output_tensor(0).data.copy())
         except RuntimeError as error:
             raise RuntimeFailure(f"OpenVINO failed on {self.device}: {error}") from error
@@ -134,7 +138,7 @@ class OpenVINORuntime:
 
 
 def read_convolutions(path: Path) -> dict[str, NDArray[Any]]:
-    """Return weight, then bias of each convolution of an ONNX file, in its order, by name.
+    """Return the weight, then the bias of each convolution of an ONNX file, in order, by name.
 
     Raises:
         WeightsError: if the file cannot be read.
@@ -152,7 +156,7 @@ def read_convolutions(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def check_graph(path: Path, channels: int) -> None:
-    """Make sure that a file is a network that takes one batch of so many channels.
+    """Make sure that a file is a network that takes one batch with this number of channels.
 
     Raises:
         WeightsError: if it is not.
@@ -161,25 +165,27 @@ def check_graph(path: Path, channels: int) -> None:
     shape = inputs[0].get_partial_shape() if len(inputs) == 1 else None
     if shape is None or len(shape) != 4 or not shape[1].compatible(openvino.Dimension(channels)):
         taken = ", ".join(str(value.get_partial_shape()) for value in inputs)
-        raise WeightsError(f"{path}: takes {taken or 'nothing'}, not a batch (N, {channels}, h, w)")
+        raise WeightsError(
+            f"{path}: the network takes {taken or 'nothing'}, not one batch (N, {channels}, h, w)"
+        )
 
 
 def devices() -> list[str]:
-    """Return the devices of this machine, in alphacut's words."""
+    """Return the devices of this machine that OpenVINO can use, by alphacut's names."""
     present = CORE.available_devices
-    return [word for word, name in DEVICES.items()
-            if word != "auto" and any(found.startswith(name) for found in present)]  # fmt: skip
+    return [device for device, plugin in DEVICES.items()
+            if device != "auto" and any(name.startswith(plugin) for name in present)]  # fmt: skip
 
 
 def _read(path: Path) -> openvino.Model:
     try:
         return CORE.read_model(path)
     except RuntimeError as error:
-        raise WeightsError(f"{path}: is not a network that OpenVINO can read: {error}") from error
+        raise WeightsError(f"{path}: OpenVINO cannot read it as a network: {error}") from error
 
 
 def _constant(node: Any) -> Any:
-    """Follow a node's first input to the constant it begins with; None if there is none."""
+    """Return the constant that a node's first inputs lead to; None if there is none."""
     while node.get_type_name() != "Constant":
         if not node.get_input_size():
             return None

@@ -30,6 +30,11 @@ class PendingRuntime:
         """Where the network runs."""
         return self._loading.result().device
 
+    @property
+    def prefers_batches(self) -> bool:
+        """Whether one call with several images is faster than one call for each."""
+        return self._loading.result().prefers_batches
+
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the output for a batch, as the network does."""
         return self._loading.result()(batch)

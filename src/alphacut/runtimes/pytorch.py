@@ -1,4 +1,4 @@
-"""PyTorch: runs the networks of `nets` themselves, without a graph in between."""
+"""PyTorch: runs the networks of `nets` directly, without a graph in between."""
 
 import pickle
 import time
@@ -27,15 +27,15 @@ class TorchRuntime:
     Args:
         network: The network; it is moved to the device.
         device: "auto", "cpu", "gpu", "cuda" or "mps"; auto takes the first of CUDA, MPS and CPU
-            that is there.
-        half: Whether to calculate in float16, on CUDA only. It is quicker, and pixels on edges
-            differ from float32.
-        threads: How many processors it may use, all PyTorch networks of the process together;
-            as PyTorch has it by default.
+            that is present.
+        half: Whether to compute in float16, on CUDA only. It is faster, but edge pixels differ
+            from float32.
+        threads: Number of processors that all PyTorch networks of the process share; PyTorch's
+            default if None.
 
     Raises:
-        UnknownName: if there is no device of that name.
-        RuntimeFailure: if the device is not there, or cannot calculate in float16.
+        UnknownName: if there is no such device.
+        RuntimeFailure: if the device is absent, or cannot compute in float16.
     """
 
     def __init__(
@@ -50,28 +50,28 @@ class TorchRuntime:
             raise UnknownName("device of PyTorch", device, DEVICES)
         present = devices()
         wanted = {"auto": ("cuda", "mps", "cpu"), "gpu": ("cuda", "mps")}.get(device, (device,))
-        found = next((word for word in wanted if word in present), None)
+        found = next((name for name in wanted if name in present), None)
         if found is None:
             raise RuntimeFailure(
                 f"PyTorch {torch.__version__} finds no {device} here, only {', '.join(present)}: "
-                "install a build and a driver for it, or choose another --device"
+                "install a build and driver for it, or choose another --device"
             )
         if half and found != "cuda":
             raise RuntimeFailure(
-                f"PyTorch calculates in half precision on CUDA only, not on {found}: leave --half "
-                "out, or choose --device cuda"
+                f"PyTorch computes in half precision on CUDA only, not on {found}: drop --half or "
+                "choose --device cuda"
             )
-        self.device = found
+        self.device, self.prefers_batches = found, found != "cpu"
         if threads is not None:
             torch.set_num_threads(threads)
         self._dtype = torch.float16 if half else torch.float32
-        # convolutions on CUDA are quicker with the channels last; elsewhere it gains nothing
+        # convolutions on CUDA are faster with channels last; elsewhere there is no gain
         self._layout = torch.channels_last if found == "cuda" else torch.contiguous_format
         self._network = network.eval().to(found, self._dtype)
         self._network.to(memory_format=self._layout)  # type: ignore[call-overload]
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the first output for a batch.
+        """Return the network's first output for a batch.
 
         Args:
             batch: (N, C, h, w) float32.
@@ -80,21 +80,25 @@ class TorchRuntime:
             (N, K, h', w') float32.
 
         Raises:
-            RuntimeFailure: if PyTorch fails, for instance for want of memory.
+            RuntimeFailure: if PyTorch fails, for instance out of memory.
         """
         try:
             with torch.inference_mode():
                 tensor = torch.from_numpy(np.ascontiguousarray(batch))
                 output = self._network(self._place(tensor))
-                # a copy in any case: on the CPU, numpy() would share the tensor's memory
+                # always a copy: on the CPU, numpy() shares the tensor's memory
                 return np.array(output.float().cpu().numpy())
         except RuntimeError as error:
             raise RuntimeFailure(f"PyTorch failed on {self.device}: {error}") from error
 
     def share_of_peak(self, batch: NDArray[np.float32], call_s: float) -> float:
-        """Return how much of the device's arithmetic a call of so many seconds makes use of.
+        """Return the share of the device's peak arithmetic rate that a call reaches.
 
-        The peak is what a product of large matrices reaches here and now, in the same precision.
+        The peak is the rate of a large matrix product, measured on the spot in the same precision.
+
+        Args:
+            batch: (N, C, h, w) float32.
+            call_s: Seconds that a call with this batch takes.
         """
         from torch.utils.flop_counter import FlopCounterMode
 
@@ -121,16 +125,16 @@ class TorchRuntime:
 
 
 def load_network(arch: str, path: Path) -> torch.nn.Module:
-    """Return a network with the weights of a file: a state dict, safetensors, or ONNX.
+    """Return a network with the weights of a file: a state dict, safetensors or ONNX.
 
-    Only tensors are read; a file that would run code when it is loaded is refused.
+    Only tensors are read: a file that would run code on loading is refused.
 
     Args:
         arch: Network in `nets`.
-        path: .safetensors, .onnx, or anything else for a state dict written by PyTorch.
+        path: A .safetensors or .onnx file; any other suffix means a state dict saved by PyTorch.
 
     Raises:
-        WeightsError: if the file is damaged, unsafe, or not of that network.
+        WeightsError: if the file is damaged, unsafe, or of another network.
     """
     try:
         if path.suffix == ".onnx":
@@ -143,15 +147,15 @@ def load_network(arch: str, path: Path) -> torch.nn.Module:
         return nets.load_state(arch, _read(path))
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{path}: is refused: it holds more than tensors, or is damaged. Only weights are "
-            "read, since anything else could run code: save the state dict alone"
+            f"{path}: damaged, or holds more than tensors, which could run code on loading: save "
+            "only the state dict"
         ) from error
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, AttributeError) as error:
         raise WeightsError(f"{path}: cannot be read as weights of {arch}: {error}") from error
 
 
 def devices() -> list[str]:
-    """Return the devices of this machine, in alphacut's words."""
+    """Return the devices of this machine that PyTorch can use, by alphacut's names."""
     found = ["cpu"]
     if torch.cuda.is_available():
         found.append("cuda")

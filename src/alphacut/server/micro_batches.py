@@ -23,7 +23,7 @@ class MicroBatches:
     """
 
     def __init__(self, runtime: Runtime) -> None:
-        self.device = runtime.device
+        self.device, self.prefers_batches = runtime.device, False  # it makes its own
         self._runtime = runtime
         self._waiting: queue.SimpleQueue[
             tuple[NDArray[np.float32], Future[NDArray[np.float32]]] | None

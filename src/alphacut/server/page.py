@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from alphacut.demo import app as demo
 from alphacut.demo.engine import EncodedResult
 from alphacut.errors import ImageError, RuntimeFailure
-from alphacut.models.catalogue import ModelSpec
+from alphacut.models.entry import ModelSpec
 from alphacut.options import Options
 from alphacut.pipeline.strokes import Stroke
 from alphacut.server import worker

@@ -21,7 +21,7 @@ import numpy as np
 
 from alphacut import errors
 from alphacut.errors import AlphacutError
-from alphacut.models.catalogue import ModelSpec
+from alphacut.models.entry import ModelSpec
 from alphacut.remover import Remover
 from alphacut.runtimes import Runtime
 from alphacut.server import worker
@@ -119,7 +119,7 @@ class Pool:
         # on a processor a batch takes as long as its images do one by one
         self._networks: dict[str, Runtime] = {
             name: remover.network
-            if remover.network.device.casefold() == "cpu"
+            if not remover.network.prefers_batches
             else MicroBatches(remover.network)
             for name, remover in removers.items()
         }

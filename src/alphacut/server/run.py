@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from alphacut import __version__
 from alphacut.options import Options
 from alphacut.remover import Remover
-from alphacut.runtimes.memory import Remembering
+from alphacut.runtimes.cache import CachedRuntime
 from alphacut.server.app import create_app
 from alphacut.server.connection import CONNECTIONS, Config, Watch
 from alphacut.server.guard import HEAD_BYTES
@@ -37,7 +37,7 @@ def load(settings: Settings) -> dict[str, Remover]:
     removers = [Remover(name, options=where, hint="throughput") for name in settings.model]
     if settings.demo:  # people try settings and strokes on one picture
         removers = [
-            Remover(one.spec, options=one.options, network=Remembering(one.network))
+            Remover(one.spec, options=one.options, network=CachedRuntime(one.network))
             for one in removers
         ]
     return {remover.spec.name: remover for remover in removers}

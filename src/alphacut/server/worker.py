@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from alphacut import values
 from alphacut.errors import AlphacutError, NoForegroundWarning
-from alphacut.models.catalogue import ModelSpec
+from alphacut.models.entry import ModelSpec
 from alphacut.options import Options
 from alphacut.output import background
 from alphacut.pipeline.strokes import Stroke
@@ -79,6 +79,7 @@ class _Borrowed:
     """The service's network, seen from a worker: a runtime whose batches go over the pipe."""
 
     device = "the service's"
+    prefers_batches = False
 
     def __init__(self, pipe: Connection, model: str) -> None:
         self._pipe, self._model = pipe, model

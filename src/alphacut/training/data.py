@@ -37,7 +37,7 @@ class Pictures:
     def __init__(self, recipe: Recipe, sources: Sequence[Source], root: Path) -> None:
         self._recipe, self._sources = recipe, tuple(sources)
         # what is trained is fed by white, whatever the row's own weights were; so says export
-        self._spec = replace(weights.find_model(recipe.model), scale="white")
+        self._spec = replace(weights.find_model(recipe.model), divisor="white")
         self._files = [find(source, root) for source in sources]
         self._odds = np.array([source.share for source in sources])
 

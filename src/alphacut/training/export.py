@@ -6,7 +6,7 @@ from typing import Literal
 
 from alphacut.errors import TrainingError
 from alphacut.models import weights
-from alphacut.models.catalogue import ModelSpec
+from alphacut.models.entry import ModelSpec
 from alphacut.runtimes.graph import write_graph
 from alphacut.runtimes.pytorch import load_network
 from alphacut.training.network import start_network
@@ -71,7 +71,7 @@ def add_model(recipe: Recipe, path: Path, name: str) -> ModelSpec:
     """
     row = dataclasses.replace(
         weights.find_model(recipe.model),
-        name=name, aliases=(), weights={}, stretch=False, scale="white", license="not stated",
+        name=name, aliases=(), weights={}, min_max=False, divisor="white", license="not stated",
         commercial="unclear", note=f"Trained from {recipe.start} by a recipe.", source=path.name,
     )  # fmt: skip
     return weights.add(path, row, "onnx")

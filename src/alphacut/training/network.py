@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from alphacut import files
 from alphacut.errors import TrainingError
-from alphacut.models import catalogue, nets, weights
+from alphacut.models import nets, weights
+from alphacut.models.entry import Format
 from alphacut.models.nets.u2net import NestedUNet
 from alphacut.runtimes.pytorch import load_network
 from alphacut.training import losses
@@ -46,7 +47,7 @@ def start_network(recipe: Recipe) -> nn.Module:
         return nets.build(arch)
     if recipe.start != "model":
         return load_network(arch, Path(recipe.start)).train()
-    form: catalogue.Format = "torch" if "torch" in spec.weights else "onnx"
+    form: Format = "torch" if "torch" in spec.weights else "onnx"
     return load_network(arch, weights.fetch(spec, form)).train()
 
 

@@ -1,4 +1,4 @@
-"""The networks in PyTorch, one architecture a file, under the keys of the published state dicts."""
+"""The networks in PyTorch, one architecture per file, with the published state-dict keys."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ ARCHITECTURES = (
 
 
 def build(arch: str, **options: int) -> nn.Module:
-    """A network with random weights, in training mode.
+    """Build a network with random weights, in training mode.
 
     Args:
         arch: One of `ARCHITECTURES`.
-        **options: `expansion` (1 or 2) for indexnet; the others have none.
+        **options: `expansion` (1 or 2) for indexnet; the others take none.
 
     Raises:
-        ValueError: There is no such architecture.
+        ValueError: if there is no such architecture.
     """
     if arch in ("u2net", "u2netp"):
         from alphacut.models.nets.u2net import FULL, LITE, U2Net
@@ -46,23 +46,22 @@ def build(arch: str, **options: int) -> nn.Module:
         from alphacut.models.nets.indexnet import IndexNet
 
         return IndexNet(**options)
-    raise ValueError(f"unknown architecture {arch!r}; there are {', '.join(ARCHITECTURES)}")
+    raise ValueError(f"unknown architecture {arch!r}: choose one of {', '.join(ARCHITECTURES)}")
 
 
 def load_state(arch: str, checkpoint: Mapping[str, Any]) -> nn.Module:
-    """A network in eval mode with the weights of a published or own checkpoint.
+    """Return a network in eval mode with the weights of a checkpoint.
 
     Args:
-        arch: One of `ARCHITECTURES`. Whether an indexnet is the released or the paper's form is
-            read from a tensor's shape.
-        checkpoint: State dict, or a dictionary that holds one as `state_dict`. A prefix `module.`
-            of the keys and the auxiliary head of DeepLabV3 are dropped; the counters of batch norm
-            (`num_batches_tracked`) may be missing. Without any batch norm it is of a network that
-            was folded.
+        arch: One of `ARCHITECTURES`. A tensor's shape tells the released indexnet from the paper's.
+        checkpoint: State dict, or a dictionary that holds one as `state_dict`. The key prefix
+            `module.` and DeepLabV3's auxiliary head are dropped; batch norm's counters
+            (`num_batches_tracked`) may be missing. Without any batch norm, it is taken for that of
+            a folded network.
 
     Raises:
-        ValueError: There is no such architecture; a tensor is missing, unexpected or of another
-            shape.
+        ValueError: if there is no such architecture, or a tensor is missing, unexpected or of
+            another shape.
     """
     state = {key.removeprefix("module."): t for key, t in _state_dict(checkpoint).items()}
     options = {}
@@ -77,10 +76,10 @@ def load_state(arch: str, checkpoint: Mapping[str, Any]) -> nn.Module:
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:
-    """A copy of a network in eval mode, each batch norm folded into the convolution before it.
+    """Return a copy in eval mode with each batch norm folded into the convolution before it.
 
-    Folded, a state dict has the convolutions' weights and biases only; this is the form in which
-    ONNX files of these networks are published.
+    Its state dict has only the convolutions' weights and biases, as do the published ONNX files of
+    these networks.
     """
     folded = copy.deepcopy(network).eval()
     for block in folded.modules():
@@ -92,20 +91,20 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
 
 
 def load_onnx_weights(arch: str, initializers: Mapping[str, Tensor]) -> nn.Module:
-    """A network in eval mode, without batch norm, with the weights of an ONNX file.
+    """Return a network in eval mode, without batch norm, with the weights of an ONNX file.
 
-    PyTorch's exporter folds a batch norm into its convolution and drops the names of the two; what
-    it leaves alone, and what was folded before, keeps its key. Without names the order tells: the
-    folded convolutions of a U-2-Net or IS-Net form one chain, so that every valid order of the
+    PyTorch's exporter folds a batch norm into its convolution and drops both names; whatever it
+    leaves alone, or was folded before, keeps its key. Tensors without names are matched by order:
+    the folded convolutions of a U-2-Net or IS-Net form one chain, so that every valid order of the
     graph's nodes agrees.
 
     Args:
-        arch: One of `ARCHITECTURES`; without names u2net, u2netp or isnet.
-        initializers: Weight, then bias of each Conv node in the order of the graph, by name;
-            half precision becomes float32.
+        arch: One of `ARCHITECTURES`; for tensors without names u2net, u2netp or isnet.
+        initializers: Weight, then bias of each Conv node in graph order, by name; half precision
+            becomes float32.
 
     Raises:
-        ValueError: Another architecture; the number of tensors or a shape does not agree.
+        ValueError: if the architecture, the number of tensors or a shape does not match.
     """
     from alphacut.models.nets.u2net import NestedUNet
 
@@ -115,7 +114,7 @@ def load_onnx_weights(arch: str, initializers: Mapping[str, Tensor]) -> nn.Modul
     unnamed = [t for name, t in initializers.items() if name not in keys]
     chain = [key for key in keys if key not in named]
     if chain and not isinstance(network, NestedUNet):
-        raise ValueError(f"weights of {arch} without names cannot be read; use a state dict")
+        raise ValueError(f"cannot read weights of {arch} without names: use a state dict")
     if len(chain) != len(unnamed):
         raise ValueError(
             f"not the weights of {arch}: {len(initializers)} tensors instead of {len(keys)}"
@@ -124,15 +123,15 @@ def load_onnx_weights(arch: str, initializers: Mapping[str, Tensor]) -> nn.Modul
 
 
 def _state_dict(checkpoint: Mapping[str, Any]) -> Mapping[str, Tensor]:
-    """The state dict in a checkpoint; ValueError where something else than tensors is in it."""
+    """Return the state dict in a checkpoint; ValueError if it holds anything but tensors."""
     state = checkpoint.get("state_dict", checkpoint)
     if not (isinstance(state, Mapping) and all(isinstance(t, Tensor) for t in state.values())):
-        raise ValueError("not a state dict: it should map names to tensors")
+        raise ValueError("not a state dict, which maps names to tensors")
     return state
 
 
 def _fill(arch: str, network: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
-    """Copies the tensors into the network, which goes to eval mode; ValueError if they differ."""
+    """Load tensors into a network and set eval mode; ValueError if keys or shapes differ."""
     expected = network.state_dict()
     counters = {key: t for key, t in expected.items() if key.endswith("num_batches_tracked")}
     state = counters | dict(state)

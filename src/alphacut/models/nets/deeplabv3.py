@@ -1,9 +1,9 @@
 """DeepLabV3 on a dilated ResNet: 21 classes of Pascal VOC.
 
 Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", arXiv 1706.05587;
-He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv 1512.03385. The names
-of the children are those of torchvision's state dict, without the auxiliary head, which serves
-training only. Shapes: N pictures, C channels, H x W pixels.
+He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv 1512.03385. Submodules
+are named as in torchvision's state dict; the auxiliary head, used only in training, is left out.
+Shapes: N images, C channels, H x W pixels.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Bottleneck(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Adds the residual to the shortcut."""
+        """Add the residual to the shortcut."""
         y = F.relu(self.bn1(self.conv1(x)))
         y = F.relu(self.bn2(self.conv2(y)))
         return F.relu(self.bn3(self.conv3(y)) + self.downsample(x))
@@ -50,7 +50,7 @@ class Bottleneck(nn.Module):
 def _layer(
     in_channels: int, width: int, blocks: int, stride: int, dilations: tuple[int, int]
 ) -> nn.Sequential:
-    """Bottlenecks in a row; the first one has the stride, the shortcut and its own dilation."""
+    """Chain bottlenecks; the first has the stride, the shortcut and its own dilation."""
     first, rest = dilations
     return nn.Sequential(
         Bottleneck(in_channels, width, stride, first, first=True),
@@ -67,12 +67,12 @@ class ResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(64)
         self.layer1 = _layer(64, 64, blocks[0], 1, (1, 1))
         self.layer2 = _layer(256, 128, blocks[1], 2, (1, 1))
-        # dilation takes the place of stride; a first block keeps the dilation of the layer before
+        # dilation replaces stride; the first block keeps the previous layer's dilation
         self.layer3 = _layer(512, 256, blocks[2], 1, (1, 2))
         self.layer4 = _layer(1024, 512, blocks[3], 1, (2, 4))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Runs the stem and the four layers."""
+        """Run the stem and the four layers."""
         x = F.relu(self.bn1(self.conv1(x)))
         x = F.max_pool2d(x, 3, stride=2, padding=1)
         y: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(x))))
@@ -82,7 +82,7 @@ class ResNet(nn.Module):
 def _conv_bn_relu(
     in_channels: int, out_channels: int, kernel: int, dilation: int
 ) -> list[nn.Module]:
-    """Convolution that keeps the size, BN and ReLU."""
+    """Make a size-preserving convolution, BN and ReLU."""
     padding = dilation * (kernel // 2)
     return [
         nn.Conv2d(
@@ -108,9 +108,9 @@ class ASPP(nn.Module):
         self.project = nn.Sequential(*_conv_bn_relu(5 * 256, 256, 1, 1), nn.Dropout(0.5))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Joins the five branches."""
+        """Concatenate and project the five branches."""
         *maps, pooled = (branch(x) for branch in self.convs)
-        # enlarging a map of one pixel repeats it
+        # upsampling a single pixel repeats it
         y: Tensor = self.project(torch.cat((*maps, pooled.expand_as(maps[0])), dim=1))
         return y
 
@@ -126,6 +126,6 @@ class DeepLabV3(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, 21, H, W), background first, of a normalised batch x (N, 3, H, W)."""
+        """Return logits (N, 21, H, W), background first, for a normalised batch x (N, 3, H, W)."""
         logits = self.classifier(self.backbone(x))
         return F.interpolate(logits, size=x.shape[-2:], mode="bilinear", align_corners=False)

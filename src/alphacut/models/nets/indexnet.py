@@ -1,9 +1,9 @@
-"""IndexNet matting: alpha from a picture and a trimap, with learned pooling indices.
+"""IndexNet matting: alpha from an image and a trimap, with learned pooling indices.
 
 Lu et al., "Indices Matter: Learning to Index for Deep Image Matting", ICCV 2019, arXiv 1908.00672,
 with MobileNetV2, ASPP and depth-wise many-to-one index blocks (non-linear, with context). Written
-from a description of the published network, whose names of children it keeps. Shapes: N pictures,
-C channels, H x W pixels. No convolution has a bias.
+from a description of the published network, with its submodule names. Shapes: N images, C channels,
+H x W pixels. No convolution has a bias.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def _conv_bn(
     dilation: int = 1,
     groups: int = 1,
 ) -> list[nn.Module]:
-    """Convolution and BN."""
+    """Make a convolution and BN."""
     return [
         nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, groups, bias=False),
         nn.BatchNorm2d(out_channels),
@@ -31,10 +31,10 @@ def _conv_bn(
 
 
 class InvertedResidual(nn.Module):
-    """Block of MobileNetV2 at stride 1: (N, in, H, W) to (N, out, H, W).
+    """MobileNetV2 block at stride 1: (N, in, H, W) to (N, out, H, W).
 
-    The first convolution pads, not the depth-wise one: where the block expands, the ring that the
-    depth-wise convolution sees is ReLU6(BN(0)), not 0.
+    If the block expands, the first convolution pads instead of the depth-wise one, whose border is
+    therefore ReLU6(BN(0)), not 0.
     """
 
     def __init__(self, in_channels: int, out_channels: int, t: int) -> None:
@@ -50,13 +50,13 @@ class InvertedResidual(nn.Module):
         self.residual = in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """Adds x where the channels agree."""
+        """Add x if the channels match."""
         y: Tensor = self.conv(x)
         return x + y if self.residual else y
 
 
 def _layer(t: int, blocks: int, in_channels: int, out_channels: int) -> nn.Sequential:
-    """Inverted residuals in a row, all of expansion t."""
+    """Chain inverted residuals, all of expansion t."""
     return nn.Sequential(
         InvertedResidual(in_channels, out_channels, t),
         *(InvertedResidual(out_channels, out_channels, t) for _ in range(blocks - 1)),
@@ -64,7 +64,7 @@ def _layer(t: int, blocks: int, in_channels: int, out_channels: int) -> nn.Seque
 
 
 class IndexBlock(nn.Module):
-    """Learned indices of pooling: four branches, one for each pixel of a cell of 2 x 2."""
+    """Learned pooling indices: four branches, one for each pixel of a 2 x 2 cell."""
 
     def __init__(self, C: int, expansion: int) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class IndexBlock(nn.Module):
             self.add_module(f"indexnet{k}", branch)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Encoder and decoder indices, each (N, C, H, W) in (0, 1), of x (N, C, H, W)."""
+        """Return encoder and decoder indices, each (N, C, H, W) in (0, 1), for x (N, C, H, W)."""
         s = torch.stack([getattr(self, f"indexnet{k}")(x) for k in range(1, 5)], dim=2)
         y = torch.sigmoid(s)  # (N, C, 4, H / 2, W / 2)
         z = torch.softmax(y, dim=2)
@@ -85,7 +85,7 @@ class IndexBlock(nn.Module):
 
 
 class Atrous(nn.Module):
-    """A branch of the pyramid: depth-wise separable with dilation d, or 1 x 1 where d is 1."""
+    """A branch of the pyramid: depth-wise separable with dilation d, or 1 x 1 if d is 1."""
 
     def __init__(self, in_channels: int, out_channels: int, d: int) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class Atrous(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in, h, w) to (N, out, h, w)."""
+        """Map (N, in, h, w) to (N, out, h, w)."""
         y: Tensor = self.atrous_conv(x)
         return y
 
@@ -117,7 +117,7 @@ class ASPP(nn.Module):
         self.bottleneck_conv = nn.Sequential(*_conv_bn(5 * 256, 160), nn.ReLU6(), nn.Dropout(0.5))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Joins the five branches."""
+        """Concatenate and reduce the five branches."""
         maps = [self.aspp1(x), self.aspp2(x), self.aspp3(x), self.aspp4(x)]
         pooled = self.global_avg_pool(x).expand_as(maps[0])
         y: Tensor = self.bottleneck_conv(torch.cat((*maps, pooled), dim=1))
@@ -132,16 +132,17 @@ class DecoderLayer(nn.Module):
         self.dconv = nn.Sequential(*_conv_bn(in_channels, out_channels, 5, padding=2), nn.ReLU6())
 
     def forward(self, t: Tensor, skip: Tensor) -> Tensor:
-        """(N, c, h, w) and (N, in - c, h, w) to (N, out, h, w)."""
+        """Map (N, c, h, w) and (N, in - c, h, w) to (N, out, h, w)."""
         y: Tensor = self.dconv(torch.cat((t, skip), dim=1))
         return y
 
 
 class IndexNet(nn.Module):
-    """IndexNet matting: picture and trimap to alpha.
+    """IndexNet matting: image and trimap to alpha.
 
-    `expansion` of the index blocks is 1 in the released code (5.95 M parameters) and 2 in the
-    paper's figures (8.15 M).
+    Args:
+        expansion: Of the index blocks: 1 as in the released code (5.95 M parameters), 2 as in the
+            paper's figures (8.15 M).
     """
 
     def __init__(self, expansion: int = 1) -> None:
@@ -167,17 +168,17 @@ class IndexNet(nn.Module):
         self.decoder_layer2 = DecoderLayer(48, 16)
         self.decoder_layer1 = DecoderLayer(32, 32)
         self.decoder_layer0 = DecoderLayer(64, 32)
-        norm, answer = nn.BatchNorm2d(1), nn.Conv2d(1, 1, 5, padding=2, bias=False)
+        norm, output = nn.BatchNorm2d(1), nn.Conv2d(1, 1, 5, padding=2, bias=False)
         last = nn.Conv2d(32, 1, 5, padding=2, bias=False)
-        self.pred = nn.Sequential(nn.Sequential(last, norm, nn.ReLU6()), answer)
-        # All goes through one channel behind a ReLU. Drawn at random it blurs, and may answer with
-        # negative alphas, which training then shuts off for good; so it begins mostly open.
-        nn.init.dirac_(answer.weight)
+        self.pred = nn.Sequential(nn.Sequential(last, norm, nn.ReLU6()), output)
+        # Everything passes through one channel after a ReLU. Random weights blur it, and may make
+        # alpha negative, which training then shuts off for good; so it starts mostly open.
+        nn.init.dirac_(output.weight)
         nn.init.constant_(norm.weight, 0.5)
         nn.init.constant_(norm.bias, 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Raw alpha (N, 1, H, W), not clipped, of x (N, 4, H, W): normalised RGB and the trimap.
+        """Return raw alpha (N, 1, H, W), unclipped, for x (N, 4, H, W): normalised RGB and trimap.
 
         H and W must be multiples of 32. The trimap channel is 0, 128 / 255 or 1.
         """
@@ -201,9 +202,9 @@ class IndexNet(nn.Module):
 
 
 def _reduce(index: IndexBlock, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Indexed pooling: the map at half the size, the weighted map and the decoder's indices.
+    """Pool by index; return the map at half size, the weighted map and the decoder's indices.
 
-    The encoder's indices sum to 1 over a cell, so four times the average is a convex combination.
+    The encoder's indices sum to 1 over a cell, so four times the mean is a convex combination.
     """
     en, de = index(x)
     skip = en * x
@@ -211,5 +212,5 @@ def _reduce(index: IndexBlock, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _restore(t: Tensor, de: Tensor) -> Tensor:
-    """Indexed upsampling: (N, C, h, w) to (N, C, 2 h, 2 w)."""
+    """Upsample by index: (N, C, h, w) to (N, C, 2 h, 2 w)."""
     return de * F.interpolate(t, scale_factor=2, mode="nearest")

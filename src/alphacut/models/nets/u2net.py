@@ -1,8 +1,8 @@
-"""U-2-Net and U-2-Net-lite: salient objects with a nested U-structure.
+"""U-2-Net and U-2-NetP: salient object detection with a nested U-structure.
 
 Qin et al., "U2-Net: Going Deeper with Nested U-Structure for Salient Object Detection",
-Pattern Recognition 2020, arXiv 2005.09007. The names of the children are those of the published
-state dict. Shapes: N pictures, C channels, H x W pixels.
+Pattern Recognition 2020, arXiv 2005.09007. Submodules are named as in the published state dict.
+Shapes: N images, C channels, H x W pixels.
 """
 
 from __future__ import annotations
@@ -18,18 +18,20 @@ Stages = dict[str, tuple[Callable[[int, int, int], nn.Module], int, int, int]]
 
 
 def pool(x: Tensor) -> Tensor:
-    """Halves (N, C, H, W); an odd last row or column is kept, so sizes round up."""
+    """Halve (N, C, H, W); an odd last row or column is kept, so sizes round up."""
     return F.max_pool2d(x, 2, stride=2, ceil_mode=True)
 
 
 def resize_like(x: Tensor, like: Tensor) -> Tensor:
-    """Resizes (N, C, h, w) bilinearly to the height and width of `like`."""
+    """Resize (N, C, h, w) bilinearly to the height and width of `like`."""
     y = F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
-    return y if y.dtype == x.dtype else y.to(x.dtype)  # mixed precision on CPUs makes it float32
+    return (
+        y if y.dtype == x.dtype else y.to(x.dtype)
+    )  # mixed precision on CPUs turns it into float32
 
 
 def cat(deep: Tensor, skip: Tensor) -> Tensor:
-    """Joins two maps of one size on the channel axis, the deeper one first."""
+    """Concatenate two maps of one size along the channels, the deeper one first."""
     return torch.cat((deep, skip), dim=1)
 
 
@@ -42,14 +44,14 @@ class REBNConv(nn.Module):
         self.bn_s1: nn.Module = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Applies the three in order."""
+        """Apply the three in order."""
         return F.relu(self.bn_s1(self.conv_s1(x)))
 
 
 class RSU(nn.Module):
     """Residual U-block RSU-L (section 3.1 of the paper): (N, in, H, W) to (N, out, H, W).
 
-    A U-Net of L levels and `mid` channels, whose output is added to the map it started from.
+    A U-Net of L levels and `mid` channels, whose output is added to its input map.
     """
 
     def __init__(self, levels: int, in_channels: int, mid_channels: int, out_channels: int) -> None:
@@ -65,8 +67,8 @@ class RSU(nn.Module):
         self.rebnconv1d = REBNConv(2 * mid_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Goes down by L - 2 pools and one dilated convolution, then up to the size of x."""
-        bottom = self.levels - 1  # smallest map; the last level is dilated instead
+        """Go down by L - 2 poolings and one dilated convolution, then up to the size of x."""
+        bottom = self.levels - 1  # the smallest map; the last level dilates instead of pooling
         x0 = self.rebnconvin(x)
         e = {1: self.rebnconv1(x0)}
         for k in range(2, self.levels):
@@ -80,7 +82,7 @@ class RSU(nn.Module):
 
 
 class RSU4F(nn.Module):
-    """RSU-4F: RSU-4 with dilations in place of pools: (N, in, H, W) to (N, out, H, W)."""
+    """RSU-4F: RSU-4 with dilation instead of pooling: (N, in, H, W) to (N, out, H, W)."""
 
     def __init__(self, in_channels: int, mid_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -94,7 +96,7 @@ class RSU4F(nn.Module):
         self.rebnconv1d = REBNConv(2 * mid_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Keeps the size of x on every level."""
+        """Keep the size of x on every level."""
         x0 = self.rebnconvin(x)
         e1 = self.rebnconv1(x0)
         e2 = self.rebnconv2(e1)
@@ -108,7 +110,7 @@ class RSU4F(nn.Module):
 
 RSU7, RSU6, RSU5, RSU4 = (partial(RSU, levels) for levels in (7, 6, 5, 4))
 
-# stage: block, input, middle and output channels
+# stage: block; input, middle and output channels
 FULL: Stages = {
     "stage1": (RSU7, 3, 32, 64),
     "stage2": (RSU6, 64, 32, 128),
@@ -148,7 +150,7 @@ class NestedUNet(nn.Module):
             self.add_module(f"side{k + 1}", nn.Conv2d(stages[name][-1], 1, 3, padding=1))
 
     def features(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Decoder maps g_1 to g_6 of x (N, C, H, W); g_k has 1 / 2^(k - 1) of its size."""
+        """Return decoder maps g_1 to g_6 for x (N, C, H, W); g_k has 1 / 2^(k - 1) of its size."""
         h = {1: self.get_submodule("stage1")(x)}
         for k in range(2, 7):
             h[k] = getattr(self, f"stage{k}")(pool(h[k - 1]))
@@ -158,23 +160,23 @@ class NestedUNet(nn.Module):
         return tuple(g[k] for k in range(1, 7))
 
     def logits(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Side logits l_1 to l_6, each (N, 1, H, W), of a batch x (N, 3, H, W)."""
+        """Return side logits l_1 to l_6, each (N, 1, H, W), for a batch x (N, 3, H, W)."""
         sides = (getattr(self, f"side{k}")(g) for k, g in enumerate(self.features(x), start=1))
         return tuple(resize_like(side, x) for side in sides)
 
     def forward_all(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Every published saliency, each (N, 1, H, W) in [0, 1], the best one first."""
+        """Return every published saliency map, each (N, 1, H, W) in [0, 1], the best first."""
         return tuple(torch.sigmoid(logits) for logits in self.logits(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Saliency (N, 1, H, W) in [0, 1] of a normalised batch x (N, 3, H, W), any H and W."""
+        """Return saliency (N, 1, H, W) in [0, 1] for a normalised batch (N, 3, H, W), any size."""
         return torch.sigmoid(self.logits(x)[0])
 
 
 class U2Net(NestedUNet):
-    """U-2-Net; with `stages=LITE` its lite form U-2-NetP.
+    """U-2-Net, or with `stages=LITE` its small form U-2-NetP.
 
-    Trained at 320 x 320. `forward_all` gives the fused saliency d_0, then d_1 to d_6.
+    Trained at 320 x 320. `forward_all` returns the fused saliency d_0, then d_1 to d_6.
     """
 
     def __init__(self, stages: Stages = FULL) -> None:
@@ -182,6 +184,6 @@ class U2Net(NestedUNet):
         self.outconv = nn.Conv2d(6, 1, 1)
 
     def logits(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Fused logits l_0, then l_1 to l_6; each (N, 1, H, W)."""
+        """Return fused logits l_0, then l_1 to l_6; each (N, 1, H, W)."""
         sides = super().logits(x)
         return (self.outconv(torch.cat(sides, dim=1)), *sides)

@@ -1,4 +1,4 @@
-"""A runtime that remembers its last answers, for people who try settings on one picture."""
+"""A runtime that caches its latest outputs, for people who try settings on one image."""
 
 import hashlib
 import threading
@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 from alphacut.runtimes import Runtime
 
 
-class Remembering:
-    """A network that is not run again for a batch that it has answered lately.
+class CachedRuntime:
+    """A network that is not run again for a batch it has seen lately.
 
-    It keeps outputs and the batches' SHA-256, never a picture.
+    It keeps outputs and the SHA-256 of batches, never an image.
 
     Args:
         runtime: The network.
-        most_bytes: How much memory the outputs may take.
+        max_bytes: Memory that the outputs may take; the least recently used go first.
     """
 
-    def __init__(self, runtime: Runtime, most_bytes: int = 64_000_000) -> None:
-        self.device = runtime.device
+    def __init__(self, runtime: Runtime, max_bytes: int = 64_000_000) -> None:
+        self.device, self.prefers_batches = runtime.device, runtime.prefers_batches
         self._runtime = runtime
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._outputs: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -38,6 +38,6 @@ class Remembering:
         output = self._runtime(batch)
         with self._lock:
             self._outputs[key] = output.copy()
-            while sum(kept.nbytes for kept in self._outputs.values()) > self._most_bytes:
+            while sum(kept.nbytes for kept in self._outputs.values()) > self._max_bytes:
                 self._outputs.popitem(last=False)
         return output
