@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from test_architecture import FLOORS
 
 from alphacut.models.catalogue import ModelSpec, Weights
+from test_architecture import FLOORS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
