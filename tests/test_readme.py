@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from alphacut.models.catalogue import ModelSpec, Weights
+from alphacut.models.entry import ModelSpec, Weights
 from test_architecture import FLOORS
 
 ROOT = Path(__file__).parents[1]
