@@ -6,8 +6,8 @@ COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY src src
 RUN python -m venv /opt/alphacut \
  && /opt/alphacut/bin/pip install --no-cache-dir ".[serve,heif,matting]" \
- # PyMatting compiles itself when it is first imported, for a minute that no request should wait.
- # What was compiled is looked for only where it could be written, too: not beside the library.
+ # PyMatting compiles for a minute on first import, which no request should have to wait for. The
+ # compiled code is only found in a folder that is also writable: not beside the library.
  && NUMBA_CACHE_DIR=/var/cache/numba /opt/alphacut/bin/python -c "import pymatting"
 
 FROM python:3.13-slim

@@ -1,14 +1,14 @@
-"""Compare alphacut with rembg and with the bare network on this machine, side by side in one run.
+"""Compare alphacut with rembg and with bare inference on this machine, side by side in one run.
 
     python benchmarks/compare.py --weights u2netp.onnx [--rembg path/to/rembg] [--runs 5]
                                  [--pictures FOLDER] [cold warm network best folder ...]
 
-Both run the same published weights on the same pictures and take turns, A B A B, after one warm-up
-each. Tables hold medians and the median of the ratios pair by pair, which stands when the machine
-is busy. Without --rembg a virtual environment with rembg 2.0.86 is made in benchmarks/.peer.
+Both run the same published weights on the same images, alternating A B A B after one warm-up
+each. Tables give medians, and the median of the pairwise ratios, which is robust on a busy
+machine. Without --rembg, a virtual environment with rembg 2.0.86 is created in benchmarks/.peer.
 
 Each part that runs replaces its figures in docs/performance/figures.json; then the tables and
-drawings of docs/performance.md are made anew from that file. With no part named, all run.
+plots of docs/performance.md are regenerated from that file. All parts run if none is named.
 """
 
 import argparse
@@ -37,7 +37,7 @@ PEER = "rembg[cpu,cli]==2.0.86"
 EXAMPLES = HERE.parent / "examples"
 SIZES = ((640, 480), (1224, 816), (1732, 1155), (3000, 2000), (6000, 4000))  # (W, H)
 
-# Each answers a path with the seconds from file to PNG bytes, in a process that stays
+# Each loop answers a path with the seconds from file to PNG bytes; the process keeps running
 THEIR_LOOP = """
 import sys, time
 from rembg import new_session, remove
@@ -65,7 +65,7 @@ for line in sys.stdin:
 
 @dataclass(frozen=True)
 class Bench:
-    """What every part needs: the peer, its environment, pictures, and how often to repeat."""
+    """What every part needs: the peer, its environment, images, and the number of runs."""
 
     rembg: Path
     weights: Path
@@ -75,7 +75,7 @@ class Bench:
     runs: int
 
     def photo(self, size: tuple[int, int]) -> Path:
-        """Return a JPEG of (W, H), a photograph enlarged or shrunk."""
+        """Return the path of a JPEG of (W, H), a photograph resized."""
         path = self.scratch / f"{size[0]}x{size[1]}.jpg"
         if not path.exists():
             with PIL.Image.open(self.pictures[0]) as picture:
@@ -84,7 +84,7 @@ class Bench:
 
 
 def peer_command() -> Path:
-    """Return rembg's command, installing it where this benchmark keeps it."""
+    """Return the path of rembg's command, installing it beside this file first."""
     folder = HERE / ".peer"
     command = folder / "bin" / "rembg"
     if not command.exists():
@@ -94,7 +94,7 @@ def peer_command() -> Path:
 
 
 def measure(command: Sequence[str | Path], environment: dict[str, str]) -> tuple[float, float]:
-    """Run a command to its end: its seconds, and its peak MB as the operating system counts."""
+    """Run a command to the end; return its seconds and, from the operating system, its peak MB."""
     start = time.perf_counter()
     process = subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -111,7 +111,7 @@ def measure(command: Sequence[str | Path], environment: dict[str, str]) -> tuple
 
 
 def summary(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> dict[str, Any]:
-    """Medians of (ours, theirs), number by number, and of their ratios pair by pair."""
+    """Return the medians of ours and theirs, column by column, and of the pairwise ratios."""
     columns = list(zip(*(zip(*pair, strict=True) for pair in pairs), strict=True))
     return {
         "ours": [statistics.median(a for a, _ in column) for column in columns],
@@ -123,7 +123,7 @@ def summary(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> dict[st
 
 
 def cold(bench: Bench) -> dict[str, Any]:
-    """Time the command line from start to file written, with a new process each time."""
+    """Time the command line from start to written file, with a new process each time."""
     photo, target = bench.photo((1920, 1080)), bench.scratch
     ours = [sys.executable, "-m", "alphacut", photo, "-o", target / "a.png", "--overwrite"]
     theirs = [bench.rembg, "i", "-m", "u2netp", photo, target / "b.png"]
@@ -137,7 +137,7 @@ def cold(bench: Bench) -> dict[str, Any]:
 def _alternate(
     bench: Bench, quality: str, photos: Sequence[Path], runs: int
 ) -> list[list[tuple[list[float], list[float]]]]:
-    """Ask two processes, which have loaded the network, in turns: pairs for each photo."""
+    """Alternate between two processes that have loaded the network; return pairs for each photo."""
     loops = [
         subprocess.Popen(
             [python, "-c", loop],
@@ -157,10 +157,10 @@ def _alternate(
         assert loop.stdout
         loop.stdin.write(f"{quality} {photo}\n")
         loop.stdin.flush()
-        for line in loop.stdout:  # PyMatting prints warnings among them
+        for line in loop.stdout:  # PyMatting prints warnings in between
             if line.startswith("seconds "):
                 return [float(line.split()[1])]
-        raise SystemExit("a process of the comparison ended early: see its message above")
+        raise SystemExit("a process of the comparison exited early: see its message above")
 
     pairs = []
     for photo in photos:
@@ -172,7 +172,7 @@ def _alternate(
 
 
 def warm(bench: Bench) -> dict[str, Any]:
-    """Time single pictures of several sizes, from JPEG file to PNG bytes."""
+    """Time single images of several sizes, from JPEG file to PNG bytes."""
     photos = [bench.photo(size) for size in SIZES]
     pairs = _alternate(bench, "fast", photos, bench.runs)
     return {
@@ -182,7 +182,7 @@ def warm(bench: Bench) -> dict[str, Any]:
 
 
 def best(bench: Bench) -> dict[str, Any]:
-    """Time the best matting of both: two looks and closed form against alpha matting."""
+    """Time the best matting of both: two passes and closed form against alpha matting."""
     photos = [bench.photo(size) for size in SIZES[1:3]]
     pairs = _alternate(bench, "best", photos, max(2, bench.runs // 2))
     return {
@@ -192,7 +192,7 @@ def best(bench: Bench) -> dict[str, Any]:
 
 
 def photographs(bench: Bench) -> dict[str, Any]:
-    """Time four photographs as they are: the default, and the best matting of both."""
+    """Time four unresized photographs, with the defaults and with the best matting of both."""
     photos = bench.pictures[:: max(1, len(bench.pictures) // 4)][:4]
     result = {}
     for quality in ("fast", "best"):
@@ -202,7 +202,7 @@ def photographs(bench: Bench) -> dict[str, Any]:
 
 
 def folder(bench: Bench) -> dict[str, Any]:
-    """Time both commands on a whole folder."""
+    """Time both commands on a folder."""
     source = bench.scratch / "folder"
     source.mkdir()
     for picture in bench.pictures:
@@ -217,7 +217,7 @@ def folder(bench: Bench) -> dict[str, Any]:
 
 
 def network(bench: Bench) -> dict[str, Any]:
-    """Time inference alone: the published file, bare, in both runtimes, and what alphacut runs."""
+    """Time inference alone: the published file in both runtimes, and what alphacut runs."""
     import numpy as np
     import onnxruntime
     import openvino
@@ -247,7 +247,7 @@ def network(bench: Bench) -> dict[str, Any]:
 
 
 def stages(bench: Bench) -> dict[str, Any]:
-    """Time each stage, by the picture's size, in milliseconds."""
+    """Time each stage in milliseconds, by image size."""
     from alphacut import Remover
 
     remover = Remover()
@@ -268,7 +268,7 @@ def stages(bench: Bench) -> dict[str, Any]:
 
 
 def threads(bench: Bench) -> dict[str, Any]:
-    """Count pictures a second of `batch.folder.run`, by threads; files in, files out."""
+    """Measure images per second by number of threads, files in and files out."""
     from alphacut import Remover
     from alphacut.batch.folder import list_items, run
 
@@ -290,7 +290,7 @@ def threads(bench: Bench) -> dict[str, Any]:
 
 
 def memory(bench: Bench) -> dict[str, Any]:
-    """Follow the memory of a process that does a folder of 1,000 pictures, in MB."""
+    """Follow the memory, in MB, of a process that works through 1,000 images."""
     import psutil
 
     from alphacut import Remover
@@ -306,11 +306,11 @@ def memory(bench: Bench) -> dict[str, Any]:
             raise outcome.error
         Path(outcome.item.target).unlink()
         seen.append(process.memory_info().rss / 2**20)
-    # maxima of fifties: single figures rise and fall with the pictures at hand
+    # maxima over fifty: single values rise and fall with the images in work
     return {str(end): max(seen[end - 50 : end]) for end in range(50, 1001, 50)}
 
 
-# Peaks come first: a process counts what its parent held when it was forked
+# Peaks come first: a process inherits its parent's memory at the fork
 PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     part.__name__: part
     for part in (cold, folder, warm, best, photographs, network, stages, threads, memory)
@@ -318,7 +318,7 @@ PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
 
 
 def make_pictures(target: Path) -> list[Path]:
-    """Make 20 JPEGs of 0.5 to 2 megapixels from the examples, each another cut."""
+    """Make 20 JPEGs of 0.5 to 2 megapixels from the examples, each cropped differently."""
     pictures = []
     for index in range(20):
         path = target / f"picture-{index:02}.jpg"
@@ -335,7 +335,7 @@ def make_pictures(target: Path) -> list[Path]:
 
 
 def machine() -> str:
-    """Name the processor, its cores, and the versions that matter."""
+    """Describe the processor, its cores, and the relevant versions."""
     from importlib.metadata import version
 
     cpu = platform.processor() or platform.machine()
@@ -349,14 +349,14 @@ def machine() -> str:
 
 
 def main() -> None:
-    """Read the arguments, run the parts, and write the report."""
+    """Parse the arguments, run the parts and write the report."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", help="all, if none is named")
+    parser.add_argument("parts", nargs="*", help="parts to run; all by default")
     parser.add_argument("--weights", type=Path, required=True, help="the published u2netp.onnx")
-    parser.add_argument("--rembg", type=Path, help="rembg's command")
-    parser.add_argument("--pictures", type=Path, help="a folder of photographs, 4 or more")
+    parser.add_argument("--rembg", type=Path, help="path of rembg's command")
+    parser.add_argument("--pictures", type=Path, help="a folder of at least 4 photographs")
     parser.add_argument("--runs", type=int, default=5)
     arguments = parser.parse_args()
     figures = json.loads(report.FIGURES.read_text()) if report.FIGURES.exists() else {}
@@ -374,7 +374,7 @@ def main() -> None:
         bench = Bench(
             arguments.rembg or peer_command(),
             arguments.weights,
-            # pip compiles what it installs; a checkout must be allowed to keep its bytecode, too
+            # pip compiles what it installs; a checkout must be allowed to cache its bytecode, too
             {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
             | {"REMBG_HOME": name},
             pictures,
@@ -383,7 +383,7 @@ def main() -> None:
         )
         for part in (part for part in PARTS if part in (arguments.parts or PARTS)):
             if part == "photographs" and not arguments.pictures:
-                continue  # what is made of the examples is enlarged
+                continue  # those made from the examples are enlarged
             figures[part] = PARTS[part](bench)
             print(part, json.dumps(figures[part], indent=1))
             figures |= {"machine": machine(), "date": datetime.date.today().isoformat()}

@@ -1,4 +1,4 @@
-"""Tables and drawings of docs/performance.md, from the figures that compare.py measured.
+"""Write the tables and plots of docs/performance.md from the figures that compare.py measured.
 
 python benchmarks/report.py
 """
@@ -20,14 +20,14 @@ STAGES = {
 }
 
 
-def table(heads: list[str], rows: list[list[str]]) -> str:
-    """Lay out a Markdown table whose first column is text and whose others are numbers."""
-    lines = [heads, ["---", *["--:"] * (len(heads) - 1)], *rows]
+def table(headers: list[str], rows: list[list[str]]) -> str:
+    """Format a Markdown table with text in the first column and numbers in the others."""
+    lines = [headers, ["---", *["--:"] * (len(headers) - 1)], *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def against_rembg(figures: dict[str, Any]) -> str:
-    """Make the table of ratios."""
+    """Format the table of ratios."""
     rows = []
 
     def row(title: str, part: dict[str, Any], number: int, form: str, unit: str) -> None:
@@ -35,22 +35,22 @@ def against_rembg(figures: dict[str, Any]) -> str:
         ratio = f"{part['ratio'][number]:.1f} x"
         rows.append([title, f"{ours:{form}} {unit}", f"{theirs:{form}} {unit}", ratio])
 
-    row("one picture from the command line, cold", figures["cold"], 0, ".2f", "s")
+    row("one picture on the command line, cold start", figures["cold"], 0, ".2f", "s")
     row("the same, peak memory", figures["cold"], 1, ".0f", "MB")
     for megapixels, part in figures["warm"].items():
         row(f"warm, JPEG to PNG bytes, {megapixels} MP", part, 0, ".2f", "s")
     for megapixels, part in figures["best"].items():
         row(f"best matting, {megapixels} MP", part, 0, ".2f", "s")
     for quality, part in figures.get("photographs", {}).items():
-        row(f"four photographs of 1.2 to 2.1 MP, {quality}", part, 0, ".2f", "s")
+        row(f"four photographs, 1.2 to 2.1 MP, {quality}", part, 0, ".2f", "s")
     count = figures["folder"]["pictures"]
-    row(f"a folder of {count} by the command line", figures["folder"], 0, ".2f", "s")
+    row(f"a folder of {count} on the command line", figures["folder"], 0, ".2f", "s")
     row("the same, peak memory", figures["folder"], 1, ".0f", "MB")
     return table(["", "alphacut", "rembg 2.0.86", "ratio"], rows)
 
 
 def write(figures: dict[str, Any]) -> None:
-    """Replace the measured part of the page, and the drawings."""
+    """Replace the measured part of the page and the plots."""
     shares = []
     for megapixels, stage in figures["stages"].items():
         groups = [sum(stage.get(name, 0.0) for name in names) for names in STAGES.values()]
@@ -59,16 +59,16 @@ def write(figures: dict[str, Any]) -> None:
         f"Measured {figures['date']}: {figures['machine']}.\n\n"
         + against_rembg(figures)
         + "\n![](performance/time-by-megapixels.svg)\n\n"
-        "The network alone, one picture, without reading or writing, milliseconds:\n\n"
+        "Inference alone, one picture, without reading or writing, in milliseconds:\n\n"
         + table(["", "ms"], [[name, f"{ms:.0f}"] for name, ms in figures["network"].items()])
-        + "\nStages of the default, milliseconds by megapixels:\n\n"
+        + "\nStages with default options, in milliseconds by megapixels:\n\n"
         + table(["MP", *STAGES, "sum"], shares)
         + "\n![](performance/stages.svg)\n\n"
-        "Pictures a second of a folder, by threads:\n\n"
+        "A folder: pictures per second by number of threads:\n\n"
         + table(["threads", "pictures/s"],
                 [[name, f"{rate:.1f}"] for name, rate in figures["threads"].items()])
         + "\n![](performance/threads.svg)\n\n"
-        "Memory of a process that does 1,000 pictures, the highest of each fifty, MB:\n\n"
+        "Memory of one process over 1,000 pictures, the maximum of the preceding fifty, in MB:\n\n"
         + table(["after", "MB"], [[name, f"{figures['memory'][name]:.0f}"]
                                   for name in ("50", "100", "250", "500", "1000")])
     )  # fmt: skip
@@ -79,7 +79,7 @@ def write(figures: dict[str, Any]) -> None:
 
 
 def draw(figures: dict[str, Any]) -> None:
-    """Draw time by megapixels, the share of each stage, and pictures a second by threads."""
+    """Plot time by megapixels, the share of each stage, and pictures per second by threads."""
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -102,7 +102,7 @@ def draw(figures: dict[str, Any]) -> None:
         plt.loglog(megapixels, [part[who][0] for part in warm.values()], mark, label=name)
     plt.axhline(
         figures["network"]["alphacut, int8"] / 1000, color="grey", linewidth=1, linestyle=":",
-        label="the network alone",
+        label="inference alone",
     )  # fmt: skip
     plt.xticks(megapixels, [f"{value:g}" for value in megapixels])
     plt.minorticks_off()

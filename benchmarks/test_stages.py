@@ -1,6 +1,6 @@
-"""Time each stage by itself: `pytest benchmarks --benchmark-only --benchmark-autosave`.
+"""Time each stage on its own: `pytest benchmarks --benchmark-only --benchmark-autosave`.
 
-Two commits compare with `pytest-benchmark compare`. Nothing here asserts a time.
+`pytest-benchmark compare` then compares two commits. No time is asserted here.
 """
 
 import io

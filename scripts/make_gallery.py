@@ -1,8 +1,6 @@
-"""Make the README's gallery: the commands that it shows, run on the example pictures.
+"""Make the README's gallery in docs/gallery: the commands it shows, run on the example images.
 
-    python scripts/make_gallery.py
-
-writes docs/gallery/. The pictures are small, so that the repository stays so.
+python scripts/make_gallery.py
 """
 
 import os
@@ -12,7 +10,7 @@ from pathlib import Path
 from alphacut.cli.main import cli
 
 ROOT = Path(__file__).parents[1]
-LIMIT_BYTES = 60_000
+MAX_BYTES = 60_000  # keeps the repository small
 COMMANDS = """
 alphacut examples/astronaut.png --result preview --background blur --file-quality 75 -o docs/gallery/steps.webp
 alphacut examples/astronaut.png --preset profile --size 300x300 --background disc:9 -o docs/gallery/profile.jpg
@@ -25,15 +23,15 @@ alphacut examples/astronaut.png --invert --size 300x300 -o docs/gallery/hole.web
 
 
 def main() -> None:
-    """Run every command and see that its picture is small."""
+    """Run every command and check the size of each image."""
     os.chdir(ROOT)
     (ROOT / "docs" / "gallery").mkdir(exist_ok=True)
     for command in COMMANDS:
-        words = shlex.split(command)[1:]
-        path = Path(words[-1])
-        cli([*words, "--overwrite"], standalone_mode=False)
-        if path.stat().st_size > LIMIT_BYTES:
-            raise SystemExit(f"{path}: {path.stat().st_size} bytes, more than {LIMIT_BYTES}")
+        arguments = shlex.split(command)[1:]
+        path = Path(arguments[-1])
+        cli([*arguments, "--overwrite"], standalone_mode=False)
+        if path.stat().st_size > MAX_BYTES:
+            raise SystemExit(f"{path}: {path.stat().st_size} bytes, more than {MAX_BYTES}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alphacut.models.catalogue import choose_classes
+from alphacut.models.entry import ModelSpec
 from alphacut.pipeline.image import Image, downscale, white
 
 # A subject is decided: of what a network finds at all (> 0.1), most is nearly certain (> 0.9).
