@@ -16,6 +16,7 @@ def test_there_are_five() -> None:
     assert [path.name[0] for path in NOTEBOOKS] == list("12345")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Offline: what cannot be had is replaced as the notebook itself says."""

@@ -113,6 +113,7 @@ def folder(tmp_path: Path) -> Path:
 posix = pytest.mark.skipif(not shutil.which("bash"), reason="the blocks are for a POSIX shell")
 
 
+@pytest.mark.slow
 @posix
 def test_its_command_line_block_runs_from_top_to_bottom(folder: Path) -> None:
     bash(commands("alphacut photo.jpg -o cut.webp"), folder)
@@ -123,12 +124,14 @@ def test_its_command_line_block_runs_from_top_to_bottom(folder: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @posix
 def test_its_page_opens(folder: Path) -> None:
     with running(commands("alphacut demo"), folder, "/"):
         pass
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 def test_its_requests_are_answered(folder: Path) -> None:
@@ -139,6 +142,7 @@ def test_its_requests_are_answered(folder: Path) -> None:
             (folder / "cut.png").unlink()
 
 
+@pytest.mark.slow
 @posix
 def test_its_batch_runs_on_ray_from_bucket_to_bucket(folder: Path) -> None:
     moto = pytest.importorskip("moto.server")

@@ -23,6 +23,7 @@ PAIRS = SHARED / "data" / "trimap_pairs"
 STEPS = 2 / 255
 
 
+@pytest.mark.slow
 def test_u2net_lite_is_the_same_in_both() -> None:
     for picture in sorted((Path(__file__).parents[1] / "examples").glob("*.png")):
         removers = [
@@ -33,6 +34,7 @@ def test_u2net_lite_is_the_same_in_both() -> None:
         assert np.abs(masks[0] - masks[1]).max() <= STEPS
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ISNET.exists(), reason="IS-Net's weights are not beside the checkout")
 def test_isnet_added_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Masks agree, and on two of forty composites (the rest takes minutes) errors are small.
@@ -62,6 +64,7 @@ def indexnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelSpec:
     return weights.find_model("indexnet")
 
 
+@pytest.mark.slow
 def test_indexnet_is_the_same_in_all(indexnet: ModelSpec) -> None:
     coarse = np.random.default_rng(0).random((4, 6, 4), np.float32)
     batch = cv2.resize(coarse, (96, 64)).transpose(2, 0, 1)[np.newaxis]
@@ -80,6 +83,7 @@ def test_indexnet_decides_what_the_trimap_leaves_open(indexnet: ModelSpec) -> No
     assert 0 < np.abs(solved.alpha - fast.alpha)[~certain].mean() < 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PAIRS.exists(), reason="the trimap pairs are not beside the checkout")
 def test_indexnet_beats_closed_form_where_a_trimap_is_unknown(
     indexnet: ModelSpec,

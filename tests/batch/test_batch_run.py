@@ -123,6 +123,7 @@ def command(source: object, dest: object, *words: str) -> list[str]:
             "--quiet", *words]  # fmt: skip
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize("engine", ["local", "ray"])
 def test_the_driver_is_killed(source: Path, local: Path, tmp_path: Path, engine: str) -> None:
@@ -234,6 +235,7 @@ def test_two_runs_at_once_lose_nothing_even_without_a_lock(few: Path, tmp_path: 
     assert sum(row["status"] == "done" for row in check(few, tmp_path).values()) == 38
 
 
+@pytest.mark.slow
 def test_the_same_job_is_started_twice(source: Path, local: Path, tmp_path: Path) -> None:
     both = [subprocess.Popen(command(source, tmp_path), stderr=subprocess.PIPE, text=True)
             for _ in range(2)]  # fmt: skip

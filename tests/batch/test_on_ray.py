@@ -23,12 +23,14 @@ pytestmark = [
 ]
 
 
+@pytest.mark.slow
 def test_ray_gives_the_same(source: Path, local: Path, tmp_path: Path, ray_here: None) -> None:
     rows = run_job(source, tmp_path, engine="ray", actors=2)
     assert pictures(tmp_path) == pictures(local)
     assert alike(rows) == alike(read(local))
 
 
+@pytest.mark.slow
 def test_actors_with_gpus(few: Path, tmp_path: Path, ray_here: None) -> None:
     rows = run_job(few, tmp_path, engine="ray", gpus_per_actor=0.5)
     assert sum(row["status"] == "done" for row in rows.values()) == 38
@@ -48,6 +50,7 @@ def test_actors_share_what_the_nodes_have() -> None:
         share([head, cpu], None, 1)
 
 
+@pytest.mark.slow
 def test_actors_that_cannot_start(few: Path, tmp_path: Path, ray_here: None,
                                   monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     from alphacut.batch import on_ray
@@ -62,6 +65,7 @@ def test_actors_that_cannot_start(few: Path, tmp_path: Path, ray_here: None,
         run_job(few, tmp_path, engine="ray", actors=1)
 
 
+@pytest.mark.slow
 @linux
 def test_actors_are_killed(source: Path, local: Path, tmp_path: Path, ray_here: None) -> None:
     job = Job(
@@ -84,6 +88,7 @@ def test_actors_are_killed(source: Path, local: Path, tmp_path: Path, ray_here: 
     assert pictures(tmp_path) == pictures(local)
 
 
+@pytest.mark.slow
 @linux
 def test_a_picture_that_kills_its_process(few: Path, tmp_path: Path, ray_here: None,
                                           monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
@@ -105,6 +110,7 @@ def test_a_picture_that_kills_its_process(few: Path, tmp_path: Path, ray_here: N
     assert check(few, tmp_path)["1/00001.png", 1]["status"] == "done"
 
 
+@pytest.mark.slow
 def test_a_bucket_on_ray(few: Path, tmp_path: Path, s3: str, ray_here: None) -> None:
     fsspec.filesystem("s3").put(f"{few}/", "bucket/for-ray/", recursive=True)
     rows = run_job(f"{s3}/for-ray", f"{s3}/by-ray", engine="ray", actors=2)

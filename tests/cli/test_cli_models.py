@@ -150,6 +150,7 @@ def test_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
             assert timing["call_ms"] > 0 < timing["per_second"]
 
 
+@pytest.mark.slow
 def test_benchmark_of_batches_tells_the_share_of_the_peak(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "RUNTIMES", ("torch",))
     monkeypatch.setattr(benchmark, "_BATCHES", {"cpu": (1, 2)})
@@ -203,6 +204,7 @@ def test_export_refuses_before_it_works(tmp_path: Path) -> None:
     assert target.read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_export_of_embedded_weights(tmp_path: Path) -> None:
     target = tmp_path / "net.onnx"
     result = run("export", "u2net-lite", "--to", "onnx", "--size", "64x96", "-o", target)

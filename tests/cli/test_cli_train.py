@@ -29,6 +29,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_train_resume_export_and_cut_out(places: Path) -> None:
     recipe, out = places / "recipe.toml", places / "run"
     words = ("train", recipe, "--data", places / "data", "-o", out, "--device", "cpu")

@@ -34,6 +34,7 @@ FLAGS = [
 WAIT_MS = 90_000  # generous: nothing here measures time
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed"),
     pytest.mark.timeout(300),
 ]

@@ -4,7 +4,10 @@ import subprocess
 import sys
 from importlib.metadata import version
 
+import pytest
 
+
+@pytest.mark.slow
 def test_no_stub_is_written_and_nothing_is_reported() -> None:
     code = (
         "import os, sys\n"

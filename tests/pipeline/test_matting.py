@@ -158,6 +158,7 @@ def test_closed_form_with_nothing_unknown_or_nothing_known():
         matting.estimate_alpha_closed_form(image, hard[:5])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PAIRS.is_dir(), reason="no shared/data/trimap_pairs beside the checkout")
 @pytest.mark.parametrize(
     ("name", "pymatting_mad"),

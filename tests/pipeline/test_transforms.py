@@ -82,6 +82,7 @@ def read_grey(path: Path) -> NDArray[np.float32]:
     return load_image(path)[..., 0].astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not REFERENCE.exists(), reason="the authors' pictures are not beside the checkout"
 )

@@ -20,6 +20,7 @@ def network() -> torch.nn.Module:
     return nets.build("indexnet").eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("to", "names"), [("onnx", {".onnx"}), ("openvino", {".xml", ".bin"})])
 def test_half_weights_are_half_the_size(
     network: torch.nn.Module, to: str, names: set[str], tmp_path: Path
@@ -35,6 +36,7 @@ def test_half_weights_are_half_the_size(
     assert output.dtype == np.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fp16", [False, True])
 def test_pytorch_reads_back_what_it_wrote(fp16: bool, tmp_path: Path) -> None:
     network = nets.build("indexnet").eval()
@@ -48,6 +50,7 @@ def test_pytorch_reads_back_what_it_wrote(fp16: bool, tmp_path: Path) -> None:
         assert torch.equal(again[name], tensor.half().float() if fp16 else tensor)
 
 
+@pytest.mark.slow
 def test_what_differs_is_not_written(
     network: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ def batch(arch: str, size: tuple[int, int], pictures: int) -> np.ndarray:
     return rng.random((pictures, channels(arch), *size), np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
 @pytest.mark.parametrize("arch", nets.ARCHITECTURES)
 def test_three_runtimes_agree(arch: str, dynamic: bool, tmp_path: Path) -> None:
@@ -67,6 +68,7 @@ def test_three_runtimes_agree(arch: str, dynamic: bool, tmp_path: Path) -> None:
             assert np.abs(found - expected).max() <= 1e-3 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 def test_openvino_straight_from_pytorch(tmp_path: Path) -> None:
     network = seeded("indexnet")
     write_graph(

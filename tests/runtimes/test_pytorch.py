@@ -107,6 +107,7 @@ def test_a_network_that_cannot_be_built() -> None:
         runtimes.load(weights.find_model("silueta"), runtime="torch")
 
 
+@pytest.mark.slow
 def test_other_runtimes_get_a_graph_made_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -240,6 +240,7 @@ def test_log_lines_hold_no_key_and_no_forged_line(live: Live) -> None:
     assert not [line for line in live.lines() if "forged" in line]
 
 
+@pytest.mark.slow
 @linux
 def test_a_worker_out_of_memory(start: Callable[..., Live]) -> None:
     """A picture that needs more memory than a worker may take does not take the service along."""

@@ -160,6 +160,7 @@ def npm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_npm(npm: Path, live: Live, photo: Path, pictures: str) -> None:
     import json
 

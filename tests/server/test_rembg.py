@@ -89,6 +89,7 @@ def test_what_has_no_effect_is_named(open_live: Live) -> None:
     assert answer.headers["X-Alphacut-Ignored"] == "af, vm"
 
 
+@pytest.mark.slow
 def test_alpha_matting_solves_the_edges(open_live: Live) -> None:
     import pymatting  # noqa: F401, compiles itself the first time, longer than a request may take
 

@@ -4,9 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from live import KEY, Live
 
 
+@pytest.mark.slow
 def test_every_answer_is_documented(live: Live, tmp_path: Path) -> None:
     checks = "not_a_server_error,status_code_conformance,content_type_conformance," \
              "response_schema_conformance"  # fmt: skip

@@ -25,6 +25,7 @@ def numbers(recipe: Recipe, data: Path, workers: int, rank: int = 0, processes: 
     return [batch["image"] for batch in loader]
 
 
+@pytest.mark.slow
 def test_workers_and_processes_see_the_same_pictures(recipe: Recipe, data: Path) -> None:
     alone = numbers(recipe, data, workers=0)
     assert len({image.numpy().tobytes() for batch in alone for image in batch}) == 12

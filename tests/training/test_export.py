@@ -12,6 +12,7 @@ from alphacut.training.network import save_weights, start_network
 from alphacut.training.recipe import Recipe
 
 
+@pytest.mark.slow
 def test_half_way_between_the_first_and_the_trained_weights(recipe: Recipe, tmp_path: Path) -> None:
     recipe = dataclasses.replace(recipe, start="model")
     start = start_network(recipe).state_dict()

@@ -10,6 +10,7 @@ from alphacut.training.range_test import draw_rates, find_rates, suggest_rate
 from alphacut.training.recipe import Loss, Recipe
 
 
+@pytest.mark.slow
 def test_rates_grow_by_one_factor_until_the_loss_does(
     recipe: Recipe, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -156,6 +156,7 @@ def test_tensorboard(recipe: Recipe, data: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "events").glob("events*"))
 
 
+@pytest.mark.slow
 def test_two_processes_agree_with_one(recipe: Recipe, data: Path, tmp_path: Path) -> None:
     """Gloo on the CPU; without batch norm, whose statistics are each process's own."""
     lite = dataclasses.replace(
@@ -234,6 +235,7 @@ def test_indexnet_learns_where_its_trimap_is_unknown(data: Path, tmp_path: Path)
         assert torch.equal(a, b)
 
 
+@pytest.mark.slow
 def test_eight_composites_are_learnt_by_heart(
     recipe: Recipe, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

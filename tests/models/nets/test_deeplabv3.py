@@ -25,6 +25,7 @@ def test_keys_are_the_published_ones_without_the_auxiliary_head(network, oracle)
     oracle("deeplabv3_resnet101").check_keys(network)
 
 
+@pytest.mark.slow
 def test_logits_are_those_of_the_reference(outputs, oracle):
     oracle("deeplabv3_resnet101").check_samples(outputs)
 

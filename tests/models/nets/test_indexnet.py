@@ -34,6 +34,7 @@ def test_every_value_agrees(network, outputs, oracle):
     oracle("indexnet").check_whole(network, outputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("expansion", "parameters"), [(1, 5_953_515), (2, 8_153_771)])
 def test_expansion_is_read_from_the_weights(expansion, parameters):
     network = nets.build("indexnet", expansion=expansion).eval()
@@ -56,6 +57,7 @@ def test_published_form_of_the_checkpoint_loads(network):
     assert all(torch.equal(t, state[f"module.{key}"]) for key, t in loaded.named_parameters())
 
 
+@pytest.mark.slow
 def test_a_network_without_weights_learns():
     """As its authors draw it, its last layer halves this error at best, or is shut by a ReLU."""
     torch.manual_seed(0)

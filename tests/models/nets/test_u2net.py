@@ -85,6 +85,7 @@ def test_blocks_keep_the_size_and_add_their_first_map():
     assert dilations == [1, 1, 2, 4, 8, 4, 2, 1]
 
 
+@pytest.mark.slow
 def test_gradients_reach_every_weight():
     network = U2Net(LITE)
     sum(logits.mean() for logits in network.logits(torch.rand(2, 3, 64, 64))).backward()
@@ -134,6 +135,7 @@ def published(file):
     return path, graph, {name: torch.from_numpy(arrays[name].copy()) for name in used}
 
 
+@pytest.mark.slow
 def test_published_lite_weights_give_the_published_saliency():
     path, graph, weights = published("u2netp.onnx")
     network = nets.load_onnx_weights("u2netp", weights)
