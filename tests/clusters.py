@@ -151,7 +151,7 @@ def check(source: Path, dest: Path) -> Rows:
     return rows
 
 
-def until(true: Callable[[], object], seconds: float = 120) -> None:
+def until(true: Callable[[], object], seconds: float = 240) -> None:
     """Wait until something is true."""
     end = time.monotonic() + seconds
     while not true():

@@ -125,14 +125,23 @@ def command(source: object, dest: object, *words: str) -> list[str]:
 
 @pytest.mark.slow
 @linux
+def test_workers_of_another_test_are_told_apart(tmp_path: Path) -> None:
+    own = {"ALPHACUT_TEST": str(tmp_path)}
+    with subprocess.Popen(["bash", "-c", "exec -a ray::MapWorker sleep 60"]) as other:
+        until(lambda: other.pid in ray_workers(), 10)
+        assert not ray_workers(**own)
+        other.kill()
+
+
+@linux
 @pytest.mark.parametrize("engine", ["local", "ray"])
 def test_the_driver_is_killed(source: Path, local: Path, tmp_path: Path, engine: str) -> None:
     own = {"ALPHACUT_TEST": str(tmp_path)}
-    driver = subprocess.Popen(command(source, tmp_path, "--engine", engine),
-                              env={**os.environ, **own})  # fmt: skip
-    until(lambda: len(results(tmp_path)) > 20 or driver.poll() is not None)
-    driver.send_signal(signal.SIGKILL)
-    assert driver.wait() == -signal.SIGKILL
+    words = command(source, tmp_path, "--engine", engine)
+    with subprocess.Popen(words, env={**os.environ, **own}) as driver:
+        until(lambda: len(results(tmp_path)) > 20 or driver.poll() is not None)
+        driver.send_signal(signal.SIGKILL)
+        assert driver.wait() == -signal.SIGKILL
     until(lambda: not ray_workers(**own))  # its processes end with it
     assert not (tmp_path / manifest.MERGED).exists()
     assert len(results(tmp_path)) < 228
