@@ -13,6 +13,7 @@ from alphacut.models import catalogue, weights
 from alphacut.models.entry import ModelSpec
 from alphacut.options import RUNTIMES
 from alphacut.pipeline import matting
+from alphacut.pipeline.indexnet import estimate_alpha_indexnet
 from alphacut.pipeline.load import load_image
 from alphacut.pipeline.trimap import read_trimap
 
@@ -95,7 +96,7 @@ def test_indexnet_beats_closed_form_where_a_trimap_is_unknown(
         truth = load_image(PAIRS / "alphas" / path.name)[..., 0] / np.float32(255)
         trimap = read_trimap(load_image(path))
         solved = (
-            matting.estimate_alpha_indexnet(image, trimap, network),
+            estimate_alpha_indexnet(image, trimap, network),
             matting.estimate_alpha_closed_form(image, trimap),
         )
         errors.append([metrics.mad(alpha, truth, trimap == 0.5) for alpha in solved])

@@ -261,7 +261,7 @@ class Remover:
             batch = transforms.preprocess(image, self.spec, options.short_side)
         with clock("predict"):
             if options.quality == "best":
-                confidence = predict_views(image, batch, self.spec, predict, options.short_side)
+                confidence = predict_views(image, batch, self.spec, predict)
             else:
                 confidence = predict(batch)
         with clock("mask"):

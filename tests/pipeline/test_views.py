@@ -100,3 +100,28 @@ def test_models_of_any_size_get_a_square_of_their_own() -> None:
     merged = predict_views(image, batch, spec, reds)
     assert merged.shape == batch.shape[2:]
     assert (np.abs(merged - reds(batch)) > 0.5).mean() < 0.01
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 700), (900, 2), (5, 5)])
+def test_images_of_any_shape(size: tuple[int, int]) -> None:
+    image = np.full((*size, 3), 255, np.uint8)
+    batch = preprocess(image, SPEC)
+    merged = predict_views(image, batch, SPEC, reds)
+    assert merged.shape == batch.shape[2:]
+    assert merged.min() == 1  # the padding is outside of the image
+
+
+def test_a_long_thin_subject_needs_no_more_pixels_than_its_image() -> None:
+    spec = next(spec for spec in MODELS if spec.input_size is None and spec.output != "alpha")
+    image = np.zeros((300, 2000, 3), np.uint8)
+    image[140:150, 100:1900, 0] = 255
+    batch = preprocess(image, spec)
+    sizes: list[int] = []
+
+    def predict(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        sizes.append(batch.size)
+        return reds(batch)
+
+    predict_views(image, batch, spec, predict)
+    assert len(sizes) == 4
+    assert max(sizes) < 1.1 * batch.size

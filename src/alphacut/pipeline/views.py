@@ -6,6 +6,7 @@ square instead of stretched to one. Their mean would be half transparent whereve
 inside a subject, too: `merge` decides instead.
 """
 
+import math
 from collections.abc import Callable
 
 import cv2
@@ -14,11 +15,12 @@ from numpy.typing import NDArray
 
 from alphacut.models.entry import ModelSpec
 from alphacut.pipeline.image import Image
-from alphacut.pipeline.transforms import batch_size, to_batch
+from alphacut.pipeline.transforms import to_batch
 
 Array = NDArray[np.float32]
 
 _SUBJECT = 0.3  # mean confidence of the first two views from which a pixel is in the subject's box
+_LEAST_PX = 32  # side of a view, for models of any size
 _MARGIN = 0.1  # around the box, as a share of its longer side
 # Difference of the middle two views up to which they are averaged, and from which one is taken
 _AGREE, _DISAGREE = 0.2, 0.6
@@ -32,16 +34,16 @@ def predict_views(
     batch: Array,
     spec: ModelSpec,
     predict: Callable[[Array], Array],
-    short_side: int | None = None,
 ) -> Array:
     """Predict four views of an image and merge them; two where those find nothing.
+
+    Models of any size see the other views with about as many pixels as the image has in its batch.
 
     Args:
         image: (H, W, 3) uint8 or uint16.
         batch: (1, 3, h, w) float32, the image as `transforms.preprocess` makes it.
         spec: The model's entry.
         predict: Makes confidence (h', w') in [0, 1] of a batch (1, 3, h', w').
-        short_side: As given to `transforms.preprocess`.
 
     Returns:
         Confidence (h, w) float32 in [0, 1].
@@ -53,7 +55,7 @@ def predict_views(
         return np.asarray((plain + mirrored) / 2, np.float32)
     top, left, bottom, right = _box(subject, image.shape[:2])
     part = image[top:bottom, left:right]
-    closer = predict(to_batch(part, batch_size(part.shape[:2], spec, short_side), spec))
+    closer = predict(to_batch(part, _size(part.shape, batch, spec), spec))
     boxed = np.minimum(plain, mirrored)  # outside of the box
     _paste(boxed, closer, (top, left, bottom, right), image.shape[:2])
     return merge(plain, mirrored, boxed, _predict_squared(image, batch, spec, predict))
@@ -105,15 +107,27 @@ def _predict_squared(
     image: Image, batch: Array, spec: ModelSpec, predict: Callable[[Array], Array]
 ) -> Array:
     """Predict an image that keeps its aspect in a square whose rest has the mean colour, zero."""
-    H, W = image.shape[:2]
-    h, w = batch.shape[2:]
-    side = max(h, w)
-    inner_h, inner_w = (max(1, round(side * length / max(H, W))) for length in (H, W))
-    top, left = (side - inner_h) // 2, (side - inner_w) // 2
-    place = np.s_[top : top + inner_h, left : left + inner_w]
-    square = np.zeros((1, batch.shape[1], side, side), np.float32)
-    square[0, :, place[0], place[1]] = to_batch(image, (inner_h, inner_w), spec)[0]
-    return _resize(predict(square)[place], (h, w))
+    h, w = _size((1, 1), batch, spec)
+    factor = min(h / image.shape[0], w / image.shape[1])
+    inner_h, inner_w = (max(1, round(factor * side)) for side in image.shape[:2])
+    top, left = (h - inner_h) // 2, (w - inner_w) // 2
+    rows, columns = slice(top, top + inner_h), slice(left, left + inner_w)
+    square = np.zeros((1, batch.shape[1], h, w), np.float32)
+    square[0, :, rows, columns] = to_batch(image, (inner_h, inner_w), spec)[0]
+    return _resize(predict(square)[rows, columns], batch.shape[2:])
+
+
+def _size(shape: tuple[int, ...], batch: Array, spec: ModelSpec) -> tuple[int, int]:
+    """Return (h, w) for a view: the model's own, or of its shape with as many pixels as a batch."""
+    if spec.input_size:
+        return spec.input_size
+    factor = math.sqrt(batch[0, 0].size / (shape[0] * shape[1]))
+    h, w = (
+        max(math.ceil(_LEAST_PX / spec.multiple), round(factor * side / spec.multiple))
+        * spec.multiple
+        for side in shape[:2]
+    )
+    return h, w
 
 
 def _resize(plane: Array, size: tuple[int, ...]) -> Array:
