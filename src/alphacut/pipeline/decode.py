@@ -7,7 +7,7 @@ import contextlib
 import io
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import cv2
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from alphacut.errors import ImageError
 from alphacut.pipeline.image import Metadata, Picture, to_depth
+from alphacut.pipeline.tiff import Tiff
 
 # What Pillow's decoders raise on damaged files
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError,
@@ -90,22 +91,37 @@ def decode(
     with damage_of(name):
         missing = load_pixels(pillow, allow_truncated)
         deep = None if missing or file is None else _read_16_bits(file, pillow)
-        exif_of_tiff = _exif_of_tiff(pillow)
+        exif = _exif_of_tiff(pillow.getexif()) if pillow.format == "TIFF" else None
         PIL.ImageOps.exif_transpose(pillow, in_place=True)
-        metadata = _metadata(pillow, exif_of_tiff)
+        metadata = _metadata(pillow.info, exif)
         samples = _to_array(pillow) if deep is None else deep
         return split(samples, metadata, keep_depth=keep_depth)
 
 
+def decode_tiff(
+    tiff: Tiff, file: IO[bytes], name: str, *, keep_depth: bool, allow_truncated: bool
+) -> Picture:
+    """Decode a TIFF that Pillow does not read; arguments and errors are those of `decode`."""
+    with damage_of(name):
+        samples = tiff.read(allow_truncated=allow_truncated)
+        upright = _UPRIGHT.get(tiff.orientation, _UPRIGHT[1])(samples)
+        exif = None
+        if not tiff.big:
+            with contextlib.suppress(*_DAMAGE):  # metadata never costs the image
+                tags = PIL.Image.Exif()
+                file.seek(0)
+                tags.load_from_fp(file)
+                exif = _exif_of_tiff(tags)
+        info = {"xmp": tiff.xmp, "dpi": tiff.dpi, "icc_profile": tiff.icc_profile}
+        return split(upright, _metadata(info, exif), keep_depth=keep_depth)
+
+
 def _read_16_bits(file: IO[bytes], pillow: PIL.Image.Image) -> NDArray[np.uint16] | None:
-    """Read, upright, a file with 16 bits a channel, of which Pillow gives 8; None if it has 8."""
-    depth = 8
-    if pillow.format == "PNG":
-        file.seek(24)
-        depth = file.read(1)[0]
-    elif pillow.format == "TIFF":
-        depth = max(pillow.tag_v2.get(258, (1,)))  # type: ignore[attr-defined]
-    if depth != 16 or pillow.mode not in _DEEP:
+    """Read, upright, a PNG with 16 bits a channel, of which Pillow gives 8; None for others."""
+    if pillow.format != "PNG" or pillow.mode not in _DEEP:
+        return None
+    file.seek(24)
+    if file.read(1)[0] != 16:
         return None
     file.seek(0)
     array = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
@@ -120,13 +136,7 @@ def _read_16_bits(file: IO[bytes], pillow: PIL.Image.Image) -> NDArray[np.uint16
     else:
         codes = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
         array = cv2.cvtColor(array, codes[array.shape[2]])
-    if pillow.format == "PNG":  # of a TIFF, OpenCV applies the orientation
-        array = _UPRIGHT.get(pillow.getexif().get(_ORIENTATION, 1), _UPRIGHT[1])(array)
-    elif pillow.tag_v2.get(262) == 0:  # type: ignore[attr-defined]
-        array = 65535 - array  # grey whose white is 0
-    elif array.shape[2] == 4 and pillow.tag_v2.get(338) == (1,):  # type: ignore[attr-defined]
-        opaque = np.maximum(array[..., 3:], 1).astype(np.float32)  # colours multiplied by alpha
-        array[..., :3] = np.minimum(np.rint(array[..., :3] * (65535 / opaque)), 65535)
+    array = _UPRIGHT.get(pillow.getexif().get(_ORIENTATION, 1), _UPRIGHT[1])(array)
     return np.asarray(array, np.uint16)
 
 
@@ -187,9 +197,8 @@ def split(array: NDArray[Any], metadata: Metadata, *, keep_depth: bool) -> Pictu
     return Picture(np.ascontiguousarray(image), alpha, metadata)
 
 
-def _metadata(pillow: PIL.Image.Image, exif_of_tiff: bytes | None) -> Metadata:
+def _metadata(info: Mapping[Any, Any], exif_of_tiff: bytes | None) -> Metadata:
     """Collect what the file of an upright frame says about it."""
-    info = pillow.info
     exif = info.get("exif") or exif_of_tiff
     if exif:
         exif = exif.removeprefix(b"Exif\x00\x00")
@@ -207,16 +216,14 @@ def _metadata(pillow: PIL.Image.Image, exif_of_tiff: bytes | None) -> Metadata:
     return Metadata(profile, exif or None, xmp or None, dpi)
 
 
-def _exif_of_tiff(pillow: PIL.Image.Image) -> bytes | None:
+def _exif_of_tiff(tags: PIL.Image.Exif) -> bytes | None:
     """Collect the EXIF tags that a TIFF keeps among its own."""
-    if pillow.format != "TIFF":
-        return None
-    whole, exif = pillow.getexif(), PIL.Image.Exif()
+    exif = PIL.Image.Exif()
     for tag in TIFF_TAGS:
-        if tag in whole:
-            exif[tag] = whole[tag]
+        if tag in tags:
+            exif[tag] = tags[tag]
     for tag in SUB_DIRECTORIES:
-        if directory := whole.get_ifd(tag):
+        if directory := tags.get_ifd(tag):
             exif.get_ifd(tag).update(directory)
             exif[tag] = exif.get_ifd(tag)
     return exif.tobytes() if len(exif) else None

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from alphacut.errors import ImageError, MissingExtra
 from alphacut.options import Options
-from alphacut.pipeline.decode import damage_of, decode, load_pixels, split
+from alphacut.pipeline.decode import damage_of, decode, decode_tiff, load_pixels, split
 from alphacut.pipeline.image import SUFFIXES, Image, Metadata, Picture
+from alphacut.pipeline.tiff import find_tiff
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | PIL.Image.Image | NDArray[Any]"
 INPUT_SUFFIXES = {
@@ -103,6 +104,14 @@ def load_frames(
         return
     with contextlib.ExitStack() as opened:
         file = _open_file(source, name, opened)
+        with damage_of(name):
+            tiff = find_tiff(file, name)
+        if tiff:
+            _check_size(tiff.size, 1, max_megapixels, name)
+            yield decode_tiff(
+                tiff, file, name, keep_depth=keep_depth, allow_truncated=allow_truncated
+            )
+            return
         pillow = opened.enter_context(_open_pillow(file, name))
         with damage_of(name):
             frames = getattr(pillow, "n_frames", 1) if pillow.format in _ANIMATED else 1
