@@ -23,7 +23,7 @@ FLOORS: dict[str, str] = {
     "remover": "numpy cv2",
     "cutout": "numpy cv2 PIL matplotlib",
     "output": "numpy cv2 PIL isal matplotlib",
-    "pipeline": "numpy cv2 PIL pillow_heif pymatting tifffile",
+    "pipeline": "numpy cv2 PIL pillow_heif pylibjxl pymatting tifffile",
     "runtimes": "numpy openvino onnxruntime torch safetensors onnx",
     "models": "torch filelock",
     "options": "",

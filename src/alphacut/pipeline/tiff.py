@@ -12,11 +12,11 @@ import zlib
 from typing import IO, Any
 
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 
 from alphacut.errors import ImageError
 from alphacut.pipeline.color import encode_srgb, srgb_of_lab
+from alphacut.pipeline.foreign import CAMERA_RAW
 from alphacut.pipeline.image import to_depth
 
 _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -25,6 +25,9 @@ _DEFLATE = (8, 32946)
 _BY_LIBTIFF = {5: "LZW", 32773: "PackBits", 34925: "LZMA", 50000: "Zstandard"}
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CIE_LAB, _ICC_LAB = 0, 1, 2, 8, 9
 _PHOTOMETRIC = {3: "palette", 4: "transparency mask", 5: "CMYK", 6: "YCbCr", 10: "ITU LAB"}
+_SENSOR = (32803, 34892)  # photometric: colour filter array, linear raw
+_DNG_VERSION = 50706
+_CANON = b"CR\2\0"  # behind the head of a CR2 file
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _BRIGHTEST = 16.0  # floats up to here are light, of which 1 is white; larger ones are levels
 
@@ -184,13 +187,16 @@ def find_tiff(file: IO[bytes], name: str) -> Tiff | None:
         Exception: what tifffile raises on a damaged directory.
     """
     file.seek(0)
-    head = file.read(4)
+    head, canon = file.read(4), file.read(8).endswith(_CANON)
     file.seek(0)
     if head not in _SIGNATURES:
         return None
     import tifffile
 
     page: Any = tifffile.TiffFile(file, name="").pages.first
+    sensor = page.photometric in _SENSOR or (page.tags.valueof(254, 0) & 1 and 330 in page.tags)
+    if canon or sensor or _DNG_VERSION in page.tags:  # of which the first page is a preview
+        raise ImageError(f"{name}: {CAMERA_RAW}", "not_a_picture")
     formats = {_INTEGER: (16,), _FLOAT: (16, 32, 64)}
     grey_with_alpha = page.photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO) and page.extrasamples
     lab = page.photometric in (_CIE_LAB, _ICC_LAB)
@@ -214,7 +220,9 @@ def _inflate(data: bytes, compression: int, wanted: int, rows: int) -> bytes:
             (273, 8 + 2 + 12 * 9 + 4), (277, 1), (278, rows), (279, len(data))]  # fmt: skip
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
     small = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0\0\0\0" + data
-    with PIL.Image.open(io.BytesIO(small), formats=("TIFF",)) as pillow:
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    with TiffImageFile(io.BytesIO(small)) as pillow:  # not `open`, which has a limit of its own
         return pillow.tobytes()
 
 
