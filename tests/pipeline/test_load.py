@@ -571,6 +571,8 @@ def test_jpeg_xl_without_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (b"", "empty file"),
         (b"Dear photographer, ...", "is not a picture"),
+        (b"\xff\xd8", "is not a picture"),
+        (b"BM", "is not a picture"),
         (b"\xff\xd8\xff\xe0\0\x10JFIF\0", "damaged JPEG header"),
         (b"\x89PNG\r\n\x1a\n", "damaged PNG header"),
     ],
@@ -613,6 +615,16 @@ def test_truncated_files_are_refused(kind: str, part: float) -> None:
     data = CUT[kind]
     with pytest.raises(ImageError):
         load_image(data[: int(len(data) * part)])
+
+
+@pytest.mark.parametrize("kind", ["webp", "avif"])
+def test_formats_that_are_whole_or_nothing(kind: str) -> None:
+    """Their decoders give no pixels of a part; it is said, and not how to read what is left."""
+    webp = CUT["webp"][:30] + b"\xff" * 8 + CUT["webp"][38:]
+    data = webp if kind == "webp" else CUT[kind][:-9]
+    for allow_truncated in (False, True):
+        with pytest.raises(ImageError, match=r"damaged or truncated .*: get the file anew"):
+            load_image(data, allow_truncated=allow_truncated)
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "16-bit png"])

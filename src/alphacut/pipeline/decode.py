@@ -63,8 +63,7 @@ def damage_of(
         if allow_truncated or kind in _WHOLE:
             advice = "get the file anew, or save it as PNG with a program that reads it"
         what = f"damaged or truncated {kind}" if kind else "damaged or truncated"
-        words = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(f"{name}: {what} ({words}): {advice}") from error
+        raise ImageError(f"{name}: {what} ({words_of(error)}): {advice}") from error
 
 
 def load_pixels(pillow: PIL.Image.Image, allow_truncated: bool) -> None:
@@ -73,15 +72,28 @@ def load_pixels(pillow: PIL.Image.Image, allow_truncated: bool) -> None:
         pillow.load()
     except DAMAGE:
         # Pillow keeps the rows that it has decoded; without tiles it takes them for all
-        if not allow_truncated or not pillow.im:
+        if not allow_truncated or not has_pixels(pillow):
             raise
         pillow.tile = []  # type: ignore[attr-defined]
 
 
-def warn_of_metadata(name: str, error: object) -> None:
+def has_pixels(pillow: PIL.Image.Image) -> bool:
+    """Say whether pixels are in memory, all or some."""
+    try:
+        return pillow.im is not None
+    except (AssertionError, ValueError):  # there were none yet, or the image is closed
+        return False
+
+
+def words_of(error: Exception) -> str:
+    """Return a decoder's own words, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def warn_of_metadata(name: str, error: Exception) -> None:
     """Warn that metadata were dropped."""
-    words = " ".join(str(error).split()) or type(error).__name__
-    warnings.warn(f"{name}: broken metadata dropped ({words})", MetadataWarning, stacklevel=2)
+    message = f"{name}: broken metadata dropped ({words_of(error)})"
+    warnings.warn(message, MetadataWarning, stacklevel=2)
 
 
 def raw_mode(pillow: PIL.Image.Image) -> str:

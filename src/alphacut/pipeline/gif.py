@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.GifImagePlugin import GifImageFile
 
+from alphacut.pipeline.decode import load_pixels
+
 _TO_TRANSPARENT, _TO_PREVIOUS = 2, 3  # disposals; the others leave the frame where it is
 _HEADER_BYTES = 13
 _GREY = np.repeat(np.arange(256, dtype=np.uint8)[:, np.newaxis], 3, axis=1)
@@ -175,10 +177,5 @@ def _decode(frame: _Frame, allow_truncated: bool) -> NDArray[np.uint8]:
         alone += struct.pack("<BBBBHBB", 0x21, 0xF9, 4, 1, 0, frame.transparent, 0)
     alone += struct.pack("<BHHHHB", 0x2C, 0, 0, *size, 0x40 * frame.interlaced) + frame.data
     pillow = GifImageFile(io.BytesIO(alone))  # not `open`, which has a limit of its own
-    try:
-        pillow.load()
-    except OSError:
-        if not allow_truncated or not pillow.im:
-            raise
-        pillow.tile = []
+    load_pixels(pillow, allow_truncated)
     return np.asarray(pillow)

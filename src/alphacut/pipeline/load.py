@@ -23,10 +23,12 @@ from alphacut.pipeline.decode import (
     decode,
     decode_samples,
     decode_tiff,
+    has_pixels,
     load_pixels,
     raw_mode,
     split,
     warn_of_metadata,
+    words_of,
 )
 from alphacut.pipeline.foreign import name_foreign
 from alphacut.pipeline.gif import find_gif
@@ -134,16 +136,22 @@ def load_frames(
                 yield picture
             return
         except ImageError as error:
-            if foreign := name_foreign(file):
-                raise ImageError(f"{name}: {foreign}", "not_a_picture") from error
-            file.seek(0)
-            mended = None if begun or error.reason == "too_large" else mend(file.read())
-            if mended is None:
+            if begun or error.reason == "too_large":
                 raise
-            cause = error.__cause__ or error
+            refused = error
+        if foreign := name_foreign(file):
+            raise ImageError(f"{name}: {foreign}", "not_a_picture") from refused
+        file.seek(0)
+        mended = mend(file.read())
+        if mended is None:
+            raise refused
         pictures = _load_file(io.BytesIO(mended), name, keep_depth, max_megapixels, allow_truncated)
-        first = next(pictures)
-        warn_of_metadata(name, cause)
+        try:
+            first = next(pictures)
+        except ImageError:
+            raise refused from None
+        cause = refused.__cause__
+        warn_of_metadata(name, cause if isinstance(cause, Exception) else refused)
         yield first
         yield from pictures
 
@@ -176,10 +184,7 @@ def _is_closed(pillow: PIL.Image.Image) -> bool:
     if getattr(pillow, "tile", None):
         file = getattr(pillow, "fp", None)
         return file is None or bool(getattr(file, "closed", False))
-    try:
-        return pillow.im is None
-    except (ValueError, AssertionError):
-        return True
+    return not has_pixels(pillow)
 
 
 def _load_file(
@@ -300,9 +305,9 @@ def _open_pillow(file: IO[bytes], name: str) -> PIL.Image.Image:
             f"{name}: is not a picture, or its format is not supported", "not_a_picture"
         )
     kind, error = refused
-    words = " ".join(str(error).split()) or type(error).__name__
     raise ImageError(
-        f"{name}: damaged {kind} header ({words}), dimensions unreadable: get the file anew",
+        f"{name}: damaged {kind} header ({words_of(error)}), dimensions unreadable: get the file "
+        "anew",
         "no_size",
     ) from error
 
@@ -321,10 +326,10 @@ def _identify(
     refused = None
     for kind in _DECODERS:
         decoder, accepts = PIL.Image.OPEN.get(kind, (None, None))
-        if decoder is None or (accepts and accepts(head) is not True):
-            continue
-        file.seek(0)
         try:
+            if decoder is None or (accepts and accepts(head) is not True):
+                continue
+            file.seek(0)
             return decoder(file, ""), None
         except DAMAGE as error:  # not of this format after all, or damaged
             if kind in _KNOWN_BY_SIGNATURE:

@@ -13,6 +13,7 @@ import PIL.Image
 _PNG = b"\x89PNG\r\n\x1a\n"
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 _APP0, _APP15, _COMMENT, _START_OF_SCAN = 0xE0, 0xEF, 0xFE, 0xDA
+_PROBES = 256  # blocks that are tried one by one; what follows is left out
 _BESIDE = (b"Exif", b"mime", b"tmap")  # items: metadata, XMP, gain map
 
 
@@ -39,6 +40,7 @@ def mend(data: bytes) -> bytes | None:
 def _mend_png(data: bytes) -> bytes:
     """Leave out the ancillary chunks with which an image of one pixel is not read."""
     header, palette, kept, at = b"", b"", [], len(_PNG)
+    probes = 0
     while at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
         chunk = data[at : at + 12 + length]
@@ -50,7 +52,8 @@ def _mend_png(data: bytes) -> bytes:
         elif kind[0] & 0x20 and kind not in _ANIMATION:
             pixel = _chunk(b"IDAT", zlib.compress(bytes(9)))
             probe = [_PNG, header, palette, chunk, pixel, _chunk(b"IEND", b"")]
-            if not _is_read(b"".join(probe)):
+            probes += 1
+            if probes > _PROBES or not _is_read(b"".join(probe)):
                 continue
         kept.append(chunk)
     return b"".join([_PNG, *kept, data[at:]])
@@ -66,13 +69,14 @@ def _mend_jpeg(data: bytes) -> bytes:
     """Leave out the application segments with which a small image is not read."""
     file = io.BytesIO()
     PIL.Image.new("L", (8, 8)).save(file, "JPEG")
-    small, kept, at = file.getvalue(), [data[:2]], 2
+    small, kept, at, probes = file.getvalue(), [data[:2]], 2, 0
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != _START_OF_SCAN:
         marker, length = struct.unpack_from(">xBH", data, at)
         segment = data[at : at + 2 + length]
         at += 2 + length
         beside = _APP0 <= marker <= _APP15 or marker == _COMMENT
-        if not beside or _is_read(small[:2] + segment + small[2:]):
+        probes += beside
+        if not beside or (probes <= _PROBES and _is_read(small[:2] + segment + small[2:])):
             kept.append(segment)
     return b"".join([*kept, data[at:]])
 

@@ -6,6 +6,7 @@ inflates them. Every sample of the result was written by the file, or is zero.
 """
 
 import io
+import logging
 import math
 import struct
 import zlib
@@ -19,6 +20,7 @@ from alphacut.pipeline.color import encode_srgb, srgb_of_lab
 from alphacut.pipeline.foreign import CAMERA_RAW
 from alphacut.pipeline.image import to_depth
 
+_SILENT = logging.NullHandler()
 _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _INTEGER, _FLOAT = 1, 3
 _DEFLATE = (8, 32946)
@@ -193,6 +195,7 @@ def find_tiff(file: IO[bytes], name: str) -> Tiff | None:
         return None
     import tifffile
 
+    tifffile.logger().addHandler(_SILENT)  # or what it logs goes to standard error
     page: Any = tifffile.TiffFile(file, name="").pages.first
     sensor = page.photometric in _SENSOR or (page.tags.valueof(254, 0) & 1 and 330 in page.tags)
     if canon or sensor or _DNG_VERSION in page.tags:  # of which the first page is a preview
