@@ -201,7 +201,7 @@ def _checked_again(data: bytes) -> bytes:
 
 def fill_memory(value: int) -> None:
     """Leave blocks of many sizes behind that hold one value, for what is allocated next."""
-    held = [np.full(size, value, np.uint8) for size in _FILLED for _ in range(8)]
+    held = [np.full(size, value, np.uint8) for size in _FILLED for _ in range(3)]
     del held
 
 
