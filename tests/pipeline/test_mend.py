@@ -191,3 +191,11 @@ def test_frames_are_mended_once() -> None:
     data = data[:33] + BROKEN_CHUNKS["an empty sRGB"] + data[33:]
     with pytest.warns(MetadataWarning):
         assert len(list(load_frames(data))) == 2
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "AVIF"])
+def test_whatever_is_cut_short_is_mended_or_not(kind: str) -> None:
+    """The file was refused, so that nothing in it can be relied on."""
+    whole = save(PIL.Image.fromarray(NOISE[:9, :9]), kind, exif=make_exif())
+    for length in range(min(len(whole), 500)):
+        mend(whole[:length])

@@ -164,6 +164,16 @@ def test_what_is_not_supported_is_named() -> None:
         read(file.getvalue())
 
 
+def test_a_kind_that_no_decoder_reads_is_named() -> None:
+    for dtype, words in (("c8", "64-bit complex"), ("u4", "32-bit"), ("i8", "64-bit signed")):
+        file = io.BytesIO()
+        array = np.zeros((8, 8, 3), dtype)
+        tifffile.imwrite(file, array, photometric="rgb", metadata=None)
+        with pytest.raises(ImageError, match=rf"TIFF \({words}, RGB, NONE compression\)") as caught:
+            read(file.getvalue())
+        assert "save it as RGB, 8 or 16 bits" in str(caught.value)
+
+
 @pytest.mark.parametrize("compression", ["none", "adobe_deflate", "lzw", "packbits"])
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 def test_a_file_cut_short(planar: str, compression: str) -> None:

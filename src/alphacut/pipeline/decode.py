@@ -23,6 +23,8 @@ from alphacut.pipeline.tiff import Tiff
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError,
           AttributeError, OverflowError, ZeroDivisionError, RuntimeError, MemoryError, struct.error,
           zlib.error, PIL.Image.DecompressionBombError)  # fmt: skip
+# What they raise where they did not look first: its words are about Python, not about the file
+_STUMBLES = (KeyError, TypeError, IndexError, AttributeError, ZeroDivisionError, struct.error)
 _WHOLE = ("AVIF", "HEIF", "WEBP", "JXL", "JPEG2000")  # whose decoders give all pixels or none
 _ORIENTATION = 0x0112
 # How to turn an array upright, by EXIF orientation
@@ -87,6 +89,8 @@ def has_pixels(pillow: PIL.Image.Image) -> bool:
 
 def words_of(error: Exception) -> str:
     """Return a decoder's own words, in one line."""
+    if isinstance(error, _STUMBLES):
+        return "broken structure"
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -34,7 +34,7 @@ from alphacut.pipeline.foreign import name_foreign
 from alphacut.pipeline.gif import find_gif
 from alphacut.pipeline.image import SUFFIXES, Image, Metadata, Picture
 from alphacut.pipeline.mend import mend
-from alphacut.pipeline.tiff import find_tiff
+from alphacut.pipeline.tiff import find_tiff, name_tiff
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | PIL.Image.Image | NDArray[Any]"
 INPUT_SUFFIXES = {
@@ -305,6 +305,11 @@ def _open_pillow(file: IO[bytes], name: str) -> PIL.Image.Image:
             f"{name}: is not a picture, or its format is not supported", "not_a_picture"
         )
     kind, error = refused
+    if kind == "TIFF":
+        raise ImageError(
+            f"{name}: {name_tiff(file)} is damaged or of an unsupported kind ({words_of(error)}): "
+            "save it as RGB, 8 or 16 bits"
+        ) from error
     raise ImageError(
         f"{name}: damaged {kind} header ({words_of(error)}), dimensions unreadable: get the file "
         "anew",

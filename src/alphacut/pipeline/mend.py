@@ -100,14 +100,14 @@ def _mend_heif(data: bytes) -> bytes:
     """
     mended = bytearray(data)
     tables = 0
-    for kind, start, _ in _boxes(data, 0, len(data)):
-        if kind == b"ipma":
-            mended[start + 1] |= tables << 1  # bit 0 of the last byte says how wide indexes are
+    for kind, start, stop in _boxes(data, 0, len(data)):
+        if kind == b"ipma" and start + 4 <= stop and tables < 256:
+            mended[start + 1] |= tables  # the highest byte of the flags; only the lowest has a use
             tables += 1
     if tables > 1:
         return bytes(mended)
-    for kind, start, _ in _boxes(data, 0, len(data)):
-        if kind == b"infe" and data[start] in (2, 3):
+    for kind, start, stop in _boxes(data, 0, len(data)):
+        if kind == b"infe" and start + 14 <= stop and data[start] in (2, 3):
             type_at = start + 4 + (4 if data[start] == 2 else 6)
             if data[type_at : type_at + 4] in _BESIDE:
                 mended[type_at : type_at + 4] = b"skip"

@@ -23,6 +23,7 @@ from alphacut.pipeline.image import to_depth
 _SILENT = logging.NullHandler()
 _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _INTEGER, _FLOAT = 1, 3
+_SAMPLE_FORMATS = {2: " signed", 3: " float", 5: " complex", 6: " complex"}
 _DEFLATE = (8, 32946)
 _BY_LIBTIFF = {5: "LZW", 32773: "PackBits", 34925: "LZMA", 50000: "Zstandard"}
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CIE_LAB, _ICC_LAB = 0, 1, 2, 8, 9
@@ -134,7 +135,7 @@ class Tiff:
         )
         down, across = math.ceil(H / rows), math.ceil(W / columns)
         stored = np.zeros((H, W, samples), page.dtype)
-        places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+        places = list(zip(page.dataoffsets, page.databytecounts, strict=False))
         if len(places) != planes * down * across and not allow_truncated:
             raise ValueError(f"{len(places)} strips or tiles instead of {planes * down * across}")
         for index, (offset, count) in enumerate(places[: planes * down * across]):
@@ -210,6 +211,28 @@ def find_tiff(file: IO[bytes], name: str) -> Tiff | None:
     if page.imagedepth != 1:
         raise ImageError(f"{name}: TIFF volumes are not supported: save one slice")
     return Tiff(file, page, name)
+
+
+def name_tiff(file: IO[bytes]) -> str:
+    """Say in a few words what kind of TIFF a file is, for one that is not read.
+
+    Args:
+        file: The file, at any position.
+
+    Returns:
+        Such as "TIFF (32-bit, RGB, JPEG2000 compression)"; "TIFF" if its directory is damaged.
+    """
+    import tifffile
+
+    file.seek(0)
+    try:
+        page: Any = tifffile.TiffFile(file, name="").pages.first
+        bits, format_ = page.bitspersample, _SAMPLE_FORMATS.get(int(page.sampleformat), "")
+        colours = getattr(page.photometric, "name", str(page.photometric))
+        packed = getattr(page.compression, "name", str(page.compression))
+        return f"TIFF ({bits}-bit{format_}, {colours}, {packed} compression)"
+    except Exception:  # whatever a damaged directory raises: it is only a name
+        return "TIFF"
 
 
 def _inflate(data: bytes, compression: int, wanted: int, rows: int) -> bytes:
