@@ -185,6 +185,14 @@ def test_an_avif_with_alpha_of_an_older_encoder() -> None:
     np.testing.assert_array_equal(picture.alpha, expected.alpha)
 
 
+def test_a_broken_gain_map_does_not_cost_an_avif() -> None:
+    whole = save(PIL.Image.fromarray(make_photo()), "AVIF", exif=make_exif())
+    data = whole.replace(b"mif1", b"tmap", 1).replace(b"Exif", b"tmap", 1)
+    with pytest.warns(MetadataWarning, match="Invalid tone mapped image item"):
+        picture = read(data)
+    np.testing.assert_array_equal(picture.image, read(whole).image)
+
+
 def test_frames_are_mended_once() -> None:
     first, second = PIL.Image.fromarray(NOISE), PIL.Image.fromarray(NOISE[::-1].copy())
     data = save(first, "PNG", save_all=True, append_images=[second], duration=50)

@@ -111,6 +111,8 @@ def _mend_heif(data: bytes) -> bytes:
             type_at = start + 4 + (4 if data[start] == 2 else 6)
             if data[type_at : type_at + 4] in _BESIDE:
                 mended[type_at : type_at + 4] = b"skip"
+        elif kind == b"ftyp":  # the brand that promises a gain map
+            mended[start:stop] = data[start:stop].replace(b"tmap", b"mif1")
     return bytes(mended)
 
 
