@@ -4,6 +4,7 @@ import io
 import itertools
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,27 @@ def test_what_is_not_supported_is_named() -> None:
     tifffile.imwrite(file, cmyk, photometric="separated", metadata=None)
     with pytest.raises(ImageError, match="16-bit TIFF with CMYK is not supported"):
         read(file.getvalue())
+
+
+def patched(data: bytes, tag: int, value: int) -> bytes:
+    """Set a number in the directory of a little-endian TIFF."""
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        at = file.pages.first.tags[tag].offset
+    kind = data[at + 2]
+    number = value.to_bytes(2 if kind == 3 else 4, "little")
+    return data[: at + 8] + number.ljust(4, b"\0") + data[at + 12 :]
+
+
+def test_tiles_far_larger_than_the_image_are_refused() -> None:
+    """A few bytes deflated would fill gigabytes of such a tile."""
+    data = made("rgb", 16, "contig", "adobe_deflate", "tiles", "<")
+    for tag in (322, 323):
+        data = patched(data, tag, 65520)
+    tracemalloc.start()
+    with pytest.raises(ImageError, match="tiles of 65520 x 65520 pixels"):
+        read(data)
+    assert tracemalloc.get_traced_memory()[1] < 5e6
+    tracemalloc.stop()
 
 
 def test_a_kind_that_no_decoder_reads_is_named() -> None:

@@ -77,21 +77,22 @@ class Gif:
         while at < len(data) and data[at] != 0x3B:
             kind, at = data[at], at + 1
             if kind == 0x21 and at < len(data):  # an extension
-                label = data[at]
-                content, at = _sub_blocks(data, at + 1)
+                label, first = data[at], at + 1
+                at = _skip_blocks(data, first)
+                content = data[first + 1 : at]
                 if label == 0xF9 and len(content) >= 4:
                     flags, hundredths, index = struct.unpack_from("<BHB", content)
                     transparent = index if flags & 1 else None
                     disposal, duration_ms = flags >> 2 & 7, hundredths * 10.0
-                elif label == 0xFF and content.startswith(b"NETSCAPE2.0\x01"):
-                    self.loop = int.from_bytes(content[12:14], "little")
+                elif label == 0xFF and content.startswith(b"NETSCAPE2.0\x03\x01"):
+                    self.loop = int.from_bytes(content[13:15], "little")
             elif kind == 0x2C and at + 9 <= len(data):
                 left, top, width, height, flags = struct.unpack_from("<HHHHB", data, at)
                 own, at = _palette(data, flags, at + 9)
                 start = at
                 if start >= len(data):
                     return
-                _, at = _sub_blocks(data, at + 1)  # behind the smallest size of a code
+                at = _skip_blocks(data, at + 1)  # behind the smallest size of a code
                 palette = own if own is not None else shared
                 yield _Frame(
                     left, top, width, height, bool(flags & 0x40),
@@ -160,13 +161,11 @@ def _palette(data: bytes, flags: int, at: int) -> tuple[NDArray[np.uint8] | None
     return colours, end
 
 
-def _sub_blocks(data: bytes, at: int) -> tuple[bytes, int]:
-    """Join the sub-blocks that start here, and return where they end."""
-    parts = []
+def _skip_blocks(data: bytes, at: int) -> int:
+    """Return where the sub-blocks end that start here."""
     while at < len(data) and (length := data[at]):
-        parts.append(data[at + 1 : at + 1 + length])
         at += 1 + length
-    return b"".join(parts), min(at + 1, len(data))
+    return min(at + 1, len(data))
 
 
 def _decode(frame: _Frame, allow_truncated: bool) -> NDArray[np.uint8]:

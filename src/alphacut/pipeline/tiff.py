@@ -32,6 +32,8 @@ _SENSOR = (32803, 34892)  # photometric: colour filter array, linear raw
 _DNG_VERSION = 50706
 _CANON = b"CR\2\0"  # behind the head of a CR2 file
 _ASSOCIATED, _UNASSOCIATED = 1, 2
+_MOST_SAMPLES = 16  # a pixel; all are inflated, four are used
+_LARGEST_TILE = 1 << 22  # pixels, if the image is smaller
 _BRIGHTEST = 16.0  # floats up to here are light, of which 1 is white; larger ones are levels
 
 
@@ -113,7 +115,10 @@ class Tiff:
             unknown = f"{getattr(page.compression, 'name', page.compression)} compression"
         elif page.predictor not in (1, 2, 3) or page.fillorder != 1:
             unknown = f"predictor {int(page.predictor)}, fill order {int(page.fillorder)}"
-        elif page.samplesperpixel - len(page.extrasamples) not in (1, 3):
+        elif (
+            page.samplesperpixel - len(page.extrasamples) not in (1, 3)
+            or page.samplesperpixel > _MOST_SAMPLES
+        ):
             unknown = f"{page.samplesperpixel} samples a pixel"
         if unknown:
             raise ImageError(
@@ -133,6 +138,8 @@ class Tiff:
             if page.is_tiled
             else (min(int(page.rowsperstrip), H), W)
         )
+        if page.is_tiled and rows * columns > max(4 * H * W, _LARGEST_TILE):
+            raise ValueError(f"tiles of {columns} x {rows} pixels")
         down, across = math.ceil(H / rows), math.ceil(W / columns)
         stored = np.zeros((H, W, samples), page.dtype)
         places = list(zip(page.dataoffsets, page.databytecounts, strict=False))
