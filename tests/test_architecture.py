@@ -23,7 +23,7 @@ FLOORS: dict[str, str] = {
     "remover": "numpy cv2",
     "cutout": "numpy cv2 PIL matplotlib",
     "output": "numpy cv2 PIL isal matplotlib",
-    "pipeline": "numpy cv2 PIL pillow_heif pymatting",
+    "pipeline": "numpy cv2 PIL pillow_heif pylibjxl pymatting tifffile",
     "runtimes": "numpy openvino onnxruntime torch safetensors onnx",
     "models": "torch filelock",
     "options": "",
@@ -194,6 +194,7 @@ def test_import_is_light() -> None:
         "pyarrow",
         "fsspec",
         "filelock",
+        "tifffile",
     }
     assert not loaded_by("import alphacut") & heavy
     assert not loaded_by("import alphacut.cli.main") & heavy

@@ -12,6 +12,7 @@ AlphacutError               base class, never raised itself
 └── TrainingError           a recipe, its data or its figures make training impossible
 
 AlphacutWarning             something worth knowing that does not stop the work
+├── MetadataWarning         metadata of a picture are broken and were dropped
 └── NoForegroundWarning     the picture has no subject, so alpha is zero
 """
 
@@ -85,6 +86,10 @@ class TrainingError(AlphacutError):
 
 class AlphacutWarning(UserWarning):
     """Something worth knowing that does not stop the work."""
+
+
+class MetadataWarning(AlphacutWarning):
+    """Metadata of a picture are broken: they were dropped, the picture is read without them."""
 
 
 class NoForegroundWarning(AlphacutWarning):

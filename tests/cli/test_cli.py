@@ -322,6 +322,16 @@ def test_no_foreground(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (result.status, result.err) == (0, "")
 
 
+def test_broken_metadata_are_told_once_and_if_asked(run: Run) -> None:
+    save("photo.png")
+    data = Path("photo.png").read_bytes()
+    Path("photo.png").write_bytes(data[:33] + chunk(b"sRGB", b"") + data[33:])
+    assert run("photo.png").err == "photo.png -> photo-cutout.png\n"
+    result = run("photo.png", "--overwrite", "-v")
+    assert result.status == 0
+    assert result.err.count("photo.png: broken metadata dropped (Truncated sRGB chunk)") == 1
+
+
 def test_quiet_and_verbose(run: Run) -> None:
     save("photo.png")
     Path("bad.jpg").write_text("no picture")

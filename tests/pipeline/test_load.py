@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import ImageCms
 
-from alphacut.errors import ImageError, MissingExtra
+from alphacut.errors import ImageError, MetadataWarning, MissingExtra
 from alphacut.output.encode import Raster, encode
 from alphacut.pipeline.load import INPUT_SUFFIXES, _identify, describe, load_frames, load_image
 from made import (
@@ -212,7 +212,9 @@ def test_profile_of_grey_is_applied() -> None:
 
 
 def test_broken_profile_does_not_stop_a_picture() -> None:
-    picture = read(save(PIL.Image.new("L", (4, 4), 128), "PNG", icc_profile=LINEAR_GREY[:140]))
+    data = save(PIL.Image.new("L", (4, 4), 128), "PNG", icc_profile=LINEAR_GREY[:140])
+    with pytest.warns(MetadataWarning, match="bytes: broken metadata dropped"):
+        picture = read(data)
     np.testing.assert_array_equal(picture.image, 128)
 
 
@@ -389,6 +391,38 @@ def test_transparent_colour(dtype: Any, channels: int, keep_depth: bool) -> None
     assert picture.alpha[0].tolist() == [0, np.iinfo(picture.alpha.dtype).max]
 
 
+@pytest.mark.parametrize(("bits", "key"), [(1, 0), (1, 1), (2, 2), (4, 9), (8, 200)])
+@pytest.mark.parametrize("opened", [False, True])
+def test_transparent_level_of_few_bits(bits: int, key: int, opened: bool) -> None:
+    """The level is stated in the file's own bits, and samples are read in 8."""
+    levels = np.array([[key, key ^ 1]], np.uint8)
+    packed = np.packbits(np.unpackbits(levels[..., np.newaxis], axis=2)[..., 8 - bits :])
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, bits, 0, 0, 0, 0))
+    hidden, pixels = struct.pack(">H", key), zlib.compress(b"\0" + packed.tobytes())
+    data = b"".join([b"\x89PNG\r\n\x1a\n", header, chunk(b"tRNS", hidden),
+                     chunk(b"IDAT", pixels), chunk(b"IEND", b"")])  # fmt: skip
+    picture = read(PIL.Image.open(io.BytesIO(data)) if opened else data)
+    np.testing.assert_array_equal(picture.image[..., 0], levels * (255 // (2**bits - 1)))
+    assert picture.alpha is not None
+    assert picture.alpha[0].tolist() == [0, 255]
+
+
+def test_interlaced_png_of_16_bits() -> None:
+    """Adam7 by hand: of 1 x 2 pixels the left is in the first pass, the right in the sixth."""
+    rows = [struct.pack(">B3H", 0, 1, 258, 65535), struct.pack(">B3H", 0, 4660, 5, 256)]
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 1))
+    data = b"".join([b"\x89PNG\r\n\x1a\n", header, chunk(b"IDAT", zlib.compress(b"".join(rows))),
+                     chunk(b"IEND", b"")])  # fmt: skip
+    assert load_image(data)[0].tolist() == [[1, 258, 65535], [4660, 5, 256]]
+
+
+def test_grey_with_alpha_of_16_bits() -> None:
+    array = TILE[..., :2]
+    picture = read(make_png(array))
+    np.testing.assert_array_equal(picture.image, np.repeat(array[..., :1], 3, axis=2))
+    np.testing.assert_array_equal(picture.alpha, array[..., 1])
+
+
 def test_alpha_that_hides_nothing_is_none(photo: NDArray[np.uint8]) -> None:
     assert read(PIL.Image.fromarray(photo).convert("RGBA")).alpha is None
 
@@ -492,6 +526,43 @@ def test_heic_without_its_reader(photo: NDArray[np.uint8], monkeypatch: pytest.M
         load_image(data)
 
 
+# --- JPEG XL ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_jpeg_xl(photo: NDArray[np.uint8], orientation: int) -> None:
+    """Its decoder turns pixels by the file's head; the EXIF beside it is not obeyed again."""
+    pylibjxl = pytest.importorskip("pylibjxl")
+    exif = make_exif(orientation).tobytes().removeprefix(b"Exif\0\0")
+    data = pylibjxl.encode(photo, lossless=True, exif=exif, xmp=XMP % 1, icc=SRGB)
+    picture = read(data)
+    np.testing.assert_array_equal(picture.image, photo)
+    assert picture.alpha is None
+    assert picture.metadata.icc_profile is not None
+    assert picture.metadata.exif is not None
+    assert b"Ada" in picture.metadata.exif
+    again = PIL.Image.Exif()
+    again.load(picture.metadata.exif)
+    assert again.get(0x0112, 1) == 1
+
+
+def test_jpeg_xl_with_alpha_damage_and_limit(photo: NDArray[np.uint8]) -> None:
+    pylibjxl = pytest.importorskip("pylibjxl")
+    data = pylibjxl.encode(np.dstack([photo, photo[..., 0]]), lossless=True)
+    picture = read(data)
+    np.testing.assert_array_equal(picture.alpha, photo[..., 0])
+    with pytest.raises(ImageError, match=r"damaged or truncated JXL .*get the file anew"):
+        load_image(data[: len(data) // 2])
+    with pytest.raises(ImageError, match="above the limit"):
+        load_image(data, max_megapixels=0.001)
+
+
+def test_jpeg_xl_without_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pylibjxl", None)
+    with pytest.raises(MissingExtra, match=r'pip install "alphacut\[jxl\]"'):
+        load_image(b"\xff\x0a" + bytes(30))
+
+
 # --- what cannot be read ------------------------------------------------------------------------
 
 
@@ -500,9 +571,10 @@ def test_heic_without_its_reader(photo: NDArray[np.uint8], monkeypatch: pytest.M
     [
         (b"", "empty file"),
         (b"Dear photographer, ...", "is not a picture"),
-        (b"\xff\xd8\xff\xe0\0\x10JFIF\0", "damaged or truncated"),
-        (b"\x89PNG\r\n\x1a\n", "damaged header"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not a picture"),
+        (b"\xff\xd8", "is not a picture"),
+        (b"BM", "is not a picture"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF\0", "damaged JPEG header"),
+        (b"\x89PNG\r\n\x1a\n", "damaged PNG header"),
     ],
 )
 def test_not_a_picture(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -545,14 +617,25 @@ def test_truncated_files_are_refused(kind: str, part: float) -> None:
         load_image(data[: int(len(data) * part)])
 
 
+@pytest.mark.parametrize("kind", ["webp", "avif"])
+def test_formats_that_are_whole_or_nothing(kind: str) -> None:
+    """Their decoders give no pixels of a part; it is said, and not how to read what is left."""
+    webp = CUT["webp"][:30] + b"\xff" * 8 + CUT["webp"][38:]
+    data = webp if kind == "webp" else CUT[kind][:-9]
+    for allow_truncated in (False, True):
+        with pytest.raises(ImageError, match=r"damaged or truncated .*: get the file anew"):
+            load_image(data, allow_truncated=allow_truncated)
+
+
 @pytest.mark.parametrize("kind", ["jpg", "png", "16-bit png"])
 def test_truncated_files_give_what_is_there(kind: str) -> None:
     data = CUT[kind]
     with pytest.raises(ImageError, match="--allow-truncated"):
         load_image(data[: len(data) // 2])
     image = load_image(data[: len(data) // 2], allow_truncated=True)
-    whole = load_image(data, keep_depth=False)
+    whole = load_image(data)
     assert image.shape == whole.shape
+    assert image.dtype == whole.dtype
     np.testing.assert_allclose(image[:8], whole[:8], atol=1)
     assert np.any(image[-8:] != whole[-8:])
 
@@ -600,7 +683,9 @@ def test_pillow_s_own_limit_is_left_alone(photo: NDArray[np.uint8]) -> None:
     try:
         PIL.Image.MAX_IMAGE_PIXELS = 100  # lower than ours
         file, pixels = Watched(data), load_image(data)
-        assert _identify(file).size == (64, 48)
+        pillow, _ = _identify(file)
+        assert pillow is not None
+        assert pillow.size == (64, 48)
         np.testing.assert_array_equal(pixels, photo)
         assert seen == {100}
     finally:
@@ -632,6 +717,35 @@ def test_arrays_of_every_shape() -> None:
     deep = grey.astype(np.uint16) * 257 + 100
     assert load_image(deep).dtype == np.uint16
     np.testing.assert_array_equal(load_image(deep, keep_depth=False)[..., 0], grey)
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_arrays_of_either_byte_order(order: str) -> None:
+    deep = TILE[..., :3].astype(order + "u2")
+    image = load_image(deep)
+    assert image.dtype == np.uint16
+    assert image.dtype.isnative
+    np.testing.assert_array_equal(image, TILE[..., :3])
+
+
+def test_a_closed_pillow_image_is_said_to_be_closed(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    path.write_bytes(make_png(NOISE))
+    with PIL.Image.open(path) as left:
+        pass
+    gone = PIL.Image.open(path)
+    gone.close()
+    made = PIL.Image.fromarray(NOISE)
+    made.close()
+    emptied = PIL.Image.open(path)
+    assert emptied.fp is not None
+    emptied.fp.close()
+    for closed in (left, gone, made, emptied):
+        with pytest.raises(ImageError, match=r"this Pillow image is closed: call its load\(\)"):
+            load_image(closed)
+    with PIL.Image.open(path) as kept:
+        kept.load()
+    np.testing.assert_array_equal(load_image(kept), NOISE)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,13 @@ from alphacut.cli.remove import preview, remove
 from alphacut.cli.serve import demo, serve
 from alphacut.cli.terminal import complain, note
 from alphacut.cli.train import train
-from alphacut.errors import AlphacutError, AlphacutWarning, OptionError, OutputError
+from alphacut.errors import (
+    AlphacutError,
+    AlphacutWarning,
+    MetadataWarning,
+    OptionError,
+    OutputError,
+)
 
 
 @click.group(cls=DefaultGroup, default="remove", subcommand_metavar="PHOTO... | COMMAND ...",
@@ -42,6 +48,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     warnings.simplefilter("ignore")  # other libraries warn about damaged files
     warnings.simplefilter("always", AlphacutWarning)
+    warnings.simplefilter("ignore", MetadataWarning)  # until --verbose asks for them
     warnings.showwarning = lambda message, *_, **__: note(str(message))
     try:
         cli(prog_name="alphacut")

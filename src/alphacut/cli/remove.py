@@ -11,7 +11,7 @@ import click
 
 from alphacut.cli.options import accept_license, from_options
 from alphacut.cli.terminal import complain, download_progress, note, progress
-from alphacut.errors import AlphacutWarning, one_line
+from alphacut.errors import AlphacutWarning, MetadataWarning, one_line
 from alphacut.options import Options
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     help="Pictures at a time; default: one per processor.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
-@click.option("-v", "--verbose", is_flag=True, help="Show device, timings and tracebacks.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Show device, timings, dropped metadata and tracebacks."
+)
 @accept_license
 @click.option("--mask", is_flag=True, help="Short for --result mask.")
 @click.option("--invert", is_flag=True, help="Short for --result background.")
@@ -108,6 +110,7 @@ def remove(
     # kept until the program ends without freeing it
     click.get_current_context().find_root().obj = remover
     if verbose:
+        warnings.simplefilter("always", MetadataWarning)
         note(f"{spec.name} in {chosen.runtime} on {remover.network.device}")
 
     failures = 0

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from alphacut.output.encode import Raster, quantise
 from alphacut.pipeline import image as images
+from alphacut.pipeline.color import encode_srgb, srgb_levels_as_light
 from alphacut.pipeline.image import Image
 
 WHITE = (255, 255, 255)
@@ -94,7 +95,7 @@ def composite(
     max_value = np.float32(images.white(foreground))
     if isinstance(background, tuple):
         background = _plain(background, foreground)
-    levels = _linear_levels(foreground) if linear_light else None
+    levels = srgb_levels_as_light(images.white(foreground)) if linear_light else None
     H, W = alpha.shape
     image: Image = np.empty((H, W, 3 if opacity is None else 4), foreground.dtype)
     for top in range(0, H, _ROWS):  # in bands of rows: no float copy of the photo
@@ -116,7 +117,7 @@ def composite(
             light /= np.maximum(total, np.float32(1e-6))
             image[rows, :, 3:] = total * max_value + np.float32(0.5)
         if linear_light:
-            light = _encode_linear(light) * max_value
+            light = encode_srgb(light) * max_value
         image[rows, :, :3] = np.minimum(light + np.float32(0.5), max_value)
     if opacity is not None:
         image[image[..., 3] == 0] = 0
@@ -131,16 +132,3 @@ def _plain(colour: tuple[int, int, int], like: Image) -> Image:
     """Return a colour as an image of the shape and dtype of another, without a copy."""
     pixel = images.to_depth(np.array(colour, np.uint8), like.dtype)
     return np.broadcast_to(pixel, like.shape)
-
-
-def _linear_levels(image: Image) -> NDArray[np.float32]:
-    """Return the light in [0, 1] of each sRGB level of an image's dtype (IEC 61966-2-1)."""
-    level = np.arange(images.white(image) + 1) / images.white(image)
-    light = np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
-    return light.astype(np.float32)
-
-
-def _encode_linear(light: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return sRGB in [0, 1] for light in [0, 1]."""
-    curve = np.float32(1.055) * np.power(light, np.float32(1 / 2.4)) - np.float32(0.055)
-    return np.asarray(np.where(light <= 0.0031308, light * np.float32(12.92), curve))

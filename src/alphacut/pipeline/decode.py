@@ -6,22 +6,26 @@ Past this file there are only arrays.
 import contextlib
 import io
 import struct
+import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
-import cv2
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from alphacut.errors import ImageError
+from alphacut.errors import ImageError, MetadataWarning
 from alphacut.pipeline.image import Metadata, Picture, to_depth
+from alphacut.pipeline.tiff import Tiff
 
 # What Pillow's decoders raise on damaged files
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError,
-           OverflowError, struct.error, zlib.error, cv2.error,
-           PIL.Image.DecompressionBombError)  # fmt: skip
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError,
+          AttributeError, OverflowError, ZeroDivisionError, RuntimeError, MemoryError, struct.error,
+          zlib.error, PIL.Image.DecompressionBombError)  # fmt: skip
+# What they raise where they did not look first: its words are about Python, not about the file
+_STUMBLES = (KeyError, TypeError, IndexError, AttributeError, ZeroDivisionError, struct.error)
+_WHOLE = ("AVIF", "HEIF", "WEBP", "JXL", "JPEG2000")  # whose decoders give all pixels or none
 _ORIENTATION = 0x0112
 # How to turn an array upright, by EXIF orientation
 _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
@@ -38,31 +42,69 @@ _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 TIFF_TAGS = (270, 271, 272, 305, 306, 315, 33432)
 SUB_DIRECTORIES = (0x8769, 0x8825)
 _RGB = b"RGB "  # an ICC profile's colour space
-_DEEP = ("I;16", "I;16B", "RGB", "RGBA", "L", "LA")  # modes in which Pillow opens 16-bit files
+# How a PNG of 16 bits is packed, and how to unpack the bytes that Pillow leaves out
+_LOW_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L", "LA;16B": "RGBA"}
+_KEY_STEPS = {"L;2": 85, "L;4": 17}  # between the levels of a PNG of few bits
 
 
 @contextlib.contextmanager
-def damage_of(name: str) -> Iterator[None]:
-    """Turn what a decoder raises on a damaged file into an `ImageError`."""
+def damage_of(
+    name: str, kind: str | None = None, *, allow_truncated: bool = False
+) -> Iterator[None]:
+    """Turn what a decoder raises on a damaged file into an `ImageError`.
+
+    Args:
+        name: What messages call the file.
+        kind: Its format, if that is known.
+        allow_truncated: Whether what is left of it was asked for already.
+    """
     try:
         yield
-    except _DAMAGE as error:
-        raise ImageError(
-            f"{name}: damaged or truncated ({error}): --allow-truncated reads what is left"
-        ) from error
+    except DAMAGE as error:
+        advice = "--allow-truncated reads what is left"
+        if allow_truncated or kind in _WHOLE:
+            advice = "get the file anew, or save it as PNG with a program that reads it"
+        what = f"damaged or truncated {kind}" if kind else "damaged or truncated"
+        raise ImageError(f"{name}: {what} ({words_of(error)}): {advice}") from error
 
 
-def load_pixels(pillow: PIL.Image.Image, allow_truncated: bool) -> bool:
-    """Decode an image's pixels, and return whether some are missing."""
+def load_pixels(pillow: PIL.Image.Image, allow_truncated: bool) -> None:
+    """Decode an image's pixels; what is missing and may be is zero."""
     try:
         pillow.load()
-    except _DAMAGE:
+    except DAMAGE:
         # Pillow keeps the rows that it has decoded; without tiles it takes them for all
-        if not allow_truncated or not pillow.im:
+        if not allow_truncated or not has_pixels(pillow):
             raise
         pillow.tile = []  # type: ignore[attr-defined]
-        return True
-    return False
+
+
+def has_pixels(pillow: PIL.Image.Image) -> bool:
+    """Say whether pixels are in memory, all or some."""
+    try:
+        return pillow.im is not None
+    except (AssertionError, ValueError):  # there were none yet, or the image is closed
+        return False
+
+
+def words_of(error: Exception) -> str:
+    """Return a decoder's own words, in one line."""
+    if isinstance(error, _STUMBLES):
+        return "broken structure"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def warn_of_metadata(name: str, error: Exception) -> None:
+    """Warn that metadata were dropped."""
+    message = f"{name}: broken metadata dropped ({words_of(error)})"
+    warnings.warn(message, MetadataWarning, stacklevel=2)
+
+
+def raw_mode(pillow: PIL.Image.Image) -> str:
+    """Return how the samples of a PNG are packed, in Pillow's words; "" once they are loaded."""
+    tiles = getattr(pillow, "tile", None)
+    packed = tiles[0][3] if tiles and pillow.format == "PNG" else ""
+    return packed if isinstance(packed, str) else ""
 
 
 def decode(
@@ -72,6 +114,7 @@ def decode(
     *,
     keep_depth: bool,
     allow_truncated: bool,
+    packed: str = "",
 ) -> Picture:
     """Decode the current frame, upright, with what its file says about it.
 
@@ -81,56 +124,121 @@ def decode(
         name: What messages call it.
         keep_depth: Whether 16 bits a channel stay 16.
         allow_truncated: Whether to take what is left of damaged pixels.
+        packed: Its `raw_mode`, if it is loaded already.
 
     Raises:
         ImageError: if it is damaged.
     """
-    import PIL.ImageOps
-
-    with damage_of(name):
-        missing = load_pixels(pillow, allow_truncated)
-        deep = None if missing or file is None else _read_16_bits(file, pillow)
-        exif_of_tiff = _exif_of_tiff(pillow)
-        PIL.ImageOps.exif_transpose(pillow, in_place=True)
-        metadata = _metadata(pillow, exif_of_tiff)
-        samples = _to_array(pillow) if deep is None else deep
+    with damage_of(name, pillow.format, allow_truncated=allow_truncated):
+        packed = packed or raw_mode(pillow)
+        load_pixels(pillow, allow_truncated)
+        if packed in _KEY_STEPS and isinstance(pillow.info.get("transparency"), int):
+            pillow.info["transparency"] *= _KEY_STEPS[packed]  # the samples are multiplied already
+        deep = None if file is None else _read_16_bits(file, pillow, packed, allow_truncated)
+        orientation, exif = _turn(pillow, name)
+        metadata = _metadata(pillow.info, exif)
+        samples = _to_array(pillow, name) if deep is None else _upright(deep, orientation)
         return split(samples, metadata, keep_depth=keep_depth)
 
 
-def _read_16_bits(file: IO[bytes], pillow: PIL.Image.Image) -> NDArray[np.uint16] | None:
-    """Read, upright, a file with 16 bits a channel, of which Pillow gives 8; None if it has 8."""
-    depth = 8
-    if pillow.format == "PNG":
-        file.seek(24)
-        depth = file.read(1)[0]
-    elif pillow.format == "TIFF":
-        depth = max(pillow.tag_v2.get(258, (1,)))  # type: ignore[attr-defined]
-    if depth != 16 or pillow.mode not in _DEEP:
-        return None
-    file.seek(0)
-    array = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
-    if array is None or array.dtype != np.uint16:
-        return None
-    if array.ndim == 2:
-        array = array[..., np.newaxis]
-        hidden = pillow.info.get("transparency")  # the one grey that is transparent
-        if isinstance(hidden, int):
-            alpha = np.where(array == hidden, 0, 65535).astype(np.uint16)
-            array = np.concatenate([array, array, array, alpha], axis=2)
+def decode_tiff(
+    tiff: Tiff, file: IO[bytes], name: str, *, keep_depth: bool, allow_truncated: bool
+) -> Picture:
+    """Decode a TIFF that Pillow does not read; arguments and errors are those of `decode`."""
+    with damage_of(name, "TIFF", allow_truncated=allow_truncated):
+        samples = tiff.read(allow_truncated=allow_truncated)
+    exif = None
+    if not tiff.big:
+        try:
+            tags = PIL.Image.Exif()
+            file.seek(0)
+            tags.load_from_fp(file)
+            exif = _exif_of_tiff(tags)
+        except DAMAGE as error:
+            warn_of_metadata(name, error)
+    info = {"xmp": tiff.xmp, "dpi": tiff.dpi, "icc_profile": tiff.icc_profile}
+    upright = _upright(samples, tiff.orientation)
+    return split(upright, _metadata(info, exif), keep_depth=keep_depth)
+
+
+def decode_samples(
+    samples: NDArray[Any], blocks: Mapping[str, bytes], name: str, *, keep_depth: bool
+) -> Picture:
+    """Join upright samples with the blocks "icc", "exif" and "xmp" of their file.
+
+    Args:
+        samples: (H, W, 1 | 3 | 4) uint8 or uint16.
+        blocks: What was beside them.
+        name: What messages call the file.
+        keep_depth: Whether 16 bits a channel stay 16.
+    """
+    small = PIL.Image.new("L", (1, 1))  # whose blocks lose the orientation that was obeyed
+    small.info.update({"xmp": blocks["xmp"]} if "xmp" in blocks else {})
+    small.info.update({"exif": blocks["exif"]} if "exif" in blocks else {})
+    _turn(small, name)
+    info = {**small.info, "icc_profile": blocks.get("icc")}
+    return split(samples, _metadata(info, None), keep_depth=keep_depth)
+
+
+def _turn(pillow: PIL.Image.Image, name: str) -> tuple[int, bytes | None]:
+    """Turn an image upright; return how it was, and what EXIF its TIFF kept.
+
+    Broken metadata are dropped, with a warning.
+    """
+    import PIL.ImageOps
+
+    exif = None
+    try:
+        orientation = pillow.getexif().get(_ORIENTATION, 1)
+        if pillow.format == "TIFF":
+            exif = _exif_of_tiff(pillow.getexif())
+        PIL.ImageOps.exif_transpose(pillow, in_place=True)
+    except DAMAGE as error:
+        warn_of_metadata(name, error)
+        for key in ("exif", "Raw profile type exif"):
+            pillow.info.pop(key, None)
+        return 1, None
+    return orientation, exif
+
+
+def _upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn an array upright, by EXIF orientation."""
+    return _UPRIGHT.get(orientation, _UPRIGHT[1])(array)
+
+
+def _read_16_bits(
+    file: IO[bytes], pillow: PIL.Image.Image, packed: str, allow_truncated: bool
+) -> NDArray[np.uint16] | None:
+    """Read a PNG with 16 bits a channel, of which Pillow gives 8; None for others."""
+    hidden = pillow.info.get("transparency")  # the one colour that is transparent
+    if packed == "I;16B":
+        deep = np.asarray(pillow).astype(np.uint16)[..., np.newaxis]
+    elif packed in _LOW_BYTES:
+        from PIL.PngImagePlugin import PngImageFile
+
+        file.seek(0)
+        again = PngImageFile(file)
+        tile = again.tile[0]
+        again.tile = [tile._replace(args=_LOW_BYTES[packed])]
+        load_pixels(again, allow_truncated)
+        high, low = np.asarray(pillow), np.asarray(again)
+        if packed == "LA;16B":
+            deep = np.ascontiguousarray(low).view(">u2").astype(np.uint16)
+            deep = deep[..., [0, 0, 0, 1]]
+        else:
+            deep = high.astype(np.uint16)
+            deep <<= 8
+            deep |= low
     else:
-        codes = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
-        array = cv2.cvtColor(array, codes[array.shape[2]])
-    if pillow.format == "PNG":  # of a TIFF, OpenCV applies the orientation
-        array = _UPRIGHT.get(pillow.getexif().get(_ORIENTATION, 1), _UPRIGHT[1])(array)
-    elif pillow.tag_v2.get(262) == 0:  # type: ignore[attr-defined]
-        array = 65535 - array  # grey whose white is 0
-    elif array.shape[2] == 4 and pillow.tag_v2.get(338) == (1,):  # type: ignore[attr-defined]
-        opaque = np.maximum(array[..., 3:], 1).astype(np.float32)  # colours multiplied by alpha
-        array[..., :3] = np.minimum(np.rint(array[..., :3] * (65535 / opaque)), 65535)
-    return np.asarray(array, np.uint16)
+        return None
+    if hidden is not None and deep.shape[2] < 4:
+        colours = np.repeat(deep, 3, axis=2) if deep.shape[2] == 1 else deep
+        alpha = np.where((deep == np.asarray(hidden)).all(axis=2), 0, 65535).astype(np.uint16)
+        deep = np.concatenate([colours, alpha[..., np.newaxis]], axis=2)
+    return np.asarray(deep, np.uint16)
 
 
-def _to_array(pillow: PIL.Image.Image) -> NDArray[Any]:
+def _to_array(pillow: PIL.Image.Image, name: str) -> NDArray[Any]:
     """Convert any colour mode to grey, RGB or RGBA samples."""
     if pillow.mode.startswith("I;16"):
         return np.asarray(pillow).astype(np.uint16)[..., np.newaxis]
@@ -145,7 +253,7 @@ def _to_array(pillow: PIL.Image.Image) -> NDArray[Any]:
     space = profile[16:20] if profile else _RGB
     if pillow.mode == "LAB" or (space != _RGB and pillow.mode in ("CMYK", "L", "LA")):
         alpha = pillow.getchannel("A") if pillow.mode == "LA" else None
-        pillow = _to_srgb(pillow if alpha is None else pillow.convert("L"), profile)
+        pillow = _to_srgb(pillow if alpha is None else pillow.convert("L"), profile, name)
         if alpha is not None:
             pillow.putalpha(alpha)
     return np.asarray(pillow.convert("RGBA" if transparent else "RGB"))
@@ -159,7 +267,7 @@ def _from_numbers(numbers: NDArray[Any], whites: Sequence[float]) -> NDArray[np.
     return np.rint(np.clip(numbers / white, 0, 1) * 65535).astype(np.uint16)
 
 
-def _to_srgb(pillow: PIL.Image.Image, profile: bytes | None) -> PIL.Image.Image:
+def _to_srgb(pillow: PIL.Image.Image, profile: bytes | None, name: str) -> PIL.Image.Image:
     """Convert CMYK, Lab or profiled grey to sRGB by its profile."""
     from PIL import ImageCms
 
@@ -170,7 +278,8 @@ def _to_srgb(pillow: PIL.Image.Image, profile: bytes | None) -> PIL.Image.Image:
         else:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile or b""))
         converted = ImageCms.profileToProfile(pillow, source, srgb, outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError):  # a broken profile says no more than none
+    except (ImageCms.PyCMSError, OSError) as error:  # a broken profile says no more than none
+        warn_of_metadata(name, error)
         return pillow.convert("RGB")
     assert converted is not None
     return converted
@@ -187,9 +296,8 @@ def split(array: NDArray[Any], metadata: Metadata, *, keep_depth: bool) -> Pictu
     return Picture(np.ascontiguousarray(image), alpha, metadata)
 
 
-def _metadata(pillow: PIL.Image.Image, exif_of_tiff: bytes | None) -> Metadata:
+def _metadata(info: Mapping[Any, Any], exif_of_tiff: bytes | None) -> Metadata:
     """Collect what the file of an upright frame says about it."""
-    info = pillow.info
     exif = info.get("exif") or exif_of_tiff
     if exif:
         exif = exif.removeprefix(b"Exif\x00\x00")
@@ -207,16 +315,14 @@ def _metadata(pillow: PIL.Image.Image, exif_of_tiff: bytes | None) -> Metadata:
     return Metadata(profile, exif or None, xmp or None, dpi)
 
 
-def _exif_of_tiff(pillow: PIL.Image.Image) -> bytes | None:
+def _exif_of_tiff(tags: PIL.Image.Exif) -> bytes | None:
     """Collect the EXIF tags that a TIFF keeps among its own."""
-    if pillow.format != "TIFF":
-        return None
-    whole, exif = pillow.getexif(), PIL.Image.Exif()
+    exif = PIL.Image.Exif()
     for tag in TIFF_TAGS:
-        if tag in whole:
-            exif[tag] = whole[tag]
+        if tag in tags:
+            exif[tag] = tags[tag]
     for tag in SUB_DIRECTORIES:
-        if directory := whole.get_ifd(tag):
+        if directory := tags.get_ifd(tag):
             exif.get_ifd(tag).update(directory)
             exif[tag] = exif.get_ifd(tag)
     return exif.tobytes() if len(exif) else None

@@ -7,10 +7,9 @@ import contextlib
 import dataclasses
 import io
 import os
-import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, TypeAlias, TypedDict
 
 import numpy as np
 import PIL.Image
@@ -18,23 +17,56 @@ from numpy.typing import NDArray
 
 from alphacut.errors import ImageError, MissingExtra
 from alphacut.options import Options
-from alphacut.pipeline.decode import damage_of, decode, load_pixels, split
+from alphacut.pipeline.decode import (
+    DAMAGE,
+    damage_of,
+    decode,
+    decode_samples,
+    decode_tiff,
+    has_pixels,
+    load_pixels,
+    raw_mode,
+    split,
+    warn_of_metadata,
+    words_of,
+)
+from alphacut.pipeline.foreign import name_foreign
+from alphacut.pipeline.gif import find_gif
 from alphacut.pipeline.image import SUFFIXES, Image, Metadata, Picture
+from alphacut.pipeline.mend import mend
+from alphacut.pipeline.tiff import find_tiff, name_tiff
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | PIL.Image.Image | NDArray[Any]"
 INPUT_SUFFIXES = {
-    *SUFFIXES, ".bmp", ".gif", ".heic", ".heif", ".jp2", ".pbm", ".pgm", ".pnm", ".ppm", ".qoi",
-    ".tga",
+    *SUFFIXES, ".bmp", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".pbm", ".pgm", ".pnm", ".ppm",
+    ".qoi", ".tga",
 }  # fmt: skip
 # Formats that are safe to try on unknown bytes: none of them starts another program
 _DECODERS = (
     "JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "TGA",
     "QOI", "ICO", "PCX", "SGI", "DDS", "HEIF",
 )  # fmt: skip
-_ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
-# First bytes of the most common formats
-_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8")
+_ANIMATED = ("WEBP", "PNG", "AVIF")
+# Formats whose first bytes are those of no other
+_KNOWN_BY_SIGNATURE = (
+    "JPEG",
+    "MPO",
+    "PNG",
+    "WEBP",
+    "AVIF",
+    "TIFF",
+    "JPEG2000",
+    "QOI",
+    "DDS",
+    "HEIF",
+)
+_JXL_SIGNATURES = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1", b"heim", b"heis")
+
+
+class _How(TypedDict):
+    keep_depth: bool
+    allow_truncated: bool
 
 
 def load_image(
@@ -58,7 +90,7 @@ def load_image(
 
     Raises:
         ImageError: if the picture is missing, damaged, too large, or not a picture.
-        MissingExtra: if it is a HEIC file and its reader is not installed.
+        MissingExtra: if it is a HEIC or JPEG XL file and its reader is not installed.
     """
     frames = load_frames(
         source,
@@ -87,37 +119,140 @@ def load_frames(
     if isinstance(source, np.ndarray):
         check_array(source)
         _check_size(source.shape[:2], 1, max_megapixels, "array")
-        samples = source if source.ndim == 3 else source[..., np.newaxis]
+        samples = source.astype(source.dtype.newbyteorder("="), copy=False)  # either byte order
+        samples = samples if samples.ndim == 3 else samples[..., np.newaxis]
         yield split(samples, Metadata(), keep_depth=keep_depth)
         return
 
-    def settle(pillow: PIL.Image.Image, file: IO[bytes] | None = None) -> Picture:
-        return decode(pillow, file, name, keep_depth=keep_depth, allow_truncated=allow_truncated)
-
     if isinstance(source, PIL.Image.Image):
-        _check_size(source.size[::-1], 1, max_megapixels, name)
-        with damage_of(name):
-            load_pixels(source, allow_truncated)
-            pillow = source.copy()
-        yield settle(pillow)
+        yield _load_pillow(source, name, keep_depth, max_megapixels, allow_truncated)
         return
     with contextlib.ExitStack() as opened:
         file = _open_file(source, name, opened)
-        pillow = opened.enter_context(_open_pillow(file, name))
-        with damage_of(name):
+        begun = False
+        try:
+            for picture in _load_file(file, name, keep_depth, max_megapixels, allow_truncated):
+                begun = True
+                yield picture
+            return
+        except ImageError as error:
+            if begun or error.reason == "too_large":
+                raise
+            refused = error
+        if foreign := name_foreign(file):
+            raise ImageError(f"{name}: {foreign}", "not_a_picture") from refused
+        file.seek(0)
+        mended = mend(file.read())
+        if mended is None:
+            raise refused
+        pictures = _load_file(io.BytesIO(mended), name, keep_depth, max_megapixels, allow_truncated)
+        try:
+            first = next(pictures)
+        except ImageError:
+            raise refused from None
+        cause = refused.__cause__
+        warn_of_metadata(name, cause if isinstance(cause, Exception) else refused)
+        yield first
+        yield from pictures
+
+
+def _load_pillow(
+    source: PIL.Image.Image,
+    name: str,
+    keep_depth: bool,
+    max_megapixels: float,
+    allow_truncated: bool,
+) -> Picture:
+    """Read the current frame of a Pillow image, which stays as it is."""
+    if _is_closed(source):
+        raise ImageError(
+            f"{name}: this Pillow image is closed: call its load() before its file is closed"
+        )
+    _check_size(source.size[::-1], 1, max_megapixels, name)
+    packed = raw_mode(source)
+    with damage_of(name, source.format, allow_truncated=allow_truncated):
+        load_pixels(source, allow_truncated)
+        pillow = source.copy()
+        pillow.format = source.format  # which a copy forgets
+    return decode(
+        pillow, None, name, keep_depth=keep_depth, allow_truncated=allow_truncated, packed=packed
+    )
+
+
+def _is_closed(pillow: PIL.Image.Image) -> bool:
+    """Say whether an image's pixels are gone, or cannot be fetched from its file any more."""
+    if getattr(pillow, "tile", None):
+        file = getattr(pillow, "fp", None)
+        return file is None or bool(getattr(file, "closed", False))
+    return not has_pixels(pillow)
+
+
+def _load_file(
+    file: IO[bytes], name: str, keep_depth: bool, max_megapixels: float, allow_truncated: bool
+) -> Iterator[Picture]:
+    """Read an open file frame by frame."""
+    how: _How = {"keep_depth": keep_depth, "allow_truncated": allow_truncated}
+    with damage_of(name, "TIFF", allow_truncated=allow_truncated):
+        tiff = find_tiff(file, name)
+    if tiff:
+        _check_size(tiff.size, 1, max_megapixels, name)
+        yield decode_tiff(tiff, file, name, **how)
+        return
+    with damage_of(name, "GIF", allow_truncated=allow_truncated):
+        gif = find_gif(file)
+    if gif:
+        _check_size(gif.size, gif.frames, max_megapixels, name)
+        _check_size((gif.largest, 1), 1, max_megapixels, name)
+        composed = gif.compose(allow_truncated=allow_truncated)
+        while True:
+            with damage_of(name, "GIF", allow_truncated=allow_truncated):
+                samples, duration_ms = next(composed, (None, 0.0))
+            if samples is None:
+                return
+            picture = split(samples, Metadata(), keep_depth=keep_depth)
+            if gif.frames > 1:
+                picture = dataclasses.replace(picture, duration_ms=duration_ms, loop=gif.loop)
+            yield picture
+    file.seek(0)
+    if file.read(12).startswith(_JXL_SIGNATURES):
+        yield _load_jxl(file, name, keep_depth, max_megapixels)
+        return
+    with _open_pillow(file, name) as pillow:
+        with damage_of(name, pillow.format, allow_truncated=allow_truncated):
             frames = getattr(pillow, "n_frames", 1) if pillow.format in _ANIMATED else 1
         _check_size(pillow.size[::-1], frames, max_megapixels, name)
         if frames == 1:
-            yield settle(pillow, file)
+            yield decode(pillow, file, name, **how)
             return
         first = 1 if getattr(pillow, "default_image", False) else 0
-        loop = int(pillow.info.get("loop", 1 if pillow.format == "GIF" else 0))
+        loop = int(pillow.info.get("loop", 0))
         for index in range(first, frames):
-            with damage_of(name):
+            with damage_of(name, pillow.format, allow_truncated=allow_truncated):
                 pillow.seek(index)
                 frame = pillow.copy()
             duration_ms = float(pillow.info.get("duration", 0))
-            yield dataclasses.replace(settle(frame), duration_ms=duration_ms, loop=loop)
+            picture = decode(frame, None, name, **how)
+            yield dataclasses.replace(picture, duration_ms=duration_ms, loop=loop)
+
+
+def _load_jxl(file: IO[bytes], name: str, keep_depth: bool, max_megapixels: float) -> Picture:
+    """Read a JPEG XL file: upright, 8 bits a channel, the first frame of an animation."""
+    try:
+        import pylibjxl
+    except ImportError as error:
+        raise MissingExtra("pylibjxl, which reads JPEG XL files,", "jxl") from error
+    file.seek(0)
+    data = file.read()
+    with damage_of(name, "JXL"):
+        header = pylibjxl.probe(data)
+    _check_size((header["height"], header["width"]), 1, max_megapixels, name)
+    with damage_of(name, "JXL"):
+        samples, blocks = pylibjxl.decode(data, metadata=True)
+        if samples.ndim == 2:
+            samples = samples[..., np.newaxis]
+        elif samples.shape[2] == 2:
+            samples = samples[..., [0, 0, 0, 1]]
+        return decode_samples(samples, blocks, name, keep_depth=keep_depth)
 
 
 def describe(source: Source) -> str:
@@ -158,20 +293,34 @@ def _open_file(source: Any, name: str, opened: contextlib.ExitStack) -> IO[bytes
 def _open_pillow(file: IO[bytes], name: str) -> PIL.Image.Image:
     """Read a picture's header; its pixels follow on demand."""
     PIL.Image.preinit()  # the common formats; the others are loaded for files that need them
+    refused = None
     for learn_more in (PIL.Image.init, lambda: _register_heif(file), None):
-        with damage_of(name):
-            if pillow := _identify(file):
-                return pillow
+        pillow, refused = _identify(file)
+        if pillow:
+            return pillow
         if learn_more:
             learn_more()
-    file.seek(0)
-    if file.read(4).startswith(_SIGNATURES):
-        raise ImageError(f"{name}: damaged header, dimensions unreadable", "no_size")
-    raise ImageError(f"{name}: is not a picture, or its format is not supported", "not_a_picture")
+    if refused is None:
+        raise ImageError(
+            f"{name}: is not a picture, or its format is not supported", "not_a_picture"
+        )
+    kind, error = refused
+    if kind == "TIFF":
+        raise ImageError(
+            f"{name}: {name_tiff(file)} is damaged or of an unsupported kind ({words_of(error)}): "
+            "save it as RGB, 8 or 16 bits"
+        ) from error
+    raise ImageError(
+        f"{name}: damaged {kind} header ({words_of(error)}), dimensions unreadable: get the file "
+        "anew",
+        "no_size",
+    ) from error
 
 
-def _identify(file: IO[bytes]) -> PIL.Image.Image | None:
-    """Find the decoder of a file.
+def _identify(
+    file: IO[bytes],
+) -> tuple[PIL.Image.Image | None, tuple[str, Exception] | None]:
+    """Find the decoder of a file, or the one that should have read it, and its reason.
 
     `PIL.Image.open` does as much, but refuses large pictures by a limit that is one for the whole
     process; ours is an option, and changing theirs even for a moment would open other threads'
@@ -179,16 +328,18 @@ def _identify(file: IO[bytes]) -> PIL.Image.Image | None:
     """
     file.seek(0)
     head = file.read(16)
+    refused = None
     for kind in _DECODERS:
         decoder, accepts = PIL.Image.OPEN.get(kind, (None, None))
-        if decoder is None or (accepts and accepts(head) is not True):
-            continue
-        file.seek(0)
         try:
-            return decoder(file, "")
-        except (SyntaxError, IndexError, TypeError, struct.error):  # not of this format after all
-            continue
-    return None
+            if decoder is None or (accepts and accepts(head) is not True):
+                continue
+            file.seek(0)
+            return decoder(file, ""), None
+        except DAMAGE as error:  # not of this format after all, or damaged
+            if kind in _KNOWN_BY_SIGNATURE:
+                refused = kind, error
+    return None, refused
 
 
 def _register_heif(file: IO[bytes]) -> None:
@@ -222,7 +373,7 @@ def _check_size(size: Sequence[int], frames: int, max_megapixels: float, name: s
 
 def check_array(array: NDArray[Any]) -> None:
     """Refuse an array that is not an image."""
-    if array.dtype not in (np.uint8, np.uint16):
+    if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
         raise ImageError(f"array: dtype {array.dtype} is not uint8 or uint16")
     if array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
         raise ImageError(f"array: shape {array.shape} is not (H, W), (H, W, 3) or (H, W, 4)")

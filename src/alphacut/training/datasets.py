@@ -201,9 +201,7 @@ def read_subject(image: Path, alpha: Path | None, classes: bool) -> Pixels:
 
 
 def _alpha(path: Path, classes: bool) -> Array:
-    levels = np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
-    if levels.ndim != 2:
-        levels = load_image(path)[..., 0]
+    levels = load_image(path)[..., 0]
     if classes:
         return (levels > 0).astype(np.float32)
     return np.asarray(levels / np.float32(np.iinfo(levels.dtype).max), np.float32)
