@@ -555,7 +555,7 @@ def test_doctor_tells_what_is_wrong(run: Run) -> None:
     assert result.status == 1
     assert __version__ in result.out.decode()
     assert len(result.lines) == 1
-    assert "example picture" in result.err
+    assert "example image" in result.err
 
 
 @pytest.mark.parametrize("group", ["", "batch", "models", "train"])
