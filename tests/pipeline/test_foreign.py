@@ -28,9 +28,9 @@ def lossless_jpeg() -> bytes:
         (b"FUJIFILMCCD-RAW 0201", "raw converter"),
         (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "raw converter"),
         (b"IIU\0\x18\0\0\0" + bytes(30), "raw converter"),
-        (b"\0\0\0\x18ftypisom\0\0\2\0", "film"),
+        (b"\0\0\0\x18ftypisom\0\0\2\0", "video"),
         (b"<!DOCTYPE html><html><body>404", "web page"),
-        (b"PK\3\4" + bytes(30), "archive"),
+        (b"PK\3\4" + bytes(30), "archives"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
     ],
 )

@@ -551,7 +551,7 @@ def test_jpeg_xl_with_alpha_damage_and_limit(photo: NDArray[np.uint8]) -> None:
     data = pylibjxl.encode(np.dstack([photo, photo[..., 0]]), lossless=True)
     picture = read(data)
     np.testing.assert_array_equal(picture.alpha, photo[..., 0])
-    with pytest.raises(ImageError, match=r"damaged or truncated JXL .*get the file anew"):
+    with pytest.raises(ImageError, match=r"damaged or truncated JXL .*get the file again"):
         load_image(data[: len(data) // 2])
     with pytest.raises(ImageError, match="above the limit"):
         load_image(data, max_megapixels=0.001)
@@ -623,7 +623,7 @@ def test_formats_that_are_whole_or_nothing(kind: str) -> None:
     webp = CUT["webp"][:30] + b"\xff" * 8 + CUT["webp"][38:]
     data = webp if kind == "webp" else CUT[kind][:-9]
     for allow_truncated in (False, True):
-        with pytest.raises(ImageError, match=r"damaged or truncated .*: get the file anew"):
+        with pytest.raises(ImageError, match=r"damaged or truncated .*: get the file again"):
             load_image(data, allow_truncated=allow_truncated)
 
 

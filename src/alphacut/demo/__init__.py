@@ -7,7 +7,7 @@ an `Engine` to cut pictures out, and knows nothing of networks and processes.
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
-from alphacut.errors import NoForegroundWarning, UnknownName
+from alphacut.errors import MetadataWarning, NoForegroundWarning, UnknownName
 from alphacut.options import Options
 
 
@@ -38,6 +38,7 @@ def serve(
     from alphacut.models import weights
 
     warnings.simplefilter("ignore", NoForegroundWarning)  # the page says it
+    warnings.simplefilter("ignore", MetadataWarning)
     engine = LocalEngine()
     name = weights.find_model(options.model).name
     if name not in [spec.name for spec in engine.models]:

@@ -63,7 +63,7 @@ def damage_of(
     except DAMAGE as error:
         advice = "--allow-truncated reads what is left"
         if allow_truncated or kind in _WHOLE:
-            advice = "get the file anew, or save it as PNG with a program that reads it"
+            advice = "get the file again, or convert it to PNG with a program that reads it"
         what = f"damaged or truncated {kind}" if kind else "damaged or truncated"
         raise ImageError(f"{name}: {what} ({words_of(error)}): {advice}") from error
 

@@ -312,7 +312,7 @@ def _open_pillow(file: IO[bytes], name: str) -> PIL.Image.Image:
         ) from error
     raise ImageError(
         f"{name}: damaged {kind} header ({words_of(error)}), dimensions unreadable: get the file "
-        "anew",
+        "again",
         "no_size",
     ) from error
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alphacut import values
-from alphacut.errors import AlphacutError, NoForegroundWarning
+from alphacut.errors import AlphacutError, MetadataWarning, NoForegroundWarning
 from alphacut.models.entry import ModelSpec
 from alphacut.options import Options
 from alphacut.output import background
@@ -111,6 +111,7 @@ def work(pipe: Connection, specs: dict[str, ModelSpec], memory_bytes: int) -> No
 
     cv2.setNumThreads(1)  # there is a worker for each processor
     warnings.simplefilter("ignore", NoForegroundWarning)
+    warnings.simplefilter("ignore", MetadataWarning)  # of which Python would keep every text
     send(pipe, "ready", {"pid": os.getpid()})
     while True:
         try:
