@@ -20,7 +20,12 @@ from alphacut.pipeline.load import load_frames
 COLOUR = (200, 180, 160)
 KINDS = ("png", "jpg", "webp", "tiff", "avif")
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="%d" title="boat"/></x:xmpmeta>'
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+    b'xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" '
+    b'tiff:Orientation="%d" dc:source="boat"/></rdf:RDF></x:xmpmeta>'
+)
 NOISE = np.random.default_rng(2).integers(0, 256, (64, 48, 3)).astype(np.uint8)
 TILE = np.random.default_rng(1).integers(0, 65536, (9, 7, 4)).astype(np.uint16)
 FRAMES = [np.full((12, 16, 4), (*COLOUR, 255), np.uint8) for _ in range(3)]

@@ -36,6 +36,7 @@ from alphacut.output.scene import make_scene, recover_background
 from alphacut.output.shadow import make_shadow
 from alphacut.pipeline import image as images
 from alphacut.pipeline.image import Image, Metadata, Picture
+from alphacut.pipeline.metadata import limit_metadata
 from alphacut.pipeline.trimap import encode_trimap, make_trimap
 
 if TYPE_CHECKING:
@@ -286,18 +287,19 @@ class Cutout:
             yield from encode([preview], kind, quality=quality, effort=effort)
             return
         subject = self.inverted() if options.result == "background" else self
+        metadata = limit_metadata(self.metadata, options.metadata)
         placement = subject._place(options)
         if kind in ARCHIVES:
             yield encode_archive(
                 subject._layers(options.background, options, placement), kind,
-                metadata=self.metadata, linear_light=options.linear_light,
+                metadata=metadata, linear_light=options.linear_light,
                 quality=quality, effort=effort,
             )  # fmt: skip
             return
         frames = (subject, *subject.frames) if kind in ANIMATED else (subject,)
         yield from encode(
             [frame._raster(kind, options, placement) for frame in frames], kind,
-            metadata=self.metadata, quality=quality, effort=effort,
+            metadata=metadata, quality=quality, effort=effort,
             durations_ms=[frame.duration_ms for frame in frames], loop=self.loop,
         )  # fmt: skip
 

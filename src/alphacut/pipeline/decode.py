@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from alphacut.errors import ImageError, MetadataWarning
 from alphacut.pipeline.image import Metadata, Picture, to_depth
+from alphacut.pipeline.metadata import keep_density, keep_exif, keep_xmp
 from alphacut.pipeline.tiff import Tiff
 
 # What Pillow's decoders raise on damaged files
@@ -297,22 +298,14 @@ def split(array: NDArray[Any], metadata: Metadata, *, keep_depth: bool) -> Pictu
 
 
 def _metadata(info: Mapping[Any, Any], exif_of_tiff: bytes | None) -> Metadata:
-    """Collect what the file of an upright frame says about it."""
+    """Collect what a frame's file says about it, as far as a result may say it, too."""
     exif = info.get("exif") or exif_of_tiff
-    if exif:
-        exif = exif.removeprefix(b"Exif\x00\x00")
     xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
-    if isinstance(xmp, str):
-        xmp = xmp.encode()
-    dpi = info.get("dpi")
-    try:  # 1 is what Pillow makes of a TIFF that says nothing
-        dpi = (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 1 else None
-    except (TypeError, ValueError, ZeroDivisionError):
-        dpi = None
     profile = info.get("icc_profile") or b""
     if profile[16:20] != _RGB:  # the samples are RGB by now
         profile = None
-    return Metadata(profile, exif or None, xmp or None, dpi)
+    return Metadata(profile, exif and keep_exif(exif), xmp and keep_xmp(xmp),
+                    keep_density(info.get("dpi")))  # fmt: skip
 
 
 def _exif_of_tiff(tags: PIL.Image.Exif) -> bytes | None:
