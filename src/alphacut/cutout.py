@@ -107,9 +107,12 @@ class Cutout:
 
     @property
     def image(self) -> PIL.Image.Image:
-        """The cut-out as a Pillow image, RGBA, 8 bits a channel."""
+        """The cut-out as a Pillow image, RGBA, 8 bits a channel, with the photo's profile."""
         foreground = images.to_depth(self.foreground, np.uint8)
-        return PIL.Image.fromarray(with_alpha(foreground, self.alpha))
+        image = PIL.Image.fromarray(with_alpha(foreground, self.alpha))
+        if self.metadata.icc_profile:
+            image.info["icc_profile"] = self.metadata.icc_profile
+        return image
 
     @property
     def photo(self) -> Image:
@@ -189,7 +192,9 @@ class Cutout:
             **changes: Fields of `Options` to change, such as `fit="tile"`.
 
         Returns:
-            (H, W, 3) of the foreground's dtype; (H, W, 4) if the background is translucent.
+            (H, W, 3) of the foreground's dtype; (H, W, 4) if the background is translucent. Its
+            colours have the photo's profile, `metadata.icc_profile`: colours and arrays are sRGB,
+            images have their own, and both are converted.
 
         Raises:
             OptionError: if the colour or word is unknown, or an option's value is wrong.
@@ -222,7 +227,7 @@ class Cutout:
             layers = self._layers(background, options, self._place(options))
             composite = layers.flatten(linear_light=options.linear_light, opaque=True)
             panels.append(("composite", composite.joined()))
-        return draw(panels)
+        return draw(panels, self.metadata.icc_profile)
 
     def save(
         self,
@@ -338,10 +343,12 @@ class Cutout:
         )  # fmt: skip
         if isinstance(loaded, values.Backdrop) and loaded.own:
             behind = recover_background(self.photo, self.foreground, self.alpha)
-            loaded = Picture(make_scene(behind, self.alpha, loaded, placement))
+            scene = make_scene(behind, self.alpha, loaded, placement)
+            loaded = Picture(scene, metadata=self.metadata)
         image, opacity = make_background(
-            loaded, placement.canvas, dtype=foreground.dtype, fit=options.fit
-        )
+            loaded, placement.canvas, dtype=foreground.dtype, fit=options.fit,
+            icc_profile=self.metadata.icc_profile,
+        )  # fmt: skip
         return Layers(foreground, alpha, shadow, image, opacity)
 
     def _raster(self, kind: str, options: Options, placement: Placement) -> Raster:

@@ -34,6 +34,7 @@ from made import (
     encoded,
     make_exif,
     make_png,
+    make_profile,
     make_tiff,
     read,
     samples_of,
@@ -43,19 +44,6 @@ from made import (
 from pictures import make_photo
 
 # --- makers -------------------------------------------------------------------------------------
-
-
-def make_profile(space: bytes, kind: bytes, pcs: bytes, tags: dict[bytes, bytes]) -> bytes:
-    """Build an ICC profile of version 2."""
-    d50 = struct.pack(">3i", 63190, 65536, 54061)
-    tags = {b"wtpt": b"XYZ " + bytes(4) + d50, **tags}
-    table, data, start = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
-    for name, content in tags.items():
-        table += name + struct.pack(">II", start + len(data), len(content))
-        data += content + bytes(-len(content) % 4)
-    header = struct.pack(">I4sI4s4s4s12x4s", start + len(data), b"lcms", 0x02400000, kind, space,
-                         pcs, b"acsp") + bytes(28) + d50  # fmt: skip
-    return header.ljust(128, b"\0") + table + data
 
 
 LINEAR_GREY = make_profile(
