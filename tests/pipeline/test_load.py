@@ -199,6 +199,19 @@ def test_profile_of_grey_is_applied() -> None:
     np.testing.assert_array_equal(picture.alpha, 100)
 
 
+@pytest.mark.parametrize("alpha", [False, True])
+def test_profile_of_16_bit_grey_is_applied(alpha: bool) -> None:
+    grey = np.full((4, 4, 2), 128 * 257, np.uint16)
+    stored = grey if alpha else grey[..., 0]
+    iccp = chunk(b"iCCP", b"grey\0\0" + zlib.compress(LINEAR_GREY))
+    for data in (make_png(stored, iccp), save(PIL.Image.fromarray(grey[..., 0]), "TIFF",
+                                              icc_profile=LINEAR_GREY)):  # fmt: skip
+        picture = read(data)
+        assert picture.image.dtype == np.uint16
+        np.testing.assert_allclose(picture.image / 257, 188, atol=1)
+        assert picture.metadata.icc_profile is None
+
+
 def test_broken_profile_does_not_stop_a_picture() -> None:
     data = save(PIL.Image.new("L", (4, 4), 128), "PNG", icc_profile=LINEAR_GREY[:140])
     with pytest.warns(MetadataWarning, match="bytes: broken metadata dropped"):

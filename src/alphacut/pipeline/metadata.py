@@ -43,6 +43,7 @@ _TAGS: dict[int, frozenset[int]] = {
     _GPS: frozenset(range(32)),
     _INTEROPERABILITY: frozenset((1, 2)),
 }  # fmt: skip
+IMAGE_TAGS, DIRECTORY_TAGS = _TAGS[_FIRST], frozenset((_EXIF, _GPS))
 _PRIVATE_TAGS = frozenset((_GPS, 0xA430, 0xA431, 0xA435))  # place, owner, serial numbers
 
 # By XMP namespace, its usual prefix and the names of its properties
