@@ -20,7 +20,12 @@ from alphacut.pipeline.load import load_frames
 COLOUR = (200, 180, 160)
 KINDS = ("png", "jpg", "webp", "tiff", "avif")
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="%d" title="boat"/></x:xmpmeta>'
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+    b'xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" '
+    b'tiff:Orientation="%d" dc:source="boat"/></rdf:RDF></x:xmpmeta>'
+)
 NOISE = np.random.default_rng(2).integers(0, 256, (64, 48, 3)).astype(np.uint8)
 TILE = np.random.default_rng(1).integers(0, 65536, (9, 7, 4)).astype(np.uint16)
 FRAMES = [np.full((12, 16, 4), (*COLOUR, 255), np.uint8) for _ in range(3)]
@@ -85,6 +90,64 @@ def make_exif(orientation: int = 1) -> PIL.Image.Exif:
     exif.get_ifd(0x8825)[1] = "N"  # latitude
     exif[0x8769], exif[0x8825] = exif.get_ifd(0x8769), exif.get_ifd(0x8825)
     return exif
+
+
+def make_profile(space: bytes, kind: bytes, pcs: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """Build an ICC profile of version 2."""
+    d50 = struct.pack(">3i", 63190, 65536, 54061)
+    tags = {b"wtpt": b"XYZ " + bytes(4) + d50, **tags}
+    table, data, start = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
+    for name, content in tags.items():
+        table += name + struct.pack(">II", start + len(data), len(content))
+        data += content + bytes(-len(content) % 4)
+    header = struct.pack(">I4sI4s4s4s12x4s", start + len(data), b"lcms", 0x02400000, kind, space,
+                         pcs, b"acsp") + bytes(28) + d50  # fmt: skip
+    return header.ljust(128, b"\0") + table + data
+
+
+def fixed(*values: float) -> bytes:
+    return struct.pack(f">{len(values)}i", *[round(value * 65536) for value in values])
+
+
+def gamma(value: float) -> bytes:
+    return b"curv" + bytes(4) + struct.pack(">IH", 1, round(value * 256))
+
+
+def table(*levels: int) -> bytes:
+    return b"curv" + bytes(4) + struct.pack(f">I{len(levels)}H", len(levels), *levels)
+
+
+def parametric(kind: int, *values: float) -> bytes:
+    return b"para" + bytes(4) + struct.pack(">HH", kind, 0) + fixed(*values)
+
+
+def make_rgb(curve: bytes, *columns: tuple[float, float, float], **more: bytes) -> bytes:
+    """A profile by curve and the CIE XYZ of red, green and blue under D50."""
+    tags = {name: b"XYZ " + bytes(4) + fixed(*column)
+            for name, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), columns, strict=True)}  # fmt: skip
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
+    tags |= {name.encode(): value for name, value in more.items()}
+    return make_profile(b"RGB ", b"mntr", b"XYZ ", tags)
+
+
+SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+ADOBE_RGB = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
+PROFILES: dict[str, bytes | None] = {
+    "none": None,
+    "sRGB": SRGB,
+    "AdobeRGB": make_rgb(gamma(563 / 256), *ADOBE_RGB),
+    "P3": make_rgb(
+        parametric(3, *SRGB_CURVE),
+        (0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407),
+    ),
+    "ProPhoto": make_rgb(
+        gamma(1.8),
+        (0.79767, 0.28804, 0.0), (0.13519, 0.71188, 0.0), (0.03134, 0.00009, 0.82491),
+    ),
+    "table": make_rgb(
+        table(*[round(65535 * (level / 99) ** 2) for level in range(100)]), *ADOBE_RGB
+    ),
+}  # fmt: skip
 
 
 def save(image: PIL.Image.Image, kind: str, **settings: Any) -> bytes:

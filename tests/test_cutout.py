@@ -1,4 +1,6 @@
 import dataclasses
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -6,11 +8,15 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from alphacut import Options
+from alphacut import Options, Remover
 from alphacut.cutout import Cutout, difference
 from alphacut.errors import AlphacutWarning, ImageError, OptionError, OutputError
 from alphacut.options import Result, Shadow
 from alphacut.output import geometry
+from alphacut.pipeline.image import Metadata
+from alphacut.pipeline.profile import convert_profile
+from made import PROFILES
+from pictures import SHARED
 
 
 def cutout(dtype: type = np.uint8) -> Cutout:
@@ -269,3 +275,82 @@ def test_wrong_backgrounds_are_refused(tmp_path: Path) -> None:
         cutout().save(tmp_path / "a.png", background=tmp_path / "broken.jpg")
     with pytest.raises(ImageError, match="background bytes: empty file"):
         cutout().on(b"")
+
+
+# --- colour profiles -----------------------------------------------------------------------------
+
+
+def in_profile(name: str, dtype: type = np.uint8) -> Cutout:
+    """The cut-out of a photo with a profile."""
+    return dataclasses.replace(cutout(dtype), metadata=Metadata(PROFILES[name]))
+
+
+def test_a_colour_is_brought_to_the_photos_profile(tmp_path: Path) -> None:
+    cut = in_profile("AdobeRGB")
+    np.testing.assert_allclose(cut.on("#81d4fa")[0, 0], (157, 211, 248), atol=1)
+    np.testing.assert_allclose(cut.on((0x81, 0xD4, 0xFA))[0, 0], (157, 211, 248), atol=1)
+    deep = in_profile("AdobeRGB", np.uint16).on("#81d4fa")
+    np.testing.assert_allclose(deep[0, 0] / 257, (157, 211, 248), atol=1)
+    np.testing.assert_array_equal(cut.on("#81d4fa")[0, 2], (200, 180, 160))  # the subject's own
+    for kind in ("png", "tiff", "webp", "ora"):
+        path = cut.save(tmp_path / f"a.{kind}", background="#81d4fa", file_quality=100)
+        data = path.read_bytes()
+        if kind == "ora":
+            with zipfile.ZipFile(path) as archive:
+                data = archive.read("mergedimage.png")
+        with PIL.Image.open(io.BytesIO(data)) as written:
+            assert written.info["icc_profile"] == PROFILES["AdobeRGB"]
+            np.testing.assert_allclose(
+                written.convert("RGB").getpixel((0, 0)), (157, 211, 248), atol=1
+            )
+
+
+def test_an_image_is_brought_to_the_photos_profile() -> None:
+    red = PIL.Image.new("RGB", (3, 2), (255, 0, 0))
+    red.info["icc_profile"] = PROFILES["AdobeRGB"]
+    np.testing.assert_array_equal(in_profile("AdobeRGB").on(red)[0, 0], (255, 0, 0))
+    red.info["icc_profile"] = PROFILES["sRGB"]
+    np.testing.assert_allclose(in_profile("AdobeRGB").on(red)[0, 0], (219, 0, 0), atol=1)
+    np.testing.assert_array_equal(cutout().on(red)[0, 0], (255, 0, 0))
+    array = np.full((2, 3, 3), (0x81, 0xD4, 0xFA), np.uint8)
+    np.testing.assert_allclose(in_profile("AdobeRGB").on(array)[0, 0], (157, 211, 248), atol=1)
+
+
+def test_the_photos_own_background_stays_as_it_is() -> None:
+    plain, profiled = cutout(), in_profile("ProPhoto")
+    for word in ("grey", "darken:50%", "blur:1"):
+        np.testing.assert_array_equal(profiled.on(word), plain.on(word))
+
+
+def test_white_under_shadows_and_in_jpeg_is_white(tmp_path: Path) -> None:
+    for name in ("AdobeRGB", "P3", "ProPhoto"):
+        assert (in_profile(name).on("white")[0, 0] == 255).all()
+        path = in_profile(name).save(tmp_path / "a.jpg", file_quality=100)
+        with PIL.Image.open(path) as written:
+            assert min(written.getpixel((0, 0))) >= 253
+
+
+def test_previews_are_srgb(tmp_path: Path) -> None:
+    cut = in_profile("ProPhoto")
+    foreground = np.full((64, 64, 3), 128, np.uint8)  # half of ProPhoto's scale is darker in sRGB
+    alpha = np.ones((64, 64), np.float32)
+    cut = Cutout(foreground, alpha, alpha, metadata=cut.metadata)
+    (srgb,) = convert_profile(foreground[:1, :1], PROFILES["ProPhoto"], None)[0]
+    assert srgb[0] != 128
+    assert cut.image.info["icc_profile"] == PROFILES["ProPhoto"]
+    with zipfile.ZipFile(cut.save(tmp_path / "a.ora")) as archive:
+        thumbnail = PIL.Image.open(io.BytesIO(archive.read("Thumbnails/thumbnail.png")))
+        assert thumbnail.getpixel((0, 0)) == (*srgb, 255)
+    with PIL.Image.open(cut.save(tmp_path / "a.png", result="preview")) as preview:
+        counts = {colour: n for n, colour in preview.convert("RGB").getcolors(1 << 20) or []}
+    assert counts[tuple(srgb)] > 1000
+    assert counts.get((128, 128, 128), 0) < 100  # some in the letters
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="no folder shared beside the checkout")
+def test_cases_of_profiles(fake_remover: Remover) -> None:
+    cut = fake_remover(SHARED / "cases" / "adobe.jpg")
+    np.testing.assert_allclose(cut.on("#81d4fa")[0, 0], (157, 211, 248), atol=1)
+    swapped = SHARED / "cases" / "bg_swap.png"
+    np.testing.assert_allclose(cut.on(swapped)[0, 0], (219, 0, 0), atol=1)
+    np.testing.assert_allclose(cutout().on(swapped)[0, 0], (255, 0, 0), atol=1)

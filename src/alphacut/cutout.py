@@ -36,6 +36,7 @@ from alphacut.output.scene import make_scene, recover_background
 from alphacut.output.shadow import make_shadow
 from alphacut.pipeline import image as images
 from alphacut.pipeline.image import Image, Metadata, Picture
+from alphacut.pipeline.metadata import limit_metadata
 from alphacut.pipeline.trimap import encode_trimap, make_trimap
 
 if TYPE_CHECKING:
@@ -106,9 +107,12 @@ class Cutout:
 
     @property
     def image(self) -> PIL.Image.Image:
-        """The cut-out as a Pillow image, RGBA, 8 bits a channel."""
+        """The cut-out as a Pillow image, RGBA, 8 bits a channel, with the photo's profile."""
         foreground = images.to_depth(self.foreground, np.uint8)
-        return PIL.Image.fromarray(with_alpha(foreground, self.alpha))
+        image = PIL.Image.fromarray(with_alpha(foreground, self.alpha))
+        if self.metadata.icc_profile:
+            image.info["icc_profile"] = self.metadata.icc_profile
+        return image
 
     @property
     def photo(self) -> Image:
@@ -188,7 +192,9 @@ class Cutout:
             **changes: Fields of `Options` to change, such as `fit="tile"`.
 
         Returns:
-            (H, W, 3) of the foreground's dtype; (H, W, 4) if the background is translucent.
+            (H, W, 3) of the foreground's dtype; (H, W, 4) if the background is translucent. Its
+            colours have the photo's profile, `metadata.icc_profile`: colours and arrays are sRGB,
+            images have their own, and both are converted.
 
         Raises:
             OptionError: if the colour or word is unknown, or an option's value is wrong.
@@ -221,7 +227,7 @@ class Cutout:
             layers = self._layers(background, options, self._place(options))
             composite = layers.flatten(linear_light=options.linear_light, opaque=True)
             panels.append(("composite", composite.joined()))
-        return draw(panels)
+        return draw(panels, self.metadata.icc_profile)
 
     def save(
         self,
@@ -286,18 +292,19 @@ class Cutout:
             yield from encode([preview], kind, quality=quality, effort=effort)
             return
         subject = self.inverted() if options.result == "background" else self
+        metadata = limit_metadata(self.metadata, options.metadata)
         placement = subject._place(options)
         if kind in ARCHIVES:
             yield encode_archive(
                 subject._layers(options.background, options, placement), kind,
-                metadata=self.metadata, linear_light=options.linear_light,
+                metadata=metadata, linear_light=options.linear_light,
                 quality=quality, effort=effort,
             )  # fmt: skip
             return
         frames = (subject, *subject.frames) if kind in ANIMATED else (subject,)
         yield from encode(
             [frame._raster(kind, options, placement) for frame in frames], kind,
-            metadata=self.metadata, quality=quality, effort=effort,
+            metadata=metadata, quality=quality, effort=effort,
             durations_ms=[frame.duration_ms for frame in frames], loop=self.loop,
         )  # fmt: skip
 
@@ -336,10 +343,12 @@ class Cutout:
         )  # fmt: skip
         if isinstance(loaded, values.Backdrop) and loaded.own:
             behind = recover_background(self.photo, self.foreground, self.alpha)
-            loaded = Picture(make_scene(behind, self.alpha, loaded, placement))
+            scene = make_scene(behind, self.alpha, loaded, placement)
+            loaded = Picture(scene, metadata=self.metadata)
         image, opacity = make_background(
-            loaded, placement.canvas, dtype=foreground.dtype, fit=options.fit
-        )
+            loaded, placement.canvas, dtype=foreground.dtype, fit=options.fit,
+            icc_profile=self.metadata.icc_profile,
+        )  # fmt: skip
         return Layers(foreground, alpha, shadow, image, opacity)
 
     def _raster(self, kind: str, options: Options, placement: Placement) -> Raster:

@@ -19,6 +19,7 @@ Quality = Literal["fast", "best"]
 Matting = Literal["auto", "none", "fast", "closed-form", "indexnet", "indexnet-adobe"]
 FileFormat = Literal["auto", "png", "webp", "avif", "tiff", "jpg", "zip", "ora"]
 Effort = Literal["fast", "balanced", "small"]
+KeptMetadata = Literal["keep", "private", "none"]
 Result = Literal["cutout", "mask", "trimap", "foreground", "background", "preview"]
 Fit = Literal["cover", "contain", "stretch", "tile", "center-crop"]
 Shadow = Literal["none", "drop", "contact"]
@@ -161,6 +162,7 @@ class OptionChanges(TypedDict, total=False):
     file_quality: int
     png: Effort
     keep_depth: bool
+    metadata: KeptMetadata
     max_megapixels: float
     output_megapixels: float
     allow_truncated: bool
@@ -304,6 +306,13 @@ class Options:
     )
     keep_depth: bool = _option(
         True, "Keep 16 bits a channel where input and file format have them (PNG, TIFF)."
+    )
+    metadata: KeptMetadata = _option(
+        "keep",
+        "What to copy from the photo's metadata: keep copies author, copyright, time, camera and "
+        "place; private leaves out place, serial numbers and owner; none copies only colour "
+        "profile and density. Thumbnails are never copied.",
+        get_args(KeptMetadata),
     )
     max_megapixels: float = _option(
         200.0, "Refuse larger pictures.", unit="MP", low=0, inclusive=False

@@ -1,4 +1,5 @@
 import csv
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from alphacut import Remover
 from alphacut.errors import ImageError, OutputError
 from alphacut.evaluation.quality import (
     COLUMNS,
+    GREEN,
     evaluate,
     find_samples,
     summarise,
@@ -18,6 +20,8 @@ from alphacut.evaluation.quality import (
     write_json,
     write_page,
 )
+from alphacut.pipeline.profile import convert_profile
+from made import PROFILES
 
 
 class Half:
@@ -102,6 +106,20 @@ def test_files(scores: list, tmp_path: Path) -> None:
     page = (tmp_path / "scores.html").read_text()
     assert page.index("a, wrong") < page.index("a, right"), "worst first"
     assert page.count("data:image/jpeg;base64,") == 4 * 5
+
+
+@pytest.mark.filterwarnings("ignore::alphacut.errors.NoForegroundWarning")
+def test_thumbnails_are_srgb(folder: Path) -> None:
+    path = folder / "image" / "a.png"
+    grey = PIL.Image.new("RGB", (80, 40), (128, 128, 128))
+    grey.save(path, icc_profile=PROFILES["ProPhoto"])
+    remover = Remover(network=Half())
+    score = next(iter(evaluate(find_samples(folder), {"": remover}, thumbnails=True)))
+    expected = convert_profile(np.full((1, 1, 3), 128, np.uint8), PROFILES["ProPhoto"], None)
+    thumbnail = PIL.Image.open(io.BytesIO(score.thumbnails["input"]))
+    np.testing.assert_allclose(np.asarray(thumbnail)[20, 40], expected[0, 0], atol=2)
+    green = PIL.Image.open(io.BytesIO(score.thumbnails["on green"]))
+    np.testing.assert_allclose(np.asarray(green)[20, 75], GREEN, atol=12)
 
 
 def test_folders_without_truth(tmp_path: Path, folder: Path) -> None:

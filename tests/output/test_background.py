@@ -9,8 +9,10 @@ import pytest
 from alphacut.errors import ImageError
 from alphacut.options import Fit
 from alphacut.output.background import fit_image, forget, load_background, make_background
-from alphacut.pipeline.image import Picture
+from alphacut.pipeline.image import Metadata, Picture
+from alphacut.pipeline.profile import convert_profile
 from alphacut.values import Backdrop, parse_background
+from made import PROFILES
 
 
 def ramp(H: int, W: int, dtype: type = np.uint8) -> np.ndarray:
@@ -112,3 +114,38 @@ def test_a_file_is_read_once_until_it_is_forgotten(tmp_path: Path) -> None:
 def test_a_background_above_the_limit_is_refused() -> None:
     with pytest.raises(ImageError, match=r"above the limit of 0\.001"):
         load_background(ramp(40, 40), max_megapixels=0.001)
+
+
+@pytest.mark.parametrize("name", ["AdobeRGB", "P3", "ProPhoto"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_colours_meet_in_the_canvas_profile(name: str, dtype: type) -> None:
+    profile = PROFILES[name]
+
+    def expected(*colour: int) -> np.ndarray:
+        pixel = np.array([[colour]], np.uint8).astype(dtype)
+        pixel = pixel * dtype(257) if dtype == np.uint16 else pixel
+        return convert_profile(pixel, None, profile)[0, 0]
+
+    def made(text: str) -> np.ndarray:
+        background = load_background(text)
+        return make_background(background, (64, 64), dtype=dtype, icc_profile=profile)[0]
+
+    assert (made("#81d4fa") == expected(0x81, 0xD4, 0xFA)).all()
+    assert not (made("#81d4fa") == make_background(parse_background("#81d4fa"), (1, 1))[0]).any()
+    checks = made("checkerboard")
+    assert (checks[:8, 8:16] == expected(204, 204, 204)).all()
+    assert (checks[:8, :8] == np.iinfo(dtype).max).all()
+
+    photo = Picture(ramp(64, 64), metadata=Metadata(PROFILES["ProPhoto"]))
+    image = make_background(photo, (64, 64), dtype=dtype, icc_profile=profile)[0]
+    deep = photo.image.astype(dtype) * dtype(257 if dtype == np.uint16 else 1)
+    np.testing.assert_array_equal(image, convert_profile(deep, PROFILES["ProPhoto"], profile))
+
+
+def test_without_profiles_not_a_bit_changes() -> None:
+    photo = Picture(ramp(30, 40))
+    assert make_background(photo, (30, 40))[0] is photo.image
+    checks = make_background(parse_background("checkerboard"), (40, 30))[0]
+    y, x = np.mgrid[:40, :30] // 8
+    expected = np.where((x + y) % 2, 204, 255)
+    np.testing.assert_array_equal(checks, np.repeat(expected[..., np.newaxis], 3, axis=2))

@@ -29,6 +29,7 @@ from alphacut.output.encode import (
 )
 from alphacut.pipeline.image import Metadata
 from alphacut.pipeline.load import load_frames, load_image
+from alphacut.pipeline.metadata import keep_xmp
 from made import (
     COLOUR,
     FRAMES,
@@ -78,7 +79,7 @@ def test_metadata_of_animations() -> None:
         data = b"".join(encode(frames, kind, metadata=given, durations_ms=[50] * 3, loop=0))
         metadata = next(load_frames(data)).metadata
         assert metadata.icc_profile == SRGB
-        assert metadata.xmp == XMP % 1
+        assert metadata.xmp == keep_xmp(XMP % 1)
         if kind == "png":
             assert metadata.dpi == pytest.approx((300, 300), abs=0.01)
             assert [data.count(name) for name in (b"iCCP", b"iTXt", b"pHYs")] == [1, 1, 1]

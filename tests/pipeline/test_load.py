@@ -34,6 +34,7 @@ from made import (
     encoded,
     make_exif,
     make_png,
+    make_profile,
     make_tiff,
     read,
     samples_of,
@@ -43,19 +44,6 @@ from made import (
 from pictures import make_photo
 
 # --- makers -------------------------------------------------------------------------------------
-
-
-def make_profile(space: bytes, kind: bytes, pcs: bytes, tags: dict[bytes, bytes]) -> bytes:
-    """Build an ICC profile of version 2."""
-    d50 = struct.pack(">3i", 63190, 65536, 54061)
-    tags = {b"wtpt": b"XYZ " + bytes(4) + d50, **tags}
-    table, data, start = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
-    for name, content in tags.items():
-        table += name + struct.pack(">II", start + len(data), len(content))
-        data += content + bytes(-len(content) % 4)
-    header = struct.pack(">I4sI4s4s4s12x4s", start + len(data), b"lcms", 0x02400000, kind, space,
-                         pcs, b"acsp") + bytes(28) + d50  # fmt: skip
-    return header.ljust(128, b"\0") + table + data
 
 
 LINEAR_GREY = make_profile(
@@ -209,6 +197,19 @@ def test_profile_of_grey_is_applied() -> None:
     np.testing.assert_allclose(picture.image, 188, atol=1)
     assert picture.alpha is not None
     np.testing.assert_array_equal(picture.alpha, 100)
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_profile_of_16_bit_grey_is_applied(alpha: bool) -> None:
+    grey = np.full((4, 4, 2), 128 * 257, np.uint16)
+    stored = grey if alpha else grey[..., 0]
+    iccp = chunk(b"iCCP", b"grey\0\0" + zlib.compress(LINEAR_GREY))
+    for data in (make_png(stored, iccp), save(PIL.Image.fromarray(grey[..., 0]), "TIFF",
+                                              icc_profile=LINEAR_GREY)):  # fmt: skip
+        picture = read(data)
+        assert picture.image.dtype == np.uint16
+        np.testing.assert_allclose(picture.image / 257, 188, atol=1)
+        assert picture.metadata.icc_profile is None
 
 
 def test_broken_profile_does_not_stop_a_picture() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 from live import KEY, NOISE, PHOTO, Live, encode, gradient, opened
 
@@ -27,6 +28,25 @@ def test_a_picture_comes_back_cut_out(live: Live) -> None:
     assert pixels[0, 0].tolist() == [0, 0, 0, 0]
     assert pixels[150, 200, 3] == 255
     np.testing.assert_allclose(pixels[150, 200, :3], gradient()[150, 200], atol=3)
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"format": "jpg"}, {"format": "zip"}, {"channels": "alpha"}]
+)
+def test_no_thumbnail_of_the_background_in_any_answer(live: Live, fields: dict[str, str]) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x013B] = "Ada"
+    exif[0xC4A5] = exif.get_ifd(0x8769)[0x927C] = b"thumbnail of the whole scene"
+    exif[0x8769] = exif.get_ifd(0x8769)
+    photo = encode(gradient(), "JPEG", exif=exif)
+    assert photo.count(b"whole scene") == 2
+    for answer in (
+        live.removebg(image_file=photo, **fields),
+        live.client.post("/api/remove", files={"file": photo}, headers=AUTH),
+    ):
+        assert answer.status_code == 200
+        assert b"whole scene" not in answer.content
+        assert (b"Ada" in answer.content) or fields
 
 
 def test_headers(live: Live) -> None:

@@ -51,7 +51,7 @@ def serve(**settings: Any) -> None:
 
 
 @click.command()
-@functools.partial(from_settings, names=("host", "port", "max_megapixels", "max_body"))
+@functools.partial(from_settings, names=("host", "port", "max_megapixels", "metadata", "max_body"))
 @click.option("--model", default=Options.model, show_default=True, metavar="NAME",
               help="Network the page starts with.")  # fmt: skip
 @click.option("--browser/--no-browser", default=True, help="Open the page in a browser.")
@@ -63,7 +63,7 @@ def demo(model: str, browser: bool, **settings: Any) -> None:
     chosen = Settings(**settings)
     from alphacut.demo import serve as show
 
-    options = Options(model=model, max_megapixels=chosen.max_megapixels)
+    options = Options(model=model, max_megapixels=chosen.max_megapixels, metadata=chosen.metadata)
     try:
         show(host=chosen.host, port=chosen.port, options=options,
              max_body_bytes=chosen.max_body_bytes, browser=browser)  # fmt: skip

@@ -8,7 +8,7 @@ from alphacut.demo.engine import EncodedResult
 from alphacut.errors import AlphacutError, ImageError
 from alphacut.models.entry import ModelSpec
 from alphacut.output.encode import Raster, encode
-from alphacut.pipeline.image import limit_megapixels
+from alphacut.pipeline.image import Metadata, limit_megapixels
 from alphacut.pipeline.load import load_frames
 
 _THUMBNAIL_MP = 0.1
@@ -78,7 +78,8 @@ def thumbnail(result: EncodedResult) -> bytes:
     """Make a thumbnail of a result."""
     picture = limit_megapixels(next(iter(load_frames(result.data))), _THUMBNAIL_MP)
     raster = Raster(picture.image, picture.alpha)
-    return b"".join(encode([raster], "webp", metadata=picture.metadata, quality=80))
+    profile = Metadata(picture.metadata.icc_profile)
+    return b"".join(encode([raster], "webp", metadata=profile, quality=80))
 
 
 def _grid(thumbnails: Sequence[tuple[str, str]], failures: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from alphacut.cutout import Cutout
 from alphacut.errors import ImageError
 from alphacut.evaluation import metrics
 from alphacut.files import write
-from alphacut.pipeline.image import Image, downscale_to
-from alphacut.pipeline.load import INPUT_SUFFIXES, load_image
+from alphacut.pipeline.image import Image, Picture, downscale_to
+from alphacut.pipeline.load import INPUT_SUFFIXES, load_frames, load_image
+from alphacut.pipeline.profile import convert_profile
 from alphacut.remover import Remover
 
 # name: (what a lower or higher value means, decimals); the order is the table's
@@ -122,9 +123,8 @@ def evaluate(
         ImageError: if an image cannot be read, or the sizes of image and truth differ.
     """
     for sample in samples:
-        image, levels = (
-            load_image(path, keep_depth=False) for path in (sample.image, sample.alpha)
-        )
+        picture = next(load_frames(sample.image, keep_depth=False))
+        image, levels = picture.image, load_image(sample.alpha, keep_depth=False)
         true_alpha = np.asarray(levels[..., 0] / 255, np.float32)
         true_foreground = None
         if sample.foreground:
@@ -138,7 +138,7 @@ def evaluate(
             cutout = remover(image)
             seconds = time.perf_counter() - start
             values = measure(cutout, true_alpha, true_foreground)
-            kept = _thumbnails(image, cutout, true_alpha) if thumbnails else {}
+            kept = _thumbnails(picture, cutout, true_alpha) if thumbnails else {}
             yield Score(name, sample.name, values, seconds, kept)
 
 
@@ -243,22 +243,25 @@ def write_page(path: Path, scores: Sequence[Score]) -> None:
     write(path, [page.encode()])
 
 
-def _thumbnails(image: Image, cutout: Cutout, true_alpha: NDArray[np.float32]) -> dict[str, bytes]:
-    """Return the images to compare, as small JPEG files by caption."""
+def _thumbnails(
+    picture: Picture, cutout: Cutout, true_alpha: NDArray[np.float32]
+) -> dict[str, bytes]:
+    """Return the images to compare, as small JPEG files in sRGB by caption."""
+    profile = picture.metadata.icc_profile
     error = np.abs(cutout.alpha - true_alpha)
     heat = cv2.applyColorMap((error * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
     return {
-        "input": _jpeg(image),
+        "input": _jpeg(picture.image, profile),
         "truth": _jpeg((true_alpha * 255).astype(np.uint8)),
         "prediction": _jpeg((cutout.alpha * 255).astype(np.uint8)),
-        "on green": _jpeg(cutout.on(GREEN)),
+        "on green": _jpeg(replace(cutout, metadata=picture.metadata).on(GREEN), profile),
         "error": _jpeg(heat),
     }
 
 
-def _jpeg(picture: NDArray[Any]) -> bytes:
-    """Downscale and encode a grey or RGB image."""
-    small = downscale_to(np.ascontiguousarray(picture), _THUMBNAIL_PX)
+def _jpeg(image: NDArray[Any], icc_profile: bytes | None = None) -> bytes:
+    """Downscale and encode a grey or RGB image, converted from its profile to sRGB."""
+    small = downscale_to(np.ascontiguousarray(image), _THUMBNAIL_PX)
     if small.ndim == 3:
-        small = np.ascontiguousarray(small[..., ::-1])
+        small = np.ascontiguousarray(convert_profile(small, icc_profile, None)[..., ::-1])
     return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()

@@ -11,6 +11,7 @@ from alphacut.output.composite import Layers
 from alphacut.output.encode import Raster, encode, quantise
 from alphacut.pipeline import image as images
 from alphacut.pipeline.image import Metadata, downscale_to
+from alphacut.pipeline.profile import convert_profile
 
 ARCHIVES = ("zip", "ora")
 _THUMBNAIL_PX = 256
@@ -69,6 +70,8 @@ def _encode_ora(
     """Encode as https://www.openraster.org/baseline/file-layout-spec.html says."""
     merged = layers.flatten(linear_light=linear_light).joined()
     thumbnail = images.to_depth(downscale_to(merged, _THUMBNAIL_PX), np.uint8)
+    srgb = convert_profile(thumbnail[..., :3], metadata.icc_profile, None)
+    thumbnail = np.concatenate([srgb, thumbnail[..., 3:]], axis=2)
     H, W = layers.alpha.shape
     stack, files = "", []
     for index, (name, layer) in enumerate(layers.named()):

@@ -2,6 +2,7 @@
 
 import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,6 +17,7 @@ from alphacut.options import Fit, Options
 from alphacut.pipeline import image as images
 from alphacut.pipeline.image import Image, Picture
 from alphacut.pipeline.load import Source, load_frames
+from alphacut.pipeline.profile import convert_profile
 
 # A colour or word, a path, the content of a file, 8-bit RGB or RGBA, or pixels
 Background: TypeAlias = (
@@ -87,6 +89,7 @@ def make_background(
     *,
     dtype: Any = np.uint8,
     fit: Fit = Options.fit,
+    icc_profile: bytes | None = None,
 ) -> tuple[Image | None, NDArray[np.float32] | None]:
     """Fill a canvas.
 
@@ -95,6 +98,8 @@ def make_background(
         size: (H, W) of the canvas.
         dtype: np.uint8 or np.uint16.
         fit: How an image fills the canvas; see `fit_image`.
+        icc_profile: The canvas's profile, None for sRGB. Colours are sRGB, images have their own
+            profile; both are converted.
 
     Returns:
         Colours (H, W, 3) of that dtype, and their alpha (H, W) float32, None if they are opaque.
@@ -103,6 +108,7 @@ def make_background(
     H, W = size
     if isinstance(background, Picture):
         image = images.to_depth(fit_image(background.image, size, fit), dtype)
+        image = convert_profile(image, background.metadata.icc_profile, icc_profile)
         if background.alpha is None:
             return image, None
         max_value = np.float32(images.white(background.alpha))
@@ -111,13 +117,19 @@ def make_background(
         return None, None
     if background.kind == "checkerboard":
         square_px = max(8, min(H, W) // 32)
-        odd = (np.arange(H)[:, np.newaxis] // square_px + np.arange(W) // square_px) % 2
-        grey = images.to_depth(np.array(_CHECKS, np.uint8), dtype)[odd]
-        return np.broadcast_to(grey[..., np.newaxis], (H, W, 3)), None
-    pixel = images.to_depth(np.array(background.colour[:3], np.uint8), dtype)
+        checks = _to_canvas([[grey] * 3 for grey in _CHECKS], dtype, icc_profile)
+        two_rows = checks[(np.arange(W) // square_px + np.array([[0], [1]])) % 2]
+        return np.asarray(two_rows[np.arange(H) // square_px % 2]), None
+    (pixel,) = _to_canvas([background.colour[:3]], dtype, icc_profile)
     opacity = np.float32(background.colour[3] / 255)
     image = np.broadcast_to(pixel, (H, W, 3))
     return image, None if opacity == 1 else np.broadcast_to(opacity, (H, W))
+
+
+def _to_canvas(colours: Sequence[Sequence[int]], dtype: Any, icc_profile: bytes | None) -> Image:
+    """Return 8-bit sRGB colours (n, 3) in the canvas's dtype and profile."""
+    pixels = images.to_depth(np.array(colours, np.uint8), dtype)
+    return np.asarray(convert_profile(pixels[np.newaxis], None, icc_profile)[0])
 
 
 def fit_image(image: Image, size: tuple[int, int], fit: Fit) -> Image:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 import os
 import struct
 from collections.abc import Sequence
@@ -19,9 +20,9 @@ from numpy.typing import NDArray
 from alphacut import files
 from alphacut.errors import ImageError, OutputError
 from alphacut.options import Effort, FileFormat, Options
-from alphacut.pipeline.decode import SUB_DIRECTORIES, TIFF_TAGS
 from alphacut.pipeline.image import SUFFIXES, Image, Metadata, to_depth, white
 from alphacut.pipeline.load import check_array
+from alphacut.pipeline.metadata import exif_directory, pack_directory
 
 OUTPUT_SUFFIXES = SUFFIXES | {".zip": "zip", ".ora": "ora"}
 ANIMATED = ("png", "webp", "avif")
@@ -39,6 +40,7 @@ _MARKER_BYTES = 65502  # the longest EXIF or XMP that a JPEG marker holds after 
 _ROWS = 256
 _PNG_BAND_BYTES = 1 << 20  # deflated at a time: fits a processor's cache
 _PNG_COLOR_TYPES = {1: 0, 3: 2, 4: 6}  # by number of channels
+_TIFF_TYPES = {"H": 3, "I": 4}  # by the codes of struct
 _PNG_UP = 2  # the filter that subtracts the byte above
 _ADLER = 65521
 
@@ -310,32 +312,37 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 
 def _encode_tiff(raster: Raster, metadata: Metadata) -> Sequence[bytes | memoryview]:
     """Encode 8 or 16 bits a channel; Pillow's own writer has no 16-bit colour."""
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
     (H, W), channels = raster.samples.shape[:2], raster.channels
     little_endian = raster.samples.dtype.newbyteorder("<")
     bands = (raster.band(slice(top, top + _ROWS)).joined() for top in range(0, H, _ROWS))
     strips = [zlib.compress(np.ascontiguousarray(band, little_endian), 1) for band in bands]
-    tags = ImageFileDirectory_v2(b"II*\x00\x08\x00\x00\x00")
-    if metadata.exif:
-        exif = PIL.Image.Exif()
-        exif.load(metadata.exif)
-        tags.update({tag: exif[tag] for tag in TIFF_TAGS if tag in exif})
-        tags.update({tag: dict(ifd) for tag in SUB_DIRECTORIES if (ifd := exif.get_ifd(tag))})
-    tags[256], tags[257] = W, H
-    tags[258] = (8 * little_endian.itemsize,) * channels
-    tags[259] = 8  # Deflate
-    tags[262] = 1 if channels == 1 else 2  # black is zero, or RGB
-    tags[277], tags[278] = channels, _ROWS
+    ends = list(itertools.accumulate(map(len, strips)))
+    tags = exif_directory(metadata.exif) if metadata.exif else {}
+
+    def put(tag: int, code: str, *values: int) -> None:
+        tags[tag] = _TIFF_TYPES[code], len(values), struct.pack(f"<{len(values)}{code}", *values)
+
+    put(256, "I", W)
+    put(257, "I", H)
+    put(258, "H", *[8 * little_endian.itemsize] * channels)
+    put(259, "H", 8)  # Deflate
+    put(262, "H", 1 if channels == 1 else 2)  # black is zero, or RGB
+    put(277, "H", channels)
+    put(278, "I", _ROWS)
+    put(279, "I", *map(len, strips))
     if channels == 4:
-        tags[338] = 2  # the fourth is alpha, not multiplied into the colours
+        put(338, "H", 2)  # the fourth is alpha, not multiplied into the colours
     if metadata.dpi:
-        tags[282], tags[283], tags[296] = metadata.dpi[0], metadata.dpi[1], 2
+        for tag, dpi in zip((282, 283), metadata.dpi, strict=True):
+            tags[tag] = 5, 1, struct.pack("<II", round(dpi * 1000), 1000)
+        put(296, "H", 2)  # to the inch
     if metadata.xmp:
-        tags[700] = metadata.xmp
+        tags[700] = 1, len(metadata.xmp), metadata.xmp
     if metadata.icc_profile:
-        tags[34675] = metadata.icc_profile
-    tags[279] = lengths = tuple(map(len, strips))
-    # offsets from the end of the directory, to which Pillow adds its length
-    tags[273] = tuple(sum(lengths[:index]) for index in range(len(strips)))
-    return [b"II*\x00\x08\x00\x00\x00", tags.tobytes(8), *strips]
+        tags[34675] = 7, len(metadata.icc_profile), metadata.icc_profile
+    begin = 0
+    for _ in range(2):  # how long the directory is, then where the strips are after it
+        put(273, "I", *(begin + end - len(strip) for end, strip in zip(ends, strips, strict=True)))
+        directory = pack_directory(tags, 8)
+        begin = 8 + len(directory)
+    return [b"II*\x00\x08\x00\x00\x00", directory, *strips]

@@ -8,6 +8,7 @@ import numpy as np
 from alphacut.errors import MissingExtra
 from alphacut.pipeline import image as images
 from alphacut.pipeline.image import Image, downscale_to
+from alphacut.pipeline.profile import convert_profile
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,11 +18,12 @@ _PANEL_INCHES = 3.2
 _WIDE = 1.2  # images wider than this are stacked
 
 
-def draw(panels: Sequence[tuple[str, Image]]) -> "Figure":
+def draw(panels: Sequence[tuple[str, Image]], icc_profile: bytes | None = None) -> "Figure":
     """Draw images with their names above: in a row, or in a column if they are wide.
 
     Args:
         panels: Name and image, (H, W) or (H, W, 3) uint8 or uint16.
+        icc_profile: The images' RGB profile, None for sRGB; the figure is sRGB.
 
     Returns:
         A Matplotlib figure without a window: save it, or show it in a notebook.
@@ -43,6 +45,8 @@ def draw(panels: Sequence[tuple[str, Image]]) -> "Figure":
     for index, (name, image) in enumerate(panels):
         axes = figure.add_subplot(rows, columns, index + 1)
         small = images.to_depth(downscale_to(image, _PANEL_PX), np.uint8)
+        if small.ndim == 3:
+            small = convert_profile(small, icc_profile, None)
         axes.imshow(small, cmap="gray", vmin=0, vmax=255, interpolation="none")
         axes.set_title(name, fontsize=11)
         axes.set_axis_off()

@@ -17,6 +17,14 @@ from numpy.typing import NDArray
 
 from alphacut.errors import ImageError, MetadataWarning
 from alphacut.pipeline.image import Metadata, Picture, to_depth
+from alphacut.pipeline.metadata import (
+    DIRECTORY_TAGS,
+    IMAGE_TAGS,
+    keep_density,
+    keep_exif,
+    keep_xmp,
+)
+from alphacut.pipeline.profile import convert_profile
 from alphacut.pipeline.tiff import Tiff
 
 # What Pillow's decoders raise on damaged files
@@ -38,9 +46,6 @@ _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
     8: lambda a: np.rot90(a),
 }
-# Tags of a TIFF that describe the photograph, not how its pixels are stored
-TIFF_TAGS = (270, 271, 272, 305, 306, 315, 33432)
-SUB_DIRECTORIES = (0x8769, 0x8825)
 _RGB = b"RGB "  # an ICC profile's colour space
 # How a PNG of 16 bits is packed, and how to unpack the bytes that Pillow leaves out
 _LOW_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L", "LA;16B": "RGBA"}
@@ -135,9 +140,12 @@ def decode(
         if packed in _KEY_STEPS and isinstance(pillow.info.get("transparency"), int):
             pillow.info["transparency"] *= _KEY_STEPS[packed]  # the samples are multiplied already
         deep = None if file is None else _read_16_bits(file, pillow, packed, allow_truncated)
+        info = dict(pillow.info)  # as it is, before EXIF is written without its orientation
         orientation, exif = _turn(pillow, name)
-        metadata = _metadata(pillow.info, exif)
+        metadata = _metadata(info, exif)
         samples = _to_array(pillow, name) if deep is None else _upright(deep, orientation)
+        if samples.dtype == np.uint16:  # of 8 bits, the profile is applied already
+            samples = _grey_to_srgb(samples, info.get("icc_profile"))
         return split(samples, metadata, keep_depth=keep_depth)
 
 
@@ -157,7 +165,7 @@ def decode_tiff(
         except DAMAGE as error:
             warn_of_metadata(name, error)
     info = {"xmp": tiff.xmp, "dpi": tiff.dpi, "icc_profile": tiff.icc_profile}
-    upright = _upright(samples, tiff.orientation)
+    upright = _upright(_grey_to_srgb(samples, tiff.icc_profile), tiff.orientation)
     return split(upright, _metadata(info, exif), keep_depth=keep_depth)
 
 
@@ -172,11 +180,8 @@ def decode_samples(
         name: What messages call the file.
         keep_depth: Whether 16 bits a channel stay 16.
     """
-    small = PIL.Image.new("L", (1, 1))  # whose blocks lose the orientation that was obeyed
-    small.info.update({"xmp": blocks["xmp"]} if "xmp" in blocks else {})
-    small.info.update({"exif": blocks["exif"]} if "exif" in blocks else {})
-    _turn(small, name)
-    info = {**small.info, "icc_profile": blocks.get("icc")}
+    info = {**blocks, "icc_profile": blocks.get("icc")}
+    samples = _grey_to_srgb(samples, info["icc_profile"])
     return split(samples, _metadata(info, None), keep_depth=keep_depth)
 
 
@@ -285,6 +290,16 @@ def _to_srgb(pillow: PIL.Image.Image, profile: bytes | None, name: str) -> PIL.I
     return converted
 
 
+def _grey_to_srgb(samples: NDArray[Any], profile: bytes | None) -> NDArray[Any]:
+    """Bring grey (H, W, 1), or (H, W, 4) with alpha, to sRGB if its profile is one for grey."""
+    if not profile or profile[16:20] != b"GRAY":
+        return samples
+    colours = np.repeat(samples, 3, axis=2) if samples.shape[2] == 1 else samples[..., :3]
+    if not np.array_equal(colours[..., 0], colours[..., 1]):  # another image's profile
+        return samples
+    return np.concatenate([convert_profile(colours, profile, None), samples[..., 3:]], axis=2)
+
+
 def split(array: NDArray[Any], metadata: Metadata, *, keep_depth: bool) -> Picture:
     """Split samples (H, W, 1 | 3 | 4) into image and alpha."""
     if array.dtype == np.uint16 and not keep_depth:
@@ -297,32 +312,23 @@ def split(array: NDArray[Any], metadata: Metadata, *, keep_depth: bool) -> Pictu
 
 
 def _metadata(info: Mapping[Any, Any], exif_of_tiff: bytes | None) -> Metadata:
-    """Collect what the file of an upright frame says about it."""
+    """Collect what a frame's file says about it, as far as a result may say it, too."""
     exif = info.get("exif") or exif_of_tiff
-    if exif:
-        exif = exif.removeprefix(b"Exif\x00\x00")
     xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
-    if isinstance(xmp, str):
-        xmp = xmp.encode()
-    dpi = info.get("dpi")
-    try:  # 1 is what Pillow makes of a TIFF that says nothing
-        dpi = (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 1 else None
-    except (TypeError, ValueError, ZeroDivisionError):
-        dpi = None
     profile = info.get("icc_profile") or b""
     if profile[16:20] != _RGB:  # the samples are RGB by now
         profile = None
-    return Metadata(profile, exif or None, xmp or None, dpi)
+    return Metadata(profile, exif and keep_exif(exif), xmp and keep_xmp(xmp),
+                    keep_density(info.get("dpi")))  # fmt: skip
 
 
 def _exif_of_tiff(tags: PIL.Image.Exif) -> bytes | None:
     """Collect the EXIF tags that a TIFF keeps among its own."""
     exif = PIL.Image.Exif()
-    for tag in TIFF_TAGS:
-        if tag in tags:
+    for tag in IMAGE_TAGS & tags.keys():
+        if tag not in DIRECTORY_TAGS:
             exif[tag] = tags[tag]
-    for tag in SUB_DIRECTORIES:
-        if directory := tags.get_ifd(tag):
+        elif directory := tags.get_ifd(tag):
             exif.get_ifd(tag).update(directory)
             exif[tag] = exif.get_ifd(tag)
     return exif.tobytes() if len(exif) else None

@@ -24,8 +24,8 @@ class Metadata:
 
     Attributes:
         icc_profile: RGB colour profile.
-        exif: EXIF block without its "Exif" prefix, orientation reset.
-        xmp: XMP packet, orientation reset.
+        exif: EXIF block without its "Exif" prefix, from `metadata.keep_exif`: no orientation.
+        xmp: XMP packet, from `metadata.keep_xmp`: no orientation.
         dpi: Horizontal and vertical density.
     """
 

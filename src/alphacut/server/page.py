@@ -72,7 +72,7 @@ def add(app: FastAPI, service: Service) -> None:
     engine = PoolEngine(service)
     options = Options(
         model=service.default_model, runtime=settings.runtime, device=settings.device,
-        max_megapixels=settings.max_megapixels,
+        max_megapixels=settings.max_megapixels, metadata=settings.metadata,
     )  # fmt: skip
     mounted = demo.mount(app, engine, options, settings.max_body_bytes)
 

@@ -139,6 +139,7 @@ def translate(form: Fields, query: Fields, service: Service) -> tuple[Options, l
         harden=0.5 if hard else None,
         keep_depth=False,  # as rembg answers
         max_megapixels=service.settings.max_megapixels,
+        metadata=service.settings.metadata,
     )
     return options, ignored
 

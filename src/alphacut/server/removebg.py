@@ -86,7 +86,10 @@ async def _remove(service: Service, request: Request) -> Response:
     max_bytes = service.settings.max_body_bytes
     source = take_source(fields, max_bytes)
     options = translate(
-        fields, model=service.default_model, max_megapixels=service.settings.max_megapixels
+        fields,
+        model=service.default_model,
+        max_megapixels=service.settings.max_megapixels,
+        metadata=service.settings.metadata,
     )
     uploaded = fields.bytes_of("bg_image_file")
     if uploaded and len(uploaded) > max_bytes:

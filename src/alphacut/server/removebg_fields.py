@@ -5,7 +5,7 @@ from typing import Any
 
 from alphacut import values
 from alphacut.errors import OptionError
-from alphacut.options import Options
+from alphacut.options import KeptMetadata, Options
 from alphacut.server.body import Fields
 from alphacut.server.removebg_errors import refuse, refuse_parameter
 
@@ -73,13 +73,16 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-def translate(fields: Fields, *, model: str, max_megapixels: float) -> Options:
+def translate(
+    fields: Fields, *, model: str, max_megapixels: float, metadata: KeptMetadata = Options.metadata
+) -> Options:
     """Read all fields but the images as `Options`.
 
     Args:
         fields: The request's.
         model: The network to use.
         max_megapixels: Larger images are refused.
+        metadata: What results copy from the photo's metadata.
 
     Raises:
         Refusal: 400 with the documented code if a value is invalid.
@@ -100,6 +103,7 @@ def translate(fields: Fields, *, model: str, max_megapixels: float) -> Options:
     chosen: dict[str, Any] = {
         "model": model,
         "max_megapixels": max_megapixels,
+        "metadata": metadata,
         "output_megapixels": SIZES[_choice(fields, "size", SIZES, "preview").lower()],
         "format": kind,
         "keep_depth": False,  # as remove.bg answers

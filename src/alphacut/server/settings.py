@@ -4,10 +4,17 @@ import dataclasses
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from alphacut.errors import OptionError, OutputError, UnknownName
-from alphacut.options import DEFAULT_MODEL, DEVICES, RUNTIMES, DeviceName, RuntimeName
+from alphacut.options import (
+    DEFAULT_MODEL,
+    DEVICES,
+    RUNTIMES,
+    DeviceName,
+    KeptMetadata,
+    RuntimeName,
+)
 
 _UNITS = {"": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
 
@@ -56,6 +63,12 @@ class Settings:
     )
     worker_memory: str = _setting("4GB", "Memory limit per worker, where supported.", "BYTES")
     max_megapixels: float = _setting(50.0, "Refuse larger images, before decoding.", "MP")
+    metadata: KeptMetadata = _setting(
+        "keep",
+        "What results copy from a photo's metadata: keep, private (no place, serial numbers or "
+        "owner), or none (only colour profile and density).",
+        choices=get_args(KeptMetadata),
+    )
     max_body: str = _setting("22MB", "Refuse larger uploads, before reading.", "BYTES")
     queue: int = _setting(64, "Requests that may wait; further ones are told to try later.", "N")
     timeout: float = _setting(30.0, "Time limit of a request, waiting included.", "SECONDS")
