@@ -312,7 +312,7 @@ class Remover:
 
 def _load(
     options: Options,
-    model: catalogue.ModelSpec,
+    model: ModelSpec,
     network: Runtime | None,
     hint: runtimes.Hint,
     threads: int | None,

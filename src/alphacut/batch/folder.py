@@ -180,7 +180,8 @@ def _cut_out(item: Item, remover: Remover, existing: Existing) -> Outcome:
                 sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
         except OSError as error:
-            raise OutputError(f"standard output: cannot be written: {error.strerror}") from error
+            reason = error.strerror or "it is closed"
+            raise OutputError(f"standard output: cannot be written: {reason}") from error
     save = round((time.perf_counter() - start) * 1000, 2)
     return Outcome(item, cutout.size, cutout.box, {**cutout.milliseconds, "save": save})
 
