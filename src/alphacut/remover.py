@@ -6,13 +6,14 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alphacut import runtimes
+from alphacut import files, runtimes
 from alphacut.cutout import Cutout, difference
 from alphacut.errors import ImageError, NoForegroundWarning, UnknownName
 from alphacut.models import catalogue, weights
@@ -117,7 +118,15 @@ class Remover:
     ) -> None:
         if model is not None:
             changes["model"] = model if isinstance(model, str) else model.name
-        self.options = options = (options or Options()).replace(**changes)
+        options = (options or Options()).replace(**changes)
+        if isinstance(options.background, str) and files.is_stream(Path(options.background)):
+            pipe = options.background
+            try:  # it can be read only once
+                options = options.replace(background=Path(pipe).read_bytes())
+            except OSError as error:
+                message = f"{pipe}: cannot be read: {error.strerror}"
+                raise ImageError(message, "background") from error
+        self.options = options
         if model is None or isinstance(model, str):
             model = weights.find_model(options.model)
         self.spec = model
