@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -78,7 +77,7 @@ class Cutout:
     frames: tuple["Cutout", ...] = ()
     trimap: NDArray[np.float32] | None = None
     input_size: tuple[int, int] | None = None
-    milliseconds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    milliseconds: Mapping[str, float] = field(default_factory=dict)
     replaced: tuple[NDArray[np.intp], Image] | None = None
     options: Options = field(default_factory=Options)
 

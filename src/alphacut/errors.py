@@ -17,10 +17,15 @@ AlphacutWarning             something worth knowing that does not stop the work
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 
 class AlphacutError(Exception):
     """Base class of every error that alphacut raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Cross processes by message and attributes, whatever `__init__` takes."""
+        return _restore, (type(self), self.args), self.__dict__
 
 
 class ImageError(AlphacutError):
@@ -94,6 +99,10 @@ class MetadataWarning(AlphacutWarning):
 
 class NoForegroundWarning(AlphacutWarning):
     """No subject was found: the cut-out is fully transparent."""
+
+
+def _restore(kind: type[AlphacutError], args: tuple[Any, ...]) -> AlphacutError:
+    return kind.__new__(kind, *args)
 
 
 def one_line(error: BaseException) -> str:

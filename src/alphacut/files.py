@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import os
 import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -37,7 +38,7 @@ def replacing(path: Path, *, make_folder: bool = False) -> Iterator[Path]:
 
 
 def write(path: Path, pieces: Iterable[bytes | memoryview], *, make_folder: bool = False) -> None:
-    """Write a file whole or not at all.
+    """Write a file whole or not at all; a pipe or device is written to, never replaced.
 
     Args:
         path: The file, replaced if it exists.
@@ -48,8 +49,23 @@ def write(path: Path, pieces: Iterable[bytes | memoryview], *, make_folder: bool
     Raises:
         OutputError: if it cannot be written; nothing is left behind.
     """
+    if is_stream(path):
+        try:
+            with path.open("wb") as file:
+                file.writelines(pieces)
+        except OSError as error:
+            raise unwritable(path, error) from error
+        return
     with replacing(path, make_folder=make_folder) as part, part.open("xb") as file:
         file.writelines(pieces)
+
+
+def is_stream(path: Path) -> bool:
+    """Tell whether a path names a pipe, a device, or an open descriptor such as /dev/stdout."""
+    if not os.path.exists(path) or path.is_dir():
+        return False
+    folder = os.path.realpath(path.parent)
+    return not path.is_file() or folder == "/dev" or folder.startswith("/proc/")
 
 
 def unwritable(path: Path, error: OSError) -> OutputError:

@@ -17,6 +17,7 @@ Result = TypeVar("Result")
 _lock = threading.Lock()
 _running = 0  # how many works hold OpenCV to one thread
 _threads_before = 0  # OpenCV's, when the first of them began
+_forked = False
 
 
 def in_order(
@@ -62,7 +63,7 @@ def side_by_side(threads: int | None = None) -> Iterator[None]:
         threads: How many pictures are worked on at once; with one, nothing changes.
     """
     global _running, _threads_before
-    if (threads or processors()) == 1:
+    if _forked or (threads or processors()) == 1:
         yield
         return
     with _lock:
@@ -90,3 +91,14 @@ def processors() -> int:
         return max(1, min(count, int(quota) // int(period)))
     except (OSError, ValueError):  # no such limit here
         return count
+
+
+def _in_child() -> None:
+    """Keep a forked child to one OpenCV thread: the others stay behind in the parent."""
+    global _forked
+    _forked = True
+    cv2.setNumThreads(0)  # not 1, which would wait for them to end
+
+
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(after_in_child=_in_child)

@@ -6,13 +6,14 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alphacut import runtimes
+from alphacut import files, runtimes
 from alphacut.cutout import Cutout, difference
 from alphacut.errors import ImageError, NoForegroundWarning, UnknownName
 from alphacut.models import catalogue, weights
@@ -73,6 +74,8 @@ METHODS = MappingProxyType({
 class Remover:
     """A loaded model that cuts out many pictures, from any number of threads.
 
+    It is pickled as its options, and loads its network anew where it is unpickled.
+
     Args:
         model: Name of a model, or an entry of your own; instead of `options.model`.
         network: A loaded network, instead of the one that the options name.
@@ -115,7 +118,15 @@ class Remover:
     ) -> None:
         if model is not None:
             changes["model"] = model if isinstance(model, str) else model.name
-        self.options = options = (options or Options()).replace(**changes)
+        options = (options or Options()).replace(**changes)
+        if isinstance(options.background, str) and files.is_stream(Path(options.background)):
+            pipe = options.background
+            try:  # it can be read only once
+                options = options.replace(background=Path(pipe).read_bytes())
+            except OSError as error:
+                message = f"{pipe}: cannot be read: {error.strerror}"
+                raise ImageError(message, "background") from error
+        self.options = options
         if model is None or isinstance(model, str):
             model = weights.find_model(options.model)
         self.spec = model
@@ -149,10 +160,14 @@ class Remover:
             progress=progress,
         )
         self.network = network or load(model)
+        self._given = model, network, hint, threads, accept_license
         self._solve = self._method.solve
         if self._solve and self._method.network:
             solver = load(weights.find_model(self._method.network))
             self._solve = functools.partial(self._solve, network=solver)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _load, (self.options, *self._given)
 
     def __call__(self, source: Source, *, painted: Sequence[Stroke] = ()) -> Cutout:
         """Remove the background of a picture.
@@ -244,7 +259,7 @@ class Remover:
             picture.loop,
             input_size=full_size,
             trimap=trimap,
-            milliseconds=MappingProxyType(clock.milliseconds),
+            milliseconds=clock.milliseconds,
             replaced=difference(picture.image, foreground),
             options=self.options,
         )
@@ -302,6 +317,25 @@ class Remover:
             size, wanted = (" x ".join(map(str, plane.shape[1::-1])) for plane in (trimap, image))
             raise ImageError(f"{path}: is {size} pixels, but the picture {wanted}: make them equal")
         return trimap
+
+
+def _load(
+    options: Options,
+    model: ModelSpec,
+    network: Runtime | None,
+    hint: runtimes.Hint,
+    threads: int | None,
+    accept_license: bool,
+) -> Remover:
+    """Load an unpickled remover."""
+    return Remover(
+        model,
+        network=network,
+        options=options,
+        hint=hint,
+        threads=threads,
+        accept_license=accept_license,
+    )
 
 
 class _Clock:

@@ -1,5 +1,6 @@
 """Images on one machine: where each result goes, and cutting them out several at a time."""
 
+import functools
 import glob
 import io
 import os
@@ -13,7 +14,7 @@ from typing import Literal
 
 from alphacut.batch.inputs import RESULT_MARKS, is_input
 from alphacut.errors import AlphacutError, ImageError, OutputError
-from alphacut.files import write
+from alphacut.files import is_stream, write
 from alphacut.options import Options
 from alphacut.output.encode import Raster, encode, output_format
 from alphacut.parallel import in_order, processors, side_by_side
@@ -93,6 +94,10 @@ def list_items(
     if not images:
         return failed
     several = len(images) + len(failed) > 1 or any(map(os.path.isdir, inputs))
+    if output is not None and is_stream(Path(output)):
+        if len(images) + len(failed) > 1:
+            raise OutputError(f"{output}: takes one picture only: give -o a folder")
+        return failed + [Item(source, output) for source, _ in images]
     if output is not None and not several and not _is_folder(output):
         output_format(Path(output), options.format, opaque=options.opaque)
         targets = [Path(output)]
@@ -153,7 +158,9 @@ def _cut_out(item: Item, remover: Remover, existing: Existing) -> Outcome:
     options = remover.options
     target = None if item.target == STREAM else Path(item.target)
     beside = target.with_name(f"{target.stem}-trimap.png") if target else None
-    if target and os.path.exists(target):
+    if target and is_stream(target):
+        beside = None
+    elif target and os.path.exists(target):
         if os.path.isdir(target):
             raise OutputError(f"{target}: is a folder, but a file is needed")
         if existing == "skip":
@@ -180,7 +187,8 @@ def _cut_out(item: Item, remover: Remover, existing: Existing) -> Outcome:
                 sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
         except OSError as error:
-            raise OutputError(f"standard output: cannot be written: {error.strerror}") from error
+            reason = error.strerror or "it is closed"
+            raise OutputError(f"standard output: cannot be written: {reason}") from error
     save = round((time.perf_counter() - start) * 1000, 2)
     return Outcome(item, cutout.size, cutout.box, {**cutout.milliseconds, "save": save})
 
@@ -199,7 +207,10 @@ def _find(
     failed = []
 
     def add(name: str, below: str) -> None:
-        images.setdefault(name if name == STREAM else os.path.realpath(name), (name, Path(below)))
+        # links to one file are inputs of their own; a folder's alias is that folder
+        folder, file = os.path.split(name)
+        key = name if name == STREAM else os.path.join(os.path.realpath(folder), file)
+        images.setdefault(key, (name, Path(below)))
 
     for name in inputs:
         if name == STREAM:
@@ -270,4 +281,22 @@ def _is_folder(output: str) -> bool:
 
 def _same_file(path: Path) -> str:
     """Return one spelling for all paths to a file, also where case does not matter."""
-    return os.path.normcase(os.path.realpath(path)).casefold()
+    real = os.path.normcase(os.path.realpath(path))
+    return real.casefold() if _ignores_case(os.path.dirname(real)) else real
+
+
+@functools.cache
+def _ignores_case(folder: str) -> bool:
+    """Tell whether a folder's disk ignores the case of names, without writing there.
+
+    A folder that does not exist yet, or names nothing with letters, is like the one above it.
+    """
+    try:
+        names = set(os.listdir(folder))
+    except OSError:
+        names = set()
+    for name in names:
+        if name.swapcase() not in {name, *names}:
+            return os.path.lexists(os.path.join(folder, name.swapcase()))
+    above = os.path.dirname(folder)
+    return above != folder and _ignores_case(above)

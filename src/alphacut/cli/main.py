@@ -1,5 +1,6 @@
 """The `alphacut` command: `alphacut PHOTO` and its sub-commands."""
 
+import io
 import os
 import signal
 import sys
@@ -62,11 +63,29 @@ def main() -> None:
 
 def program() -> None:
     """Run the command line as a program, which ends the moment its work is done."""
+    _open_closed()
     try:
         main()
+    except io.UnsupportedOperation:  # see _open_closed
+        complain("standard output is closed")
+        _end(1)
     except SystemExit as stop:  # its traceback keeps the network alive until _end
         _end(stop.code if isinstance(stop.code, int) else int(stop.code is not None))
     _end(0)
+
+
+def _open_closed() -> None:
+    """Open the standard streams that the caller has closed.
+
+    Python has None in their place, and the next file to be opened would get their number, and with
+    it whatever a library prints.
+    """
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull)  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull)  # noqa: SIM115  for reading: a result must not vanish
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
 def _end(status: int) -> None:

@@ -29,6 +29,13 @@ class DefaultGroup(click.Group):
             args = [self._default, *args]
         return super().parse_args(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; Ctrl-C ends it with the status that shells give to SIGINT."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            ctx.exit(130)
+
 
 def from_options(command: _Command) -> _Command:
     """Give a command a flag for each field of `Options`."""

@@ -144,9 +144,9 @@ def _store(graph: "onnx.GraphProto", arrays: dict[str, NDArray[Any]]) -> None:
 
 def _maxima(model: "onnx.ModelProto", batches: Sequence[Array]) -> dict[str, Array]:
     """Return the largest value of each channel (C,) of each ReLU and sum, over all batches."""
-    from alphacut.runtimes.openvino import CORE, openvino
+    from alphacut.runtimes.openvino import core, openvino
 
-    full = CORE.read_model(model.SerializeToString())
+    full = core().read_model(model.SerializeToString())
     wanted = [node.output[0] for node in model.graph.node if node.op_type in ("Relu", "Add")]
     outputs = {
         name: output
@@ -168,11 +168,11 @@ def _maxima(model: "onnx.ModelProto", batches: Sequence[Array]) -> dict[str, Arr
 
 def _moments(model: "onnx.ModelProto", batches: Sequence[Array]) -> dict[str, _Moments]:
     """Return the moments of each convolution's inputs, by the name of its output."""
-    from alphacut.runtimes.openvino import CORE
+    from alphacut.runtimes.openvino import core
 
     convs = [node for node in model.graph.node if node.op_type == "Conv"]
     source = model.graph.input[0].name
-    full = CORE.read_model(model.SerializeToString())
+    full = core().read_model(model.SerializeToString())
     full.add_outputs(sorted({conv.input[0] for conv in convs} - {source}))
     request = _request(full)
     rng = np.random.default_rng(0)
@@ -196,10 +196,10 @@ def _moments(model: "onnx.ModelProto", batches: Sequence[Array]) -> dict[str, _M
 
 
 def _request(model: Any) -> Any:
-    from alphacut.runtimes.openvino import CORE
+    from alphacut.runtimes.openvino import core
 
     settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    return CORE.compile_model(model, "CPU", settings).create_infer_request()
+    return core().compile_model(model, "CPU", settings).create_infer_request()
 
 
 def _patches(maps: Array, conv: dict[str, Any], rng: np.random.Generator) -> Array:

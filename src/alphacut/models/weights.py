@@ -38,14 +38,22 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 def home() -> Path:
     """Return the user's folder; it need not exist."""
     if chosen := os.environ.get("ALPHACUT_HOME"):
-        return Path(chosen).expanduser()
+        return _expand(chosen)
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
     elif sys.platform == "darwin":
         base = "~/Library/Application Support"
     else:
         base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(base).expanduser() / "alphacut"
+    return _expand(base) / "alphacut"
+
+
+def _expand(path: str) -> Path:
+    """Replace ~ by the user's home, or by / for a user without one, as container engines do."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path("/", path.removeprefix("~/"))
 
 
 # --- entries ----------------------------------------------------------------------------------

@@ -272,6 +272,8 @@ def _open_file(source: Any, name: str, opened: contextlib.ExitStack) -> IO[bytes
             if Path(source).is_dir():
                 raise ImageError(f"{name}: is a folder, not a picture")
             file = opened.enter_context(open(source, "rb"))  # noqa: SIM115
+            if not file.seekable():  # a pipe
+                file = io.BytesIO(file.read())
         elif hasattr(source, "read"):
             content = source.read()
             if isinstance(content, str):

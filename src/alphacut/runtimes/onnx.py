@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alphacut.errors import MissingExtra, RuntimeFailure, UnknownName
+from alphacut.runtimes.fork import PerProcess
 
 try:
     import onnxruntime
@@ -60,23 +61,27 @@ class ONNXRuntime:
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 3  # errors only, which are raised, not printed
         settings.intra_op_num_threads = threads or 0
-        try:
-            self._session = onnxruntime.InferenceSession(
-                path, settings, providers=[provider, *PROVIDERS["cpu"]][: 1 + (device != "cpu")]
-            )
-        except Exception as error:  # its errors have no common base
-            raise RuntimeFailure(
-                f"ONNX Runtime cannot load {path} on {self.device}: {error}"
-            ) from error
-        if self._session.get_providers()[0] != provider:  # it fell back and only logged that
+        providers = [provider, *PROVIDERS["cpu"]][: 1 + (device != "cpu")]
+
+        def start() -> onnxruntime.InferenceSession:
+            try:
+                return onnxruntime.InferenceSession(path, settings, providers=providers)
+            except Exception as error:  # its errors have no common base
+                raise RuntimeFailure(
+                    f"ONNX Runtime cannot load {path} on {device}: {error}"
+                ) from error
+
+        self._session = PerProcess(start)
+        session = self._session()
+        if session.get_providers()[0] != provider:  # it fell back and only logged that
             raise RuntimeFailure(
                 f"ONNX Runtime has {provider} but cannot start it: its libraries or driver are "
                 "missing. Install them, or choose another --device"
             )
-        value = self._session.get_inputs()[0]
+        value = session.get_inputs()[0]
         self._input, self._one_by_one = value.name, value.shape[0] == 1
         self.prefers_batches = device != "cpu" and not self._one_by_one
-        self._output = self._session.get_outputs()[0].name
+        self._output = session.get_outputs()[0].name
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the network's first output for a batch.
@@ -91,8 +96,9 @@ class ONNXRuntime:
             RuntimeFailure: if ONNX Runtime fails.
         """
         parts = [batch[i : i + 1] for i in range(len(batch))] if self._one_by_one else [batch]
+        session = self._session()
         try:
-            outputs = [self._session.run([self._output], {self._input: x})[0] for x in parts]
+            outputs = [session.run([self._output], {self._input: x})[0] for x in parts]
         except Exception as error:  # its errors have no common base
             raise RuntimeFailure(f"ONNX Runtime failed on {self.device}: {error}") from error
         return np.concatenate(outputs)

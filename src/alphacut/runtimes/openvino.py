@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alphacut.errors import RuntimeFailure, UnknownName, WeightsError
+from alphacut.runtimes.fork import PerProcess, one_thread
 
 # Importing OpenVINO's converter takes a tenth of a cold start and sends telemetry. OpenVINO works
 # without it, so it is hidden from the import and loaded when it is called. Both hidden names are
@@ -35,9 +36,17 @@ openvino.Type.f32.to_dtype()
 # One per process. Each Core loads a CPU plugin that gives its thread a signal stack, and restores
 # the previous one when it ends. If two end in the order they began, the second restores a stack
 # that the first has unmapped, and the next signal with a handler kills the process
-CORE = openvino.Core()
+core = PerProcess(openvino.Core)
 
 DEVICES = {"auto": "CPU", "cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
+
+
+class _Compiled:
+    """A compiled network and its idle requests: one serves one call, so calls may be concurrent."""
+
+    def __init__(self, model: openvino.CompiledModel) -> None:
+        self.model = model
+        self.requests: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
 
 
 class OpenVINORuntime:
@@ -75,7 +84,7 @@ class OpenVINORuntime:
         self.device = "cpu" if device == "auto" else device
         plugin = DEVICES[device]
         if device != "auto":  # the CPU is always there, and asking probes every driver
-            present = CORE.available_devices
+            present = core().available_devices
             if not any(name.startswith(plugin) for name in present):
                 raise RuntimeFailure(
                     f"OpenVINO finds no {plugin} here, only {', '.join(present)}: "
@@ -86,28 +95,30 @@ class OpenVINORuntime:
             # float32 arithmetic, so that masks do not depend on the processor's abilities
             "INFERENCE_PRECISION_HINT": "f32",
         }
-        if threads is not None:  # unpinned, or every process would take the first processors
-            settings |= {"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
         if compiled is not None:
             settings["CACHE_DIR"] = str(compiled)
-        try:
-            if compiled is not None and not side_outputs:  # compiled networks are keyed by file
-                self._model = CORE.compile_model(path, plugin, settings)
-            else:
-                model = CORE.read_model(path)
+
+        def compile_network() -> _Compiled:
+            at_once = 1 if one_thread() else threads
+            if at_once is not None:  # unpinned, or every process would take the first processors
+                settings.update(INFERENCE_NUM_THREADS=at_once, ENABLE_CPU_PINNING=False)
+            try:
+                if compiled is not None and not side_outputs:  # compiled networks: keyed by file
+                    return _Compiled(core().compile_model(path, plugin, settings))
+                model = core().read_model(path)
                 # side outputs need not be computed
                 first = openvino.Model([model.outputs[0]], model.get_parameters(), "network")
-                self._model = CORE.compile_model(first, plugin, settings)
-        except RuntimeError as error:
-            message = f"OpenVINO cannot load {path} on {self.device}: {error}"
-            raise RuntimeFailure(message) from error
-        # a request serves one call at a time; a pool of them makes concurrent calls safe
-        self._requests: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
+                return _Compiled(core().compile_model(first, plugin, settings))
+            except RuntimeError as error:
+                message = f"OpenVINO cannot load {path} on {plugin}: {error}"
+                raise RuntimeFailure(message) from error
+
+        self._compiled = PerProcess(compile_network)
 
     @property
     def calls_at_once(self) -> int:
         """Number of concurrent calls that keep the device busy."""
-        return int(self._model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        return int(self._compiled().model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the network's first output for a batch, one image at a time.
@@ -121,10 +132,11 @@ class OpenVINORuntime:
         Raises:
             RuntimeFailure: if OpenVINO fails.
         """
+        model, requests = self._compiled().model, self._compiled().requests
         try:
-            request = self._requests.get_nowait()
+            request = requests.get_nowait()
         except queue.Empty:
-            request = self._model.create_infer_request()
+            request = model.create_infer_request()
         try:
             outputs = []
             for image in batch:  # the embedded graph has a batch size of one
@@ -133,7 +145,7 @@ class OpenVINORuntime:
         except RuntimeError as error:
             raise RuntimeFailure(f"OpenVINO failed on {self.device}: {error}") from error
         finally:
-            self._requests.put(request)
+            requests.put(request)
         return np.concatenate(outputs)
 
 
@@ -172,14 +184,14 @@ def check_graph(path: Path, channels: int) -> None:
 
 def devices() -> list[str]:
     """Return the devices of this machine that OpenVINO can use, by alphacut's names."""
-    present = CORE.available_devices
+    present = core().available_devices
     return [device for device, plugin in DEVICES.items()
             if device != "auto" and any(name.startswith(plugin) for name in present)]  # fmt: skip
 
 
 def _read(path: Path) -> openvino.Model:
     try:
-        return CORE.read_model(path)
+        return core().read_model(path)
     except RuntimeError as error:
         raise WeightsError(f"{path}: OpenVINO cannot read it as a network: {error}") from error
 

@@ -1,5 +1,6 @@
 """PyTorch: runs the networks of `nets` directly, without a graph in between."""
 
+import os
 import pickle
 import time
 import warnings
@@ -17,6 +18,10 @@ except ImportError as missing:
     raise MissingExtra("PyTorch", "torch") from missing
 
 from alphacut.models import nets
+from alphacut.runtimes.fork import one_thread
+
+if hasattr(os, "register_at_fork"):  # OpenMP's threads stay behind in the parent
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 DEVICES = ("auto", "cpu", "gpu", "cuda", "mps")
 
@@ -62,7 +67,7 @@ class TorchRuntime:
                 "choose --device cuda"
             )
         self.device, self.prefers_batches = found, found != "cpu"
-        if threads is not None:
+        if threads is not None and not one_thread():
             torch.set_num_threads(threads)
         self._dtype = torch.float16 if half else torch.float32
         # convolutions on CUDA are faster with channels last; elsewhere there is no gain
