@@ -12,12 +12,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from alphacut.errors import TrainingError
 from alphacut.models import weights
 from alphacut.pipeline import transforms
 from alphacut.training import augment, composites
 from alphacut.training.augment import Array, Chance, Pixels
 from alphacut.training.composites import Sample
-from alphacut.training.datasets import find, read_pair
+from alphacut.training.datasets import Files, find
 from alphacut.training.recipe import Recipe, Source
 
 
@@ -38,7 +39,7 @@ class Pictures:
         self._recipe, self._sources = recipe, tuple(sources)
         # what is trained is fed by white, whatever the row's own weights were; so says export
         self._spec = replace(weights.find_model(recipe.model), divisor="white")
-        self._files = [find(source, root) for source in sources]
+        self._files = [find(source, root, recipe.decoded_px) for source in sources]
         self._odds = np.array([source.share for source in sources])
 
     def sample(self, index: int) -> Sample:
@@ -46,12 +47,9 @@ class Pictures:
         chance = np.random.default_rng((self._recipe.seed, index))
         which = int(chance.choice(len(self._sources), p=self._odds / self._odds.sum()))
         source, files = self._sources[which], self._files[which]
-        if source.kind == "pairs":
+        if source.kind in ("pairs", "taught"):
             order = index if len(self._sources) == 1 else int(chance.integers(1 << 30))
-            image, alpha = read_pair(*files.pick(self._recipe.seed, order))
-            if source.augment == "portrait":
-                image, alpha = augment.portrait(image, alpha, chance)
-            sample = _plain(image, alpha, source.ignore_px)
+            sample = self._photograph(source, files, order, chance)
         elif source.kind == "composites":
             sample = composites.compose(source, files, max(self._recipe.size), chance)
         elif source.kind == "empty":
@@ -64,6 +62,22 @@ class Pictures:
         if source.augment == "photo":
             sample = replace(sample, image=augment.photo(sample.image, chance))
         return sample
+
+    def _photograph(self, source: Source, files: Files, order: int, chance: Chance) -> Sample:
+        """Photograph `order` with its alpha, or the next one whose teachers agree on anything."""
+        for n in range(order, order + 2 * len(files.subjects)):
+            planes = files.pair(files.pick(self._recipe.seed, n))
+            if planes[2].any():
+                break
+        else:
+            raise TrainingError(f"{source.folder}: the teachers agree on no picture")
+        if source.augment == "portrait":
+            planes = augment.portrait(planes, chance)
+        if source.augment == "photo":
+            planes = augment.frame(planes, chance)
+        image, alpha, counted = planes
+        sample = _plain(image, alpha, source.ignore_px)
+        return replace(sample, counted=sample.counted * counted)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Picture `index` as arrays of a batch.
@@ -80,7 +94,7 @@ class Pictures:
             sample = _crop(sample, recipe.crop, np.random.default_rng((recipe.seed, 2, index)))
         image = _resize(sample.image, side, recipe.resize)
         alpha = np.clip(_resize(sample.alpha, side, recipe.resize), 0, 1)
-        counted = (_resize(sample.counted, side, "area") > 0.999).astype(np.float32)
+        counted = np.asarray(_resize(sample.counted, side, "area"), np.float32)
         spec = replace(self._spec, input_size=(side, side))
         batch = transforms.preprocess(image, spec)[0]
         if spec.output == "alpha":
@@ -88,7 +102,7 @@ class Pictures:
             trimap = make_training_trimap(
                 alpha, int(chance.integers(*recipe.unknown_px, endpoint=True))
             )
-            counted = counted * (trimap == 0.5)
+            counted = (counted > 0.999) * (trimap == 0.5).astype(np.float32)
             levels = np.where(trimap == 0.5, np.float32(128 / 255), trimap)  # as the authors do
             batch = np.concatenate([batch, levels[np.newaxis]])
         contrast = _resize(sample.contrast, side, "area")
