@@ -39,6 +39,21 @@ def portrait(image: Pixels, alpha: Array, chance: Chance) -> tuple[Pixels, Array
     return image, np.ascontiguousarray(alpha)
 
 
+def frame(planes: tuple[Pixels, Array, Array], chance: Chance) -> tuple[Pixels, Array, Array]:
+    """Mirror and crop a picture with its planes, all (H, W) or (H, W, 3)."""
+    H, W = planes[1].shape
+    rows, columns = slice(None), slice(None)
+    if chance.random() < 0.6:
+        top, bottom, left, right = chance.uniform(0, 0.15, 4)
+        rows = slice(round(top * H), H - round(bottom * H))
+        columns = slice(round(left * W), W - round(right * W))
+    step = -1 if chance.random() < 0.5 else 1
+    image, alpha, counted = (
+        np.ascontiguousarray(plane[rows, columns][:, ::step]) for plane in planes
+    )
+    return image, alpha, counted
+
+
 def photo(image: Pixels, chance: Chance) -> Pixels:
     """Vary light, colour, sharpness, noise and compression of a picture (H, W, 3) uint8."""
     if chance.random() < 0.7:

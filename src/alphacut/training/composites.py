@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from alphacut.training.augment import Array, Chance, Pixels
-from alphacut.training.datasets import Files, read_photograph, read_subject
+from alphacut.training.datasets import Files
 from alphacut.training.recipe import Source
 
 
@@ -19,7 +19,7 @@ class Sample:
         image: (H, W, 3) uint8.
         alpha: (H, W) float32 in [0, 1]; without meaning where `known` is false.
         contrast: (H, W, 3) float32, foreground minus background in [-1, 1]; 0 where unknown.
-        counted: (H, W) float32, 1 where the loss looks, 0 elsewhere.
+        counted: (H, W) float32 in [0, 1], how much a pixel counts in the loss.
         known: Whether alpha is the truth.
     """
 
@@ -39,7 +39,7 @@ def choose_canvas(source: Source, side_px: int, chance: Chance) -> tuple[int, in
 
 def cut_background(files: Files, size: tuple[int, int], chance: Chance) -> Pixels:
     """A part of a photograph at a size, perhaps mirrored."""
-    photograph = read_photograph(files.backgrounds[int(chance.integers(len(files.backgrounds)))])
+    photograph = files.background(files.backgrounds[int(chance.integers(len(files.backgrounds)))])
     H, W = photograph.shape[:2]
     most = min(H / size[0], W / size[1])
     scale = most * chance.uniform(0.5, 1.0)
@@ -54,17 +54,22 @@ def cut_background(files: Files, size: tuple[int, int], chance: Chance) -> Pixel
 
 def draw_nothing(source: Source, files: Files, side_px: int, chance: Chance) -> Pixels:
     """A picture without a subject: a background, an even or shaded colour, or noise."""
-    size, kind = choose_canvas(source, side_px, chance), chance.random()
-    if kind < 0.6:
+    size = choose_canvas(source, side_px, chance)
+    if chance.random() < 0.6:
         image = cut_background(files, size, chance)
         if chance.random() < 0.3:
             image = np.asarray(cv2.GaussianBlur(image, (0, 0), chance.uniform(2, 12)), np.uint8)
         return image
+    return draw_shades(size, chance)
+
+
+def draw_shades(size: tuple[int, int], chance: Chance) -> Pixels:
+    """An even or shaded ground, smooth or rough, (H, W, 3) uint8."""
     corners = chance.uniform(0, 255, (2, 2, 3)).astype(np.float32)
-    if kind < 0.75:
+    if chance.random() < 0.4:
         corners[:] = corners[0, 0]
     shades = cv2.resize(corners, size[::-1], interpolation=cv2.INTER_LINEAR)
-    deviation = chance.uniform(0, 60) if kind > 0.9 else chance.uniform(0, 4)
+    deviation = chance.uniform(0, 60) if chance.random() < 0.25 else chance.uniform(0, 4)
     noise = chance.standard_normal(shades.shape, np.float32) * deviation
     return np.asarray(np.clip(np.rint(shades + noise), 0, 255), np.uint8)
 
@@ -72,14 +77,17 @@ def draw_nothing(source: Source, files: Files, side_px: int, chance: Chance) -> 
 def compose(source: Source, files: Files, side_px: int, chance: Chance) -> Sample:
     """Subjects on a background that shares their sharpness and, roughly, their light."""
     size = choose_canvas(source, side_px, chance)
-    background = np.asarray(cut_background(files, size, chance) / 255, np.float32)
+    if chance.random() < source.plain:
+        ground = draw_shades(size, chance)
+    else:
+        ground = cut_background(files, size, chance)
+    background = np.asarray(ground / np.float32(255), np.float32)
     odds = np.array(source.subjects)
     count = 1 + int(chance.choice(len(odds), p=odds / odds.sum()))
     layers = []
     softness = 0.0
     for _ in range(count):
-        paths = files.subjects[int(chance.integers(len(files.subjects)))]
-        subject = read_subject(*paths, files.classes)
+        subject = files.subject(files.subjects[int(chance.integers(len(files.subjects)))])
         layer, enlarged = _place(subject, size, source, count, chance)
         layers.append(_relight(layer, background, chance))
         softness = max(softness, enlarged)
@@ -87,6 +95,8 @@ def compose(source: Source, files: Files, side_px: int, chance: Chance) -> Sampl
         sigma = 0.4 * min(softness, 3.0) * chance.uniform(0, 1.5)
         if sigma > 0.2:
             background = np.asarray(cv2.GaussianBlur(background, (0, 0), sigma), np.float32)
+    if chance.random() < source.alike:
+        background = _take_on(background, layers[-1], chance)
     whole = np.zeros((*size, 4), np.float32)
     for layer in layers:
         whole = layer + (1 - layer[..., 3:]) * whole
@@ -117,10 +127,13 @@ def _place(
     if chance.random() < 0.5:
         subject = subject[:, ::-1]
     h, w = subject.shape[:2]
-    angle = chance.normal(0, 12) if chance.random() < 0.5 else 0.0
+    cut = float((subject[-1, :, 3] > 0.5).mean()) > 0.3  # busts end where their photograph did
+    angle = chance.normal(0, 12) if chance.random() < 0.5 and not cut else 0.0
     free_y, free_x = max(0, size[0] - h), max(0, size[1] - w)
     beyond = 0.3 if chance.random() < 0.25 else 0.05  # parts of some subjects are cut off
     y = chance.uniform(-beyond * h, free_y + beyond * h) if free_y else (size[0] - h) / 2
+    if cut and free_y:
+        y = free_y + chance.uniform(0, beyond) * h
     x = chance.uniform(-beyond * w, free_x + beyond * w) if free_x else (size[1] - w) / 2
     matrix = cv2.getRotationMatrix2D((w / 2, h / 2), angle, 1.0)
     matrix[:, 2] += (round(x), round(y))
@@ -144,3 +157,17 @@ def _relight(layer: Array, background: Array, chance: Chance) -> Array:
     tint = 1 + chance.uniform(-0.05, 0.05, 3)
     colours = np.clip(colours * (gain * tint), 0, alpha)
     return np.concatenate([colours, alpha], axis=2).astype(np.float32)
+
+
+def _take_on(background: Array, layer: Array, chance: Chance) -> Array:
+    """Give a ground the colour of a part of the subject: dark jackets stand before dark walls."""
+    inside = np.flatnonzero(layer[..., 3] > 0.95)
+    if not len(inside):
+        return background
+    y, x = divmod(int(chance.choice(inside)), layer.shape[1])
+    part = layer[max(0, y - 6) : y + 7, max(0, x - 6) : x + 7]
+    colour = part[..., :3].sum(axis=(0, 1)) / max(float(part[..., 3].sum()), 1e-3)
+    near, contrast = chance.uniform(0.6, 1.0), chance.uniform(0.3, 0.9)
+    middle = background.mean(axis=(0, 1))
+    target = near * colour + (1 - near) * middle
+    return np.asarray(np.clip(target + (background - middle) * contrast, 0, 1), np.float32)

@@ -17,7 +17,7 @@ from alphacut.pipeline import transforms
 from alphacut.training import augment, composites
 from alphacut.training.augment import Array, Chance, Pixels
 from alphacut.training.composites import Sample
-from alphacut.training.datasets import find, read_pair
+from alphacut.training.datasets import find
 from alphacut.training.recipe import Recipe, Source
 
 
@@ -38,7 +38,7 @@ class Pictures:
         self._recipe, self._sources = recipe, tuple(sources)
         # what is trained is fed by white, whatever the row's own weights were; so says export
         self._spec = replace(weights.find_model(recipe.model), divisor="white")
-        self._files = [find(source, root) for source in sources]
+        self._files = [find(source, root, recipe.decoded_px) for source in sources]
         self._odds = np.array([source.share for source in sources])
 
     def sample(self, index: int) -> Sample:
@@ -46,12 +46,19 @@ class Pictures:
         chance = np.random.default_rng((self._recipe.seed, index))
         which = int(chance.choice(len(self._sources), p=self._odds / self._odds.sum()))
         source, files = self._sources[which], self._files[which]
-        if source.kind == "pairs":
+        if source.kind in ("pairs", "taught"):
             order = index if len(self._sources) == 1 else int(chance.integers(1 << 30))
-            image, alpha = read_pair(*files.pick(self._recipe.seed, order))
+            image, alpha, counted = files.pair(files.pick(self._recipe.seed, order))
+            while not counted.any():  # its teachers do not agree
+                order += 1
+                image, alpha, counted = files.pair(files.pick(self._recipe.seed, order))
             if source.augment == "portrait":
                 image, alpha = augment.portrait(image, alpha, chance)
+            if source.augment == "photo":
+                image, alpha, counted = augment.frame((image, alpha, counted), chance)
             sample = _plain(image, alpha, source.ignore_px)
+            if source.augment != "portrait":
+                sample = replace(sample, counted=sample.counted * counted)
         elif source.kind == "composites":
             sample = composites.compose(source, files, max(self._recipe.size), chance)
         elif source.kind == "empty":
@@ -80,7 +87,7 @@ class Pictures:
             sample = _crop(sample, recipe.crop, np.random.default_rng((recipe.seed, 2, index)))
         image = _resize(sample.image, side, recipe.resize)
         alpha = np.clip(_resize(sample.alpha, side, recipe.resize), 0, 1)
-        counted = (_resize(sample.counted, side, "area") > 0.999).astype(np.float32)
+        counted = np.asarray(_resize(sample.counted, side, "area"), np.float32)
         spec = replace(self._spec, input_size=(side, side))
         batch = transforms.preprocess(image, spec)[0]
         if spec.output == "alpha":
@@ -88,7 +95,7 @@ class Pictures:
             trimap = make_training_trimap(
                 alpha, int(chance.integers(*recipe.unknown_px, endpoint=True))
             )
-            counted = counted * (trimap == 0.5)
+            counted = (counted > 0.999) * (trimap == 0.5).astype(np.float32)
             levels = np.where(trimap == 0.5, np.float32(128 / 255), trimap)  # as the authors do
             batch = np.concatenate([batch, levels[np.newaxis]])
         contrast = _resize(sample.contrast, side, "area")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -13,8 +14,13 @@ from numpy.typing import NDArray
 from alphacut.errors import TrainingError
 from alphacut.pipeline.foreground import estimate_foreground
 from alphacut.pipeline.load import INPUT_SUFFIXES, load_frames, load_image
+from alphacut.pipeline.matting import estimate_alpha_closed_form
+from alphacut.pipeline.shrink import shrink_to
+from alphacut.pipeline.trimap import make_trimap
 from alphacut.training.augment import Array, Pixels
+from alphacut.training.decoded import Decoded
 from alphacut.training.recipe import Source
+from alphacut.training.teachers import weigh
 
 # layout: part: folder of photographs, folder of alphas, below the folder of the data set. The
 # first pair that is there counts: EasyPortrait's archives of v1 and v2 unpack in different ways. A
@@ -64,20 +70,72 @@ _CLASSES = frozenset({"easyportrait"})
 HELD_OUT = 5  # of what has no parts, every fifth by name is kept for `part = "valid"`
 
 
+class Subject(NamedTuple):
+    """A picture, and where its alpha is: nowhere else, in one file, or in those of teachers."""
+
+    image: Path
+    alphas: tuple[Path, ...] = ()
+
+
 @dataclass(frozen=True)
 class Files:
-    """What a source has on disk: subjects, and the backgrounds they may stand on."""
+    """What a source has on disk: subjects, and the backgrounds they may stand on.
 
-    subjects: tuple[tuple[Path, Path | None], ...]  # picture, and alpha where it is another file
+    Attributes:
+        subjects: Pictures with a subject.
+        backgrounds: Photographs.
+        classes: Whether alphas are masks of classes, all but class 0 being the subject.
+        doubt: Of the teachers behind the first; see `teachers.weigh`.
+        decoded: Where decoded files are kept.
+    """
+
+    subjects: tuple[Subject, ...]
     backgrounds: tuple[Path, ...] = ()
     classes: bool = False
+    doubt: tuple[float, ...] = ()
+    decoded: Decoded = Decoded(Path(), 0)  # noqa: RUF009
 
-    def pick(self, seed: int, order: int) -> tuple[Path, Path, bool]:
+    def pick(self, seed: int, order: int) -> Subject:
         """Subject number `order`: all of them once, then all in another order."""
         count = len(self.subjects)
-        image, alpha = self.subjects[int(_shuffled(seed, order // count, count)[order % count])]
-        assert alpha is not None
-        return image, alpha, self.classes
+        return self.subjects[int(_shuffled(seed, order // count, count)[order % count])]
+
+    def pair(self, subject: Subject) -> tuple[Pixels, Array, Array]:
+        """A photograph (H, W, 3) uint8, its alpha and how much that counts, (H, W) float32."""
+
+        def read() -> Pixels:
+            image, alpha, counted = read_pair(subject, self.classes, self.doubt)
+            planes = np.rint(np.dstack([alpha, counted]) * 255).astype(np.uint8)
+            return np.dstack([self._small(image), self._small(planes)])
+
+        if not self.decoded.longest_px:
+            return read_pair(subject, self.classes, self.doubt)
+        planes = self.decoded((subject.image, *subject.alphas), ("pair", self.doubt), read)
+        alpha, counted = (planes[..., k] / np.float32(255) for k in (3, 4))
+        return np.ascontiguousarray(planes[..., :3]), alpha, counted
+
+    def subject(self, subject: Subject) -> Pixels:
+        """A subject in straight colours with its alpha, (H, W, 4) uint8."""
+
+        def read() -> Pixels:
+            rgba = read_subject(subject, self.classes, self.doubt)
+            levels = rgba[..., 3:]
+            mixed = shrink_to(rgba[..., :3] * (levels / np.float32(255)), self.decoded.longest_px)
+            small = self._small(np.ascontiguousarray(levels[..., 0]))
+            colours = mixed / np.maximum(small / np.float32(255), 1e-3)[..., np.newaxis]
+            return np.dstack([np.clip(np.rint(colours), 0, 255).astype(np.uint8), small])
+
+        if not self.decoded.longest_px:
+            return read_subject(subject, self.classes, self.doubt)
+        return self.decoded((subject.image, *subject.alphas), ("subject", self.doubt), read)
+
+    def background(self, path: Path) -> Pixels:
+        """A photograph (H, W, 3) uint8."""
+        return self.decoded((path,), "photograph", lambda: self._small(read_photograph(path)))
+
+    def _small(self, pixels: Pixels) -> Pixels:
+        longest_px = self.decoded.longest_px
+        return shrink_to(pixels, longest_px) if longest_px else pixels
 
 
 @functools.lru_cache(maxsize=4)
@@ -85,31 +143,47 @@ def _shuffled(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
     return np.random.default_rng((seed, 4, epoch)).permutation(count)
 
 
-def find(source: Source, root: Path) -> Files:
+def find(source: Source, root: Path, decoded_px: int = 0) -> Files:
     """Find the files of a source, whose paths are below the folder of the data.
+
+    Args:
+        source: The source.
+        root: The folder of the data.
+        decoded_px: The recipe's.
 
     Raises:
         TrainingError: if a folder is missing or has no pictures, or one of them has no alpha.
     """
-    subjects: list[tuple[Path, Path | None]] = []
-    if source.kind == "pairs" or (source.kind == "composites" and source.layout):
+    subjects: list[Subject] = []
+    if source.teachers:
+        subjects = [*_taught(source, root)]
+    elif source.kind == "pairs" or (source.kind == "composites" and source.layout):
         subjects = [*_pairs(source, root)]
     elif source.kind == "composites":
-        subjects = [(path, None) for path in _part(root / source.cutouts, source.part)]
+        found = _part(root / source.cutouts, source.part, _listed(source.names, root))
+        subjects = [Subject(path) for path in found]
+    elif source.kind == "taught":
+        raise TrainingError("a taught source needs teachers")
+    struck = _listed(source.without, root)
+    subjects = [subject for subject in subjects if subject.image.name not in struck]
     backgrounds: list[Path] = []
-    if source.kind != "pairs":
-        backgrounds = [
-            path
-            for path in _part(root / source.backgrounds, source.part)
-            if not source.only or any(fnmatch(path.name, pattern) for pattern in source.only)
-        ]
+    if source.kind in ("composites", "empty", "unlabelled"):
+        named = _listed(source.grounds, root)
+        for folder in source.backgrounds:
+            backgrounds += _part(root / folder, source.part, named)
+        backgrounds = [path for path in backgrounds if _like(path, source.only)]
         if not backgrounds:
-            raise TrainingError(f"{root / source.backgrounds}: no background is like `only`")
-    return Files(tuple(subjects), tuple(backgrounds), source.layout in _CLASSES)
+            raise TrainingError(f"{root / source.backgrounds[0]}: no background is like `only`")
+    decoded = Decoded(root / "decoded", decoded_px)
+    return Files(
+        tuple(subjects), tuple(backgrounds), source.layout in _CLASSES, source.doubt, decoded
+    )
 
 
-def _part(folder: Path, part: str) -> list[Path]:
-    """List pictures of a folder: what is held out, or the rest."""
+def _part(folder: Path, part: str, named: frozenset[str] = frozenset()) -> list[Path]:
+    """List pictures of a folder: those named; or else what is held out, or the rest."""
+    if named:
+        return [path for path in _pictures(folder) if path.name in named]
     found = [
         path
         for n, path in enumerate(_pictures(folder))
@@ -120,6 +194,18 @@ def _part(folder: Path, part: str) -> list[Path]:
     return found
 
 
+def _like(path: Path, patterns: tuple[str, ...]) -> bool:
+    return not patterns or any(fnmatch(path.name, pattern) for pattern in patterns)
+
+
+def _listed(lists: tuple[str, ...], root: Path) -> frozenset[str]:
+    try:
+        texts = [(root / name).read_text(encoding="utf-8") for name in lists]
+    except OSError as error:
+        raise TrainingError(f"a list of names cannot be read: {error}") from error
+    return frozenset(line.strip() for text in texts for line in text.splitlines())
+
+
 def _pictures(folder: Path) -> list[Path]:
     found = sorted(path for path in folder.glob("*") if path.suffix.lower() in INPUT_SUFFIXES)
     if not found:
@@ -127,7 +213,21 @@ def _pictures(folder: Path) -> list[Path]:
     return found
 
 
-def _pairs(source: Source, root: Path) -> Iterator[tuple[Path, Path]]:
+def _taught(source: Source, root: Path) -> Iterator[Subject]:
+    """Photographs that every teacher has answered to."""
+    if len(source.doubt) != len(source.teachers) - 1:
+        raise TrainingError("doubt: give a number for each teacher behind the first")
+    base = root / source.folder
+    answers = [{path.stem: path for path in _pictures(base / name)} for name in source.teachers]
+    named = _listed(source.names, root)
+    patterns = source.only if source.kind == "taught" else ()
+    for image in _pictures(base / "image"):
+        chosen = _like(image, patterns) and (not named or image.name in named)
+        if chosen and all(image.stem in maps for maps in answers):
+            yield Subject(image, tuple(maps[image.stem] for maps in answers))
+
+
+def _pairs(source: Source, root: Path) -> Iterator[Subject]:
     if source.layout not in LAYOUTS:
         raise TrainingError(f"layout {source.layout!r}: choose one of {', '.join(LAYOUTS)}")
     parts = LAYOUTS[source.layout]
@@ -145,7 +245,7 @@ def _pairs(source: Source, root: Path) -> Iterator[tuple[Path, Path]]:
     for image in found:
         if image.stem not in truths:
             raise TrainingError(f"{base / alphas}: has no alpha for {image.name}")
-        yield image, truths[image.stem]
+        yield Subject(image, (truths[image.stem],))
 
 
 @functools.lru_cache(maxsize=64)
@@ -154,50 +254,68 @@ def read_photograph(path: Path) -> Pixels:
     return np.asarray(load_image(path, keep_depth=False), np.uint8)
 
 
-def read_pair(image: Path, alpha: Path, classes: bool) -> tuple[Pixels, Array]:
-    """Return a photograph, (H, W, 3) uint8, and its alpha, (H, W) float32 in [0, 1].
+def read_pair(
+    subject: Subject, classes: bool = False, doubt: tuple[float, ...] = ()
+) -> tuple[Pixels, Array, Array]:
+    """Return a photograph, (H, W, 3) uint8, its alpha, and how much each pixel of that counts.
 
     Args:
-        image: The photograph.
-        alpha: Its alpha in 8 or 16 bits, or its mask of classes.
+        subject: The photograph, and its alpha in 8 or 16 bits, its mask of classes, or the answers
+            of teachers at any size.
         classes: Whether it is a mask of classes; all but class 0 is the subject.
+        doubt: Of the teachers behind the first.
+
+    Returns:
+        The photograph; alpha and weight are (H, W) float32 in [0, 1].
 
     Raises:
-        TrainingError: if their sizes differ.
+        TrainingError: if the sizes of photograph and alpha differ.
     """
-    photograph = np.asarray(load_image(image, keep_depth=False), np.uint8)
-    matte = _alpha(alpha, classes)
-    if matte.shape != photograph.shape[:2]:
-        raise TrainingError(f"{alpha}: is {matte.shape}, but its picture {photograph.shape[:2]}")
-    return photograph, matte
+    photograph = np.asarray(load_image(subject.image, keep_depth=False), np.uint8)
+    H, W = photograph.shape[:2]
+    if len(subject.alphas) == 1:
+        (path,) = subject.alphas
+        matte = _alpha(path, classes)
+        if matte.shape != (H, W):
+            raise TrainingError(f"{path}: is {matte.shape}, but its picture {(H, W)}")
+        return photograph, matte, np.ones((H, W), np.float32)
+    answers = [
+        np.asarray(cv2.resize(_alpha(path, False), (W, H)), np.float32) for path in subject.alphas
+    ]
+    return photograph, answers[0], weigh(answers, doubt)
 
 
 @functools.lru_cache(maxsize=256)
-def read_subject(image: Path, alpha: Path | None, classes: bool) -> Pixels:
+def read_subject(
+    subject: Subject, classes: bool = False, doubt: tuple[float, ...] = ()
+) -> Pixels:
     """Return a subject in straight colours with its alpha, (H, W, 4) uint8; the last ones are kept.
 
     An RGBA file holds straight colours. A photograph holds mixtures with its own background at
-    soft edges, so there the subject's colours are estimated: the halo would be learnt.
+    soft edges, so there the subject's colours are estimated: the halo would be learnt. Teachers'
+    edges are solved for anew, by closed-form matting.
 
     Args:
-        image: The picture.
-        alpha: Its alpha; None if the picture has it within.
+        subject: The picture, and its alpha unless the picture has it within.
         classes: Whether that is a mask of classes.
+        doubt: Of the teachers behind the first.
 
     Raises:
         TrainingError: if the picture has no alpha, or one of another size.
     """
-    if alpha is None:
-        picture = next(load_frames(image, keep_depth=False))
+    if not subject.alphas:
+        picture = next(load_frames(subject.image, keep_depth=False))
         if picture.alpha is None:
-            raise TrainingError(f"{image}: is no cut-out: it has no transparency")
+            raise TrainingError(f"{subject.image}: is no cut-out: it has no transparency")
         colours, levels = picture.image, picture.alpha
     else:
-        colours, matte = read_pair(image, alpha, classes)
+        colours, matte, _ = read_pair(subject, classes, doubt)
+        if len(subject.alphas) > 1:
+            matte = estimate_alpha_closed_form(colours, make_trimap(matte), matte)
         colours, levels = estimate_foreground(colours, matte), np.rint(matte * 255)
     x, y, width, height = cv2.boundingRect((levels > 5).astype(np.uint8))
-    subject = np.dstack([colours, levels]).astype(np.uint8)
-    return subject[y : y + height, x : x + width] if width else subject
+    rgba = np.dstack([colours, levels]).astype(np.uint8)
+    return rgba[y : y + height, x : x + width] if width else rgba
 
 
 def _alpha(path: Path, classes: bool) -> Array:

@@ -101,8 +101,8 @@ def total(
     Args:
         alphas: Each output as alpha, the best one first.
         logits: The same before the sigmoid; none for a network without one.
-        batch: "alpha" (N, 1, H, W), "contrast" (N, 3, H, W), and "counted" (N, 1, H, W), 1 where
-            the loss looks and 0 elsewhere.
+        batch: "alpha" (N, 1, H, W), "contrast" (N, 3, H, W), and "counted" (N, 1, H, W), how
+            much each pixel counts, in [0, 1].
         settings: The recipe's.
 
     Returns:
@@ -121,7 +121,7 @@ def total(
     for k, (alpha, weight) in enumerate(zip(alphas, settings.outputs, strict=True)):
         if not weight:
             continue
-        pred = torch.where(counted > 0, alpha, true)
+        pred = torch.lerp(true, alpha, counted)
         for name, factor in settings.terms.items():
             if name == "bce":
                 value = bce(logits[k], true, counted) / share

@@ -18,36 +18,56 @@ class Source:
     """Where pictures come from. Paths are below the folder of data.
 
     Attributes:
-        kind: "pairs" are photographs with their alpha; "composites" are made of subjects and
-            backgrounds; "empty" are pictures without a subject, so alpha is 0; "unlabelled"
-            backgrounds have no truth: what the network answered before training is kept.
+        kind: "pairs" are photographs with their alpha; "taught" are photographs with the answers of
+            other networks; "composites" are made of subjects and backgrounds; "empty" are pictures
+            without a subject, so alpha is 0; "unlabelled" backgrounds have no truth: what the
+            network answered before training is kept.
         part: Which part of a data set; of what has none, such as cut-outs and backgrounds, every
             fifth by name is held out of "train" and is the others.
         share: How often this source is drawn, relative to the others.
-        layout: How the folders of pairs are named; see `data.LAYOUTS`. Composites with a layout
+        layout: How the folders of pairs are named; see `datasets.LAYOUTS`. Composites with a layout
             take their subjects from such pairs.
-        folder: Where the pairs are.
+        folder: Where the pairs are, or the taught photographs with their teachers.
+        teachers: Folders, within `folder`, of the answers to the photographs in its `image`, the
+            best teacher's first. Composites with teachers take their subjects from what these
+            agree on.
+        doubt: How much less a pixel counts where each teacher behind the first contradicts it; see
+            `teachers.py`.
         cutouts: Folder of RGBA pictures in straight colours.
-        backgrounds: Folder of photographs.
-        only: Patterns of the names of backgrounds that are taken; all if there are none.
+        backgrounds: Folders of photographs.
+        only: Patterns of the names of backgrounds, or of taught photographs, that are taken; all if
+            there are none.
+        names: Text files of names, one a line: these subjects alone are taken.
+        grounds: The same for backgrounds. What is named is not divided into parts.
+        without: Text files of names of subjects that are left out.
         subjects: How likely 1, 2, 3 ... subjects stand in a composite.
         coverage: Least and largest share of the canvas's longer side that a subject fills.
         canvas: Least and largest side of a made picture, as a multiple of the batch's.
+        plain: How likely a composite's ground is even or shaded, as in a studio, and not a
+            photograph.
+        alike: How likely a composite's ground takes on the colour of a part of the subject.
         augment: What is done to finished pictures; see `augment.py`.
         ignore_px: Pixels of a binary truth's edge, to both sides, that the loss does not look at.
     """
 
-    kind: Literal["pairs", "composites", "empty", "unlabelled"]
+    kind: Literal["pairs", "taught", "composites", "empty", "unlabelled"]
     part: Literal["train", "valid", "test"] = "train"
     share: float = 1.0
     layout: str = ""
     folder: str = "."
+    teachers: tuple[str, ...] = ()
+    doubt: tuple[float, ...] = ()
     cutouts: str = "cutouts"
-    backgrounds: str = "backgrounds"
+    backgrounds: tuple[str, ...] = ("backgrounds",)
     only: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    grounds: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     subjects: tuple[float, ...] = (1.0,)
     coverage: tuple[float, float] = (0.35, 1.0)
     canvas: tuple[float, float] = (1.1, 1.7)
+    plain: float = 0.0
+    alike: float = 0.0
     augment: Literal["none", "portrait", "photo"] = "none"
     ignore_px: int = 0
 
@@ -128,6 +148,8 @@ class Recipe:
             to the batch, for networks that need a trimap; none for the whole picture.
         unknown_px: Least and largest distance to a soft pixel that makes a pixel unknown.
         resize: How a picture comes to the batch's size.
+        decoded_px: Longest side at which files are decoded once, into arrays in the folder
+            `decoded` of the data; 0 reads the files each time.
         batch: Pictures in a step, over all processes.
         steps: Steps in all.
         loss: What is minimised.
@@ -157,6 +179,7 @@ class Recipe:
     crop: tuple[int, ...] = ()
     unknown_px: tuple[int, int] = (1, 19)
     resize: Literal["area", "lanczos"] = "area"
+    decoded_px: int = 0
     batch: int
     steps: int
     loss: Loss
