@@ -20,7 +20,7 @@ from alphacut.runtimes.pytorch import TorchRuntime
 
 MADE_AT = (64, 96)
 # A second size, odd where the network takes any; its batch has two pictures
-OTHER = {"indexnet": (96, 64)}
+OTHER = {"indexnet": (96, 64), "alphacut_lite": (96, 64)}
 
 
 def channels(arch: str) -> int:

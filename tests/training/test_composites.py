@@ -56,3 +56,25 @@ def test_subjects_of_photographs_lose_the_old_background(tmp_path: Path, recipe:
     source = Source(kind="composites", layout="plain", coverage=(0.9, 0.9))
     blue = [Pictures(recipe, (source,), tmp_path).sample(n).image[..., 2].max() for n in range(4)]
     assert max(blue) < 40  # 180 without
+
+
+def test_plain_grounds_and_like_coloured_ones(recipe: Recipe, data: Path) -> None:
+    def contrast(source: Source) -> float:
+        samples = map(Pictures(recipe, (source,), data).sample, range(12))
+        return float(np.mean([np.abs(s.contrast[s.alpha > 0.99]).mean() for s in samples]))
+
+    common = {"kind": "composites", "coverage": (0.6, 0.8), "plain": 1.0}
+    other, alike = Source(**common), Source(**common, alike=1.0)
+    assert contrast(alike) < 0.6 * contrast(other)
+
+
+def test_busts_stand_on_the_lower_border(tmp_path: Path, recipe: Recipe) -> None:
+    bust = np.full((40, 30, 4), 200, np.uint8)
+    bust[..., 3] = 255
+    bust[:8, :8, 3] = 0
+    for n in range(6):
+        write(tmp_path / "cutouts" / f"{n}.png", bust)
+        write(tmp_path / "backgrounds" / f"{n}.png", np.zeros((60, 80, 3), np.uint8))
+    source = Source(kind="composites", coverage=(0.4, 0.6))
+    samples = map(Pictures(recipe, (source,), tmp_path).sample, range(8))
+    assert all((sample.alpha[-2] > 0.9).any() for sample in samples)

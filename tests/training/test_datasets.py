@@ -1,5 +1,6 @@
 """What lies on disk: layouts, what is held out, and what is said of what is not there."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,9 @@ def test_layouts_of_pairs(tmp_path: Path, recipe: Recipe) -> None:
         (Source(kind="pairs", layout="mine"), "choose one of plain"),
         (Source(kind="pairs", layout="p3m"), "has no train/blurred_image with train/mask"),
         (Source(kind="pairs", layout="duts", part="valid"), "has no valid part"),
+        (Source(kind="taught", folder="pool"), "needs teachers"),
+        (Source(kind="taught", folder="pool", teachers=("a", "b")), "doubt: give a number"),
+        (Source(kind="composites", without=("none.txt",)), "list of names cannot be read"),
     ],
 )
 def test_what_is_not_there_is_said(data: Path, source: Source, message: str) -> None:
@@ -73,3 +77,75 @@ def test_cutouts_need_transparency_and_truths_their_size(recipe: Recipe, data: P
     (data / "train/alpha/a.png").unlink()
     with pytest.raises(TrainingError, match=r"no alpha for a\.png"):
         Pictures(recipe, (Source(kind="pairs", layout="plain"),), data)
+
+
+def teach(root: Path, names: str = "abcd") -> None:
+    """Photographs that two teachers have answered to, the second one at half the size."""
+    for n, name in enumerate(names):
+        answer = np.zeros((60, 80), np.uint8)
+        answer[10:50, 20:60] = 255
+        write(root / "pool/image" / f"{name}.png", photograph(n))
+        write(root / "pool/best" / f"{name}.png", answer)
+        answer[:, 40:] = 0
+        write(root / "pool/other" / f"{name}.png", answer[::2, ::2])
+
+
+TAUGHT = Source(kind="taught", folder="pool", teachers=("best", "other"), doubt=(0.75,))
+
+
+def test_taught_photographs_count_less_in_doubt(tmp_path: Path, recipe: Recipe) -> None:
+    teach(tmp_path)
+    sample = Pictures(recipe, (TAUGHT,), tmp_path).sample(0)
+    assert sample.alpha[30, 55] == 1
+    assert sample.counted[30, 55] == pytest.approx(0.25)
+    assert sample.counted[30, 25] == 1
+    counted = Pictures(recipe, (TAUGHT,), tmp_path)[0]["counted"]
+    assert 0.2 < counted.min() < 0.3
+
+
+def test_what_teachers_do_not_agree_on_is_passed_over(tmp_path: Path, recipe: Recipe) -> None:
+    teach(tmp_path)
+    for name in "abc":
+        write(tmp_path / "pool/other" / f"{name}.png", np.zeros((60, 80), np.uint8))
+    pictures = Pictures(recipe, (dataclasses.replace(TAUGHT, doubt=(1.0,)),), tmp_path)
+    assert {pictures.sample(n).image.tobytes() for n in range(8)} == {photograph(3).tobytes()}
+
+
+def test_names_and_patterns_choose(tmp_path: Path) -> None:
+    teach(tmp_path)
+    (tmp_path / "some.txt").write_text("a.png\nb.png\nc.png\n")
+    (tmp_path / "bad.txt").write_text("b.png\n")
+    (tmp_path / "pool/other/c.png").unlink()
+    for changes, expected in (
+        ({}, "abd"),
+        ({"names": ("some.txt",)}, "ab"),
+        ({"names": ("some.txt",), "without": ("bad.txt",)}, "a"),
+        ({"only": ("b*", "d*")}, "bd"),
+    ):
+        files = find(dataclasses.replace(TAUGHT, **changes), tmp_path)
+        assert "".join(path.stem for path, _ in files.subjects) == expected
+
+
+def test_named_grounds_of_several_folders(data: Path) -> None:
+    write(data / "more" / "9.png", photograph(9))
+    (data / "grounds.txt").write_text("4.png\n9.png\n")
+    source = Source(kind="empty", backgrounds=("backgrounds", "more"), grounds=("grounds.txt",))
+    assert [path.name for path in find(source, data).backgrounds] == ["4.png", "9.png"]
+
+
+def test_decoded_pictures_are_smaller_and_the_same(
+    tmp_path: Path, data: Path, recipe: Recipe
+) -> None:
+    teach(data)
+    sources = (
+        TAUGHT,
+        Source(kind="composites", canvas=(1.0, 1.0)),
+        dataclasses.replace(TAUGHT, kind="composites"),
+    )
+    for source in sources:
+        small = dataclasses.replace(recipe, decoded_px=40)
+        first, again = (Pictures(small, (source,), data).sample(1) for _ in range(2))
+        assert np.array_equal(first.image, again.image)
+        assert np.array_equal(first.alpha, again.alpha)
+    assert max(Pictures(small, (TAUGHT,), data).sample(0).image.shape) == 40
+    assert any((data / "decoded").iterdir())

@@ -130,6 +130,19 @@ def test_mean_is_over_what_is_counted() -> None:
     assert found.item() == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("term", ["l1", "gradient", "bce"])
+def test_what_counts_half_matters_half(term: str) -> None:
+    true, counted = torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)
+    counted[..., :4] = 0.5
+    values = []
+    for place in (slice(0, 2), slice(6, 8)):
+        alpha = torch.full_like(true, 1e-3)
+        alpha[..., place] = 0.5
+        batch = {"alpha": true, "counted": counted}
+        values.append(losses.total([alpha], [alpha.logit()], batch, Loss(**{term: 1.0}))[0].item())
+    assert values[0] / values[1] == pytest.approx(0.5, abs=0.02)
+
+
 def test_settings_that_do_not_fit_the_network() -> None:
     true = step_edge()
     batch = {"alpha": true, "counted": torch.ones_like(true)}

@@ -1,15 +1,18 @@
 """The network in training: where it starts, its average, and its precision."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from alphacut import runtimes
-from alphacut.models import weights
+from alphacut.errors import TrainingError
+from alphacut.files import sha256
+from alphacut.models import nets, weights
 from alphacut.training.network import precision, prepare, start_network, update_average
-from alphacut.training.recipe import Recipe
+from alphacut.training.recipe import Encoder, Recipe
 
 
 def test_average_of_the_weights() -> None:
@@ -49,3 +52,28 @@ def test_released_weights_give_what_they_gave(recipe: Recipe) -> None:
     expected = runtimes.load(weights.find_model("u2net-lite"), precision="fp32")(batch)
     with torch.no_grad():
         assert np.allclose(network(torch.from_numpy(batch)).numpy(), expected, atol=1e-3)
+
+
+def test_an_encoder_starts_from_published_weights(tmp_path: Path, recipe: Recipe) -> None:
+    published = nets.build("alphacut_lite").encoder.state_dict()
+    path = tmp_path / "encoder.pth"
+    torch.save({**published, "_fc.weight": torch.zeros(2)}, path)
+    light = dataclasses.replace(
+        recipe, model="alphacut-lite", encoder=Encoder(file=str(path), sha256=sha256(path))
+    )
+    encoder = start_network(light).get_submodule("encoder")
+    assert all(torch.equal(t, published[name]) for name, t in encoder.state_dict().items())
+    model, _ = prepare(start_network(light), light, torch.device("cpu"))
+    alphas, logits = model(torch.rand(2, 3, 32, 32))
+    assert len(alphas) == len(logits) == 2
+    for changed, message in (
+        (Encoder(file=str(path), sha256="0"), "not the recipe's"),
+        (Encoder(file="none.pth", sha256="0"), "there is no none.pth"),
+    ):
+        with pytest.raises(TrainingError, match=message):
+            start_network(dataclasses.replace(light, encoder=changed))
+    torch.save({"_fc.weight": torch.zeros(2)}, path)
+    with pytest.raises(TrainingError, match="is not the encoder's"):
+        start_network(
+            dataclasses.replace(light, encoder=Encoder(file=str(path), sha256=sha256(path)))
+        )

@@ -279,6 +279,20 @@ MODELS = (
         source=_VISION,
     ),
     ModelSpec(
+        name="alphacut-lite",
+        arch="alphacut_lite",
+        input_size=(320, 320),
+        mean=(127 / 255,) * 3,  # EfficientNet-Lite's
+        std=(128 / 255,) * 3,
+        weights={"onnx": Weights(file="alphacut-lite.onnx")},  # none yet: they are added by hand
+        code_license="Apache-2.0",
+        license="those of whoever trains them",
+        commercial="unclear",
+        note="A network of alphacut's own that is still being trained: no weights are published. "
+        "recipes/alphacut-lite-taught.toml makes them; docs/log.md says how far they are.",
+        source="recipes/alphacut-lite-taught.toml (encoder: Tan and Le 2019, arXiv 1905.11946)",
+    ),
+    ModelSpec(
         name="indexnet",
         arch="indexnet",
         multiple=32,

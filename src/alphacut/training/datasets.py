@@ -286,9 +286,7 @@ def read_pair(
 
 
 @functools.lru_cache(maxsize=256)
-def read_subject(
-    subject: Subject, classes: bool = False, doubt: tuple[float, ...] = ()
-) -> Pixels:
+def read_subject(subject: Subject, classes: bool = False, doubt: tuple[float, ...] = ()) -> Pixels:
     """Return a subject in straight colours with its alpha, (H, W, 4) uint8; the last ones are kept.
 
     An RGBA file holds straight colours. A photograph holds mixtures with its own background at

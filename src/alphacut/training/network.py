@@ -14,10 +14,11 @@ from alphacut import files
 from alphacut.errors import TrainingError
 from alphacut.models import nets, weights
 from alphacut.models.entry import Format
+from alphacut.models.nets.alphacut_lite import AlphacutLite
 from alphacut.models.nets.u2net import NestedUNet
 from alphacut.runtimes.pytorch import load_network
 from alphacut.training import losses
-from alphacut.training.recipe import Loss, Recipe
+from alphacut.training.recipe import Encoder, Loss, Recipe
 
 
 class AllOutputs(nn.Module):
@@ -29,7 +30,7 @@ class AllOutputs(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Alphas and logits, each (N, 1, H, W) float32, of a batch; no logits from matting."""
-        if not isinstance(self.network, NestedUNet):
+        if not isinstance(self.network, NestedUNet | AlphacutLite):
             return [self.network(x).float()], []
         logits = [output.float() for output in self.network.logits(x)]
         return [torch.sigmoid(output) for output in logits], logits
@@ -40,15 +41,32 @@ def start_network(recipe: Recipe) -> nn.Module:
 
     Raises:
         WeightsError: if its weights are not here or do not fit.
+        TrainingError: if those of the encoder are not.
     """
     spec = weights.find_model(recipe.model)
     arch = str(spec.arch)
     if recipe.start == "random":
-        return nets.build(arch)
+        network = nets.build(arch)
+        if recipe.encoder:
+            _fill_encoder(network, recipe.encoder)
+        return network
     if recipe.start != "model":
         return load_network(arch, Path(recipe.start)).train()
     form: Format = "torch" if "torch" in spec.weights else "onnx"
     return load_network(arch, weights.fetch(spec, form)).train()
+
+
+def _fill_encoder(network: nn.Module, source: Encoder) -> None:
+    path = Path(source.file)
+    if not path.is_file():
+        raise TrainingError(f"encoder: there is no {path}: the recipe says where it comes from")
+    if (found := files.sha256(path)) != source.sha256:
+        raise TrainingError(f"{path}: has the checksum {found}, not the recipe's")
+    encoder = network.get_submodule("encoder")
+    published = torch.load(path, map_location="cpu", weights_only=True)
+    if missing := sorted(encoder.state_dict().keys() - published.keys()):
+        raise TrainingError(f"{path}: is not the encoder's: it has no {missing[0]}")
+    encoder.load_state_dict({name: published[name] for name in encoder.state_dict()})
 
 
 def prepare(

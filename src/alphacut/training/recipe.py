@@ -124,6 +124,19 @@ class Rate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """Published weights of a network's encoder, for a start that is otherwise random.
+
+    Attributes:
+        file: A state dict; what else it holds, such as a classifier, is left aside.
+        sha256: Its checksum.
+    """
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class About:
     """What a run of a recipe needs and gives, for people."""
 
@@ -140,6 +153,7 @@ class Recipe:
         model: Row of `zoo.py` that says network, normalisation and trimap; the row of the trained
             weights is made from it.
         start: "model" for the row's weights, "random", or the path of a file of weights.
+        encoder: What the encoder starts from if `start` is "random".
         source: Where the pictures come from.
         valid: Where those come from that the network is judged by.
         valid_pictures: How many of them.
@@ -172,6 +186,7 @@ class Recipe:
 
     model: str
     start: str = "model"
+    encoder: Encoder | None = None
     source: tuple[Source, ...]
     valid: tuple[Source, ...]
     valid_pictures: int = 40
@@ -243,6 +258,8 @@ def _build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
 def _convert(kind: Any, value: Any, where: str) -> Any:
     """Check a value of TOML against an annotation; arrays become tuples."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if type(None) in arguments:  # TOML has no None: what is there is the other kind
+        return _convert(arguments[0], value, where)
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):
         return _build(typing.cast(type, kind), value, where + ".")
     if origin is Literal and value in arguments:

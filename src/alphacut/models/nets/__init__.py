@@ -17,6 +17,7 @@ ARCHITECTURES = (
     "deeplabv3_resnet101",
     "deeplabv3_resnet50",
     "indexnet",
+    "alphacut_lite",
 )
 
 
@@ -46,6 +47,10 @@ def build(arch: str, **options: int) -> nn.Module:
         from alphacut.models.nets.indexnet import IndexNet
 
         return IndexNet(**options)
+    if arch == "alphacut_lite":
+        from alphacut.models.nets.alphacut_lite import AlphacutLite
+
+        return AlphacutLite(**options)
     raise ValueError(f"unknown architecture {arch!r}: choose one of {', '.join(ARCHITECTURES)}")
 
 

@@ -1,0 +1,60 @@
+"""alphacut-lite: the encoder's published keys, sizes, and what stays of it when it is folded."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+import torch
+
+from alphacut.models import nets
+from alphacut.models.nets.alphacut_lite import same_padding
+
+KEYS = "555dc2c78a6d2368df7a98f56c6efe8fe1ddb1b7b39a4d8e25f483b1a1f3d495"
+
+
+@pytest.fixture(scope="module")
+def network(seeded):
+    return seeded(nets.build("alphacut_lite"))
+
+
+def test_encoder_has_the_published_keys(network):
+    shapes = {key: list(t.shape) for key, t in network.encoder.state_dict().items()}
+    text = "\n".join(f"{key} {shape}" for key, shape in sorted(shapes.items()))
+    # of efficientnet-lite0-57934424.pth without `_conv_head`, `_bn1` and `_fc`
+    assert hashlib.sha256(text.encode()).hexdigest() == KEYS
+    assert len(shapes) == 288
+
+
+def test_number_of_parameters(network):
+    assert sum(p.numel() for p in network.parameters()) == 3_018_549
+
+
+def test_padding_is_tensorflow_s():
+    assert same_padding(torch.zeros(1, 1, 8, 8), 3, 2).shape[-2:] == (9, 9)
+    row = same_padding(torch.ones(1, 1, 2, 2), 3, 2)[0, 0, 0]
+    assert row.tolist() == [1, 1, 0]  # below and on the right only
+    row = same_padding(torch.ones(1, 1, 2, 2), 5, 2)[0, 0, 1]
+    assert row.tolist() == [0, 1, 1, 0, 0]
+    assert same_padding(torch.zeros(1, 1, 8, 8), 5, 1).shape[-2:] == (12, 12)
+
+
+def test_forward_is_the_first_of_the_logits_at_any_multiple_of_32(network):
+    for size in ((32, 64), (96, 32)):
+        batch = torch.rand(2, 3, *size)
+        with torch.no_grad():
+            saliency, logits = network(batch), network.logits(batch)
+            strides = {s: tuple(m.shape[2:]) for s, m in network.encoder(batch).items()}
+        assert [tuple(m.shape) for m in logits] == [(2, 1, *size)] * 2
+        assert torch.equal(saliency, torch.sigmoid(logits[0]))
+        assert strides == {s: (size[0] // s, size[1] // s) for s in (2, 4, 8, 16, 32)}
+
+
+def test_folded_weights_are_read_back(network):
+    folded = nets.fold_batch_norm(network)
+    assert not any("running_var" in key for key in folded.state_dict())
+    batch = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = network(batch)
+        again = nets.load_state("alphacut_lite", folded.state_dict())(batch)
+    assert torch.allclose(again, expected, atol=1e-4)
