@@ -109,6 +109,9 @@ def test_what_teachers_do_not_agree_on_is_passed_over(tmp_path: Path, recipe: Re
         write(tmp_path / "pool/other" / f"{name}.png", np.zeros((60, 80), np.uint8))
     pictures = Pictures(recipe, (dataclasses.replace(TAUGHT, doubt=(1.0,)),), tmp_path)
     assert {pictures.sample(n).image.tobytes() for n in range(8)} == {photograph(3).tobytes()}
+    write(tmp_path / "pool/other" / "d.png", np.zeros((60, 80), np.uint8))
+    with pytest.raises(TrainingError, match="agree on no picture"):
+        pictures.sample(0)
 
 
 def test_names_and_patterns_choose(tmp_path: Path) -> None:

@@ -11,47 +11,33 @@ Pixels = NDArray[np.uint8]
 Array = NDArray[np.float32]
 Chance = np.random.Generator
 Step = Callable[[Pixels, Chance], Pixels]
+Planes = tuple[Pixels, Array, Array]  # a picture, its alpha, and how much each pixel counts
 
 
-def portrait(image: Pixels, alpha: Array, chance: Chance) -> tuple[Pixels, Array]:
+def portrait(planes: Planes, chance: Chance) -> Planes:
     """Augment as rdutta1999/bg-removal-human-portrait does, in its order and with its odds.
 
     Args:
-        image: (H, W, 3) uint8.
-        alpha: (H, W) float32 in [0, 1].
+        planes: Picture (H, W, 3) uint8, alpha and weights (H, W) float32.
         chance: Where randomness comes from.
 
     Returns:
-        Picture and alpha of one size, at most (H, W).
+        The same, of one size, at most (H, W).
     """
     if chance.random() < 0.5:
-        H, W = alpha.shape
-        top, bottom, left, right = chance.uniform(0.02, 0.2, 4)
-        rows = slice(round(top * H), H - round(bottom * H))
-        columns = slice(round(left * W), W - round(right * W))
-        image, alpha = image[rows, columns], alpha[rows, columns]
-    if chance.random() < 0.5:
-        image, alpha = image[:, ::-1], alpha[:, ::-1]
-    image = np.ascontiguousarray(image)
+        planes = _crop(planes, chance.uniform(0.02, 0.2, 4))
+    image, alpha, counted = _mirror(planes, chance)
     for odds, steps in _PORTRAIT:
         if chance.random() < odds:
             image = _one_of(steps, chance)(image, chance)
-    return image, np.ascontiguousarray(alpha)
-
-
-def frame(planes: tuple[Pixels, Array, Array], chance: Chance) -> tuple[Pixels, Array, Array]:
-    """Mirror and crop a picture with its planes, all (H, W) or (H, W, 3)."""
-    H, W = planes[1].shape
-    rows, columns = slice(None), slice(None)
-    if chance.random() < 0.6:
-        top, bottom, left, right = chance.uniform(0, 0.15, 4)
-        rows = slice(round(top * H), H - round(bottom * H))
-        columns = slice(round(left * W), W - round(right * W))
-    step = -1 if chance.random() < 0.5 else 1
-    image, alpha, counted = (
-        np.ascontiguousarray(plane[rows, columns][:, ::step]) for plane in planes
-    )
     return image, alpha, counted
+
+
+def frame(planes: Planes, chance: Chance) -> Planes:
+    """Mirror and crop a picture with its alpha and weights, as `portrait` takes and gives them."""
+    if chance.random() < 0.6:
+        planes = _crop(planes, chance.uniform(0, 0.15, 4))
+    return _mirror(planes, chance)
 
 
 def photo(image: Pixels, chance: Chance) -> Pixels:
@@ -69,6 +55,23 @@ def photo(image: Pixels, chance: Chance) -> Pixels:
     if chance.random() < 0.7:
         image = _jpeg(image, chance)
     return image
+
+
+def _crop(planes: Planes, shares: NDArray[np.float64]) -> Planes:
+    """Cut off shares of the height at top and bottom, and of the width on both sides."""
+    H, W = planes[1].shape
+    top, bottom, left, right = shares
+    rows = slice(round(top * H), H - round(bottom * H))
+    columns = slice(round(left * W), W - round(right * W))
+    image, alpha, counted = planes
+    return image[rows, columns], alpha[rows, columns], counted[rows, columns]
+
+
+def _mirror(planes: Planes, chance: Chance) -> Planes:
+    """Mirror half of the pictures; no plane is a view any more."""
+    step = -1 if chance.random() < 0.5 else 1
+    image, alpha, counted = (np.ascontiguousarray(plane[:, ::step]) for plane in planes)
+    return image, alpha, counted
 
 
 def _one_of(steps: Sequence[tuple[float, Step]], chance: Chance) -> Step:

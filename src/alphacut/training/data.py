@@ -12,12 +12,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from alphacut.errors import TrainingError
 from alphacut.models import weights
 from alphacut.pipeline import transforms
 from alphacut.training import augment, composites
 from alphacut.training.augment import Array, Chance, Pixels
 from alphacut.training.composites import Sample
-from alphacut.training.datasets import find
+from alphacut.training.datasets import Files, find
 from alphacut.training.recipe import Recipe, Source
 
 
@@ -48,17 +49,7 @@ class Pictures:
         source, files = self._sources[which], self._files[which]
         if source.kind in ("pairs", "taught"):
             order = index if len(self._sources) == 1 else int(chance.integers(1 << 30))
-            image, alpha, counted = files.pair(files.pick(self._recipe.seed, order))
-            while not counted.any():  # its teachers do not agree
-                order += 1
-                image, alpha, counted = files.pair(files.pick(self._recipe.seed, order))
-            if source.augment == "portrait":
-                image, alpha = augment.portrait(image, alpha, chance)
-            if source.augment == "photo":
-                image, alpha, counted = augment.frame((image, alpha, counted), chance)
-            sample = _plain(image, alpha, source.ignore_px)
-            if source.augment != "portrait":
-                sample = replace(sample, counted=sample.counted * counted)
+            sample = self._photograph(source, files, order, chance)
         elif source.kind == "composites":
             sample = composites.compose(source, files, max(self._recipe.size), chance)
         elif source.kind == "empty":
@@ -71,6 +62,22 @@ class Pictures:
         if source.augment == "photo":
             sample = replace(sample, image=augment.photo(sample.image, chance))
         return sample
+
+    def _photograph(self, source: Source, files: Files, order: int, chance: Chance) -> Sample:
+        """Photograph `order` with its alpha, or the next one whose teachers agree on anything."""
+        for n in range(order, order + 2 * len(files.subjects)):
+            planes = files.pair(files.pick(self._recipe.seed, n))
+            if planes[2].any():
+                break
+        else:
+            raise TrainingError(f"{source.folder}: the teachers agree on no picture")
+        if source.augment == "portrait":
+            planes = augment.portrait(planes, chance)
+        if source.augment == "photo":
+            planes = augment.frame(planes, chance)
+        image, alpha, counted = planes
+        sample = _plain(image, alpha, source.ignore_px)
+        return replace(sample, counted=sample.counted * counted)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Picture `index` as arrays of a batch.

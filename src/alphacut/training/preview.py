@@ -10,7 +10,7 @@ from alphacut.training.recipe import Recipe
 
 _TILE_PX = 200
 _ACROSS = 8
-_IGNORED = (200, 0, 0)  # where the loss does not look
+_IGNORED = (200, 0, 0)  # where the loss does not look; mixed in where it looks less
 _UNKNOWN = (60, 60, 90)  # alpha that the network itself will give
 
 
@@ -23,8 +23,8 @@ def draw_sheet(recipe: Recipe, pictures: Pictures, count: int) -> NDArray[np.uin
         count: How many.
 
     Returns:
-        (H, W, 3) uint8. Red is what the loss does not look at, blue-grey a picture whose truth
-        is not known.
+        (H, W, 3) uint8. The redder, the less the loss looks at it; blue-grey is a picture whose
+        truth is not known.
     """
     spec = weights.find_model(recipe.model)
     columns = []
@@ -32,7 +32,8 @@ def draw_sheet(recipe: Recipe, pictures: Pictures, count: int) -> NDArray[np.uin
         arrays = pictures[index]
         image = arrays["image"][:3].transpose(1, 2, 0) * spec.std + spec.mean
         alpha = np.repeat(arrays["alpha"][0][..., np.newaxis], 3, axis=2) * 255
-        alpha[arrays["counted"][0] == 0] = _IGNORED
+        counted = arrays["counted"][0][..., np.newaxis]
+        alpha = counted * alpha + (1 - counted) * np.array(_IGNORED)
         if not arrays["known"]:
             alpha[:] = _UNKNOWN
         rows = [image * 255, alpha]
