@@ -69,9 +69,10 @@ def _crop(planes: Planes, shares: NDArray[np.float64]) -> Planes:
 
 def _mirror(planes: Planes, chance: Chance) -> Planes:
     """Mirror half of the pictures; no plane is a view any more."""
-    step = -1 if chance.random() < 0.5 else 1
-    image, alpha, counted = (np.ascontiguousarray(plane[:, ::step]) for plane in planes)
-    return image, alpha, counted
+    way = np.s_[:, :: -1 if chance.random() < 0.5 else 1]
+    image, alpha, counted = planes
+    contiguous = np.ascontiguousarray
+    return contiguous(image[way]), contiguous(alpha[way]), contiguous(counted[way])
 
 
 def _one_of(steps: Sequence[tuple[float, Step]], chance: Chance) -> Step:

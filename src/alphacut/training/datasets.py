@@ -111,8 +111,8 @@ class Files:
         if not self.decoded.longest_px:
             return read_pair(subject, self.classes, self.doubt)
         planes = self.decoded((subject.image, *subject.alphas), ("pair", self.doubt), read)
-        alpha, counted = (planes[..., k] / np.float32(255) for k in (3, 4))
-        return np.ascontiguousarray(planes[..., :3]), alpha, counted
+        soft = np.asarray(planes[..., 3:] / np.float32(255), np.float32)
+        return np.ascontiguousarray(planes[..., :3]), soft[..., 0], soft[..., 1]
 
     def subject(self, subject: Subject) -> Pixels:
         """A subject in straight colours with its alpha, (H, W, 4) uint8."""

@@ -58,7 +58,7 @@ class MBConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Adds x where the shapes agree."""
-        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        y: Tensor = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
         y = same_padding(y, self.kernel, self.stride)
         y = F.relu6(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
