@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from alphacut.errors import TrainingError
 from alphacut.pipeline.foreground import estimate_foreground
+from alphacut.pipeline.image import downscale_to
 from alphacut.pipeline.load import INPUT_SUFFIXES, load_frames, load_image
 from alphacut.pipeline.matting import estimate_alpha_closed_form
-from alphacut.pipeline.shrink import shrink_to
 from alphacut.pipeline.trimap import make_trimap
 from alphacut.training.augment import Array, Pixels
 from alphacut.training.decoded import Decoded
@@ -120,7 +120,9 @@ class Files:
         def read() -> Pixels:
             rgba = read_subject(subject, self.classes, self.doubt)
             levels = rgba[..., 3:]
-            mixed = shrink_to(rgba[..., :3] * (levels / np.float32(255)), self.decoded.longest_px)
+            mixed = downscale_to(
+                rgba[..., :3] * (levels / np.float32(255)), self.decoded.longest_px
+            )
             small = self._small(np.ascontiguousarray(levels[..., 0]))
             colours = mixed / np.maximum(small / np.float32(255), 1e-3)[..., np.newaxis]
             return np.dstack([np.clip(np.rint(colours), 0, 255).astype(np.uint8), small])
@@ -135,7 +137,7 @@ class Files:
 
     def _small(self, pixels: Pixels) -> Pixels:
         longest_px = self.decoded.longest_px
-        return shrink_to(pixels, longest_px) if longest_px else pixels
+        return downscale_to(pixels, longest_px) if longest_px else pixels
 
 
 @functools.lru_cache(maxsize=4)
