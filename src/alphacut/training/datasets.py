@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
@@ -93,7 +93,7 @@ class Files:
     backgrounds: tuple[Path, ...] = ()
     classes: bool = False
     doubt: tuple[float, ...] = ()
-    decoded: Decoded = Decoded(Path(), 0)  # noqa: RUF009
+    decoded: Decoded = field(default_factory=lambda: Decoded(Path(), 0))
 
     def pick(self, seed: int, order: int) -> Subject:
         """Subject number `order`: all of them once, then all in another order."""
@@ -110,7 +110,7 @@ class Files:
 
         if not self.decoded.longest_px:
             return read_pair(subject, self.classes, self.doubt)
-        planes = self.decoded((subject.image, *subject.alphas), ("pair", self.doubt), read)
+        planes = self.decoded((subject.image, *subject.alphas), ("pair", self.classes, self.doubt), read)
         soft = np.asarray(planes[..., 3:] / np.float32(255), np.float32)
         return np.ascontiguousarray(planes[..., :3]), soft[..., 0], soft[..., 1]
 
@@ -129,7 +129,7 @@ class Files:
 
         if not self.decoded.longest_px:
             return read_subject(subject, self.classes, self.doubt)
-        return self.decoded((subject.image, *subject.alphas), ("subject", self.doubt), read)
+        return self.decoded((subject.image, *subject.alphas), ("subject", self.classes, self.doubt), read)
 
     def background(self, path: Path) -> Pixels:
         """A photograph (H, W, 3) uint8."""
