@@ -110,7 +110,9 @@ class Files:
 
         if not self.decoded.longest_px:
             return read_pair(subject, self.classes, self.doubt)
-        planes = self.decoded((subject.image, *subject.alphas), ("pair", self.classes, self.doubt), read)
+        planes = self.decoded(
+            (subject.image, *subject.alphas), ("pair", self.classes, self.doubt), read
+        )
         soft = np.asarray(planes[..., 3:] / np.float32(255), np.float32)
         return np.ascontiguousarray(planes[..., :3]), soft[..., 0], soft[..., 1]
 
@@ -129,7 +131,9 @@ class Files:
 
         if not self.decoded.longest_px:
             return read_subject(subject, self.classes, self.doubt)
-        return self.decoded((subject.image, *subject.alphas), ("subject", self.classes, self.doubt), read)
+        return self.decoded(
+            (subject.image, *subject.alphas), ("subject", self.classes, self.doubt), read
+        )
 
     def background(self, path: Path) -> Pixels:
         """A photograph (H, W, 3) uint8."""
