@@ -51,9 +51,10 @@ def multipart(**fields: bytes) -> bytes:
     return b"".join(parts) + b"--b--\r\n"
 
 
-@given(st.binary(min_size=1, max_size=300), st.integers(1, 50))
-def test_a_part_comes_through_whatever_it_holds(content: bytes, step: int) -> None:
-    whole = multipart(image_file=content, size=b"auto")
+@given(st.binary(min_size=1, max_size=300), st.integers(1, 50),
+       st.sampled_from([b"", b"\r\n", b"This is a message in MIME format.\r\n"]))  # fmt: skip
+def test_a_part_comes_through_whatever_it_holds(content: bytes, step: int, preamble: bytes) -> None:
+    whole = preamble + multipart(image_file=content, size=b"auto")
     if b"\r\n--b" in content:
         return
     pieces = [whole[start : start + step] for start in range(0, len(whole), step)]

@@ -22,6 +22,7 @@ def options_of(**fields: Any) -> Options:
         ({"channels": "alpha"}, {"result": "mask"}),
         ({"channels": "alpha", "format": "zip"}, {"result": "cutout", "format": "zip"}),
         ({"crop": "true", "crop_margin": "5%"}, {"crop": True, "margin": "5%"}),
+        ({"crop": "on"}, {"crop": True}),
         ({"crop": "false", "crop_margin": "5%"}, {"crop": False, "margin": "0"}),
         ({"bg_color": "f00"}, {"background": "#ff0000ff"}),
         ({"roi": "0 0 100% 100%"}, {"roi": None}),

@@ -61,6 +61,12 @@ def test_docs_need_no_other_host(real: Live) -> None:
     assert real.client.get("/openapi.json").json()["openapi"].startswith("3.")
 
 
+@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics", "/docs"])
+def test_probes_may_ask_for_the_head_alone(real: Live, path: str) -> None:
+    answer = real.client.head(path)
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 def test_a_log_line_a_request(real: Live) -> None:
     answer = real.client.get("/v1.0/account", headers={"X-Request-Id": "from-the-proxy"})
     assert answer.headers["X-Request-Id"] == "from-the-proxy"
@@ -71,7 +77,8 @@ def test_a_log_line_a_request(real: Live) -> None:
     assert summary["models"] == "u2net-lite"
 
 
-def test_sigterm_drains_and_exits_0(start: Callable[..., Live]) -> None:
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_drains_and_exits_0(start: Callable[..., Live], name: str) -> None:
     live = start(workers=1, predict_s=0.5)
     statuses: list[int] = []
 
@@ -82,7 +89,7 @@ def test_sigterm_drains_and_exits_0(start: Callable[..., Live]) -> None:
     for thread in threads:
         thread.start()
     live.wait_until(lambda: live.metric("alphacut_inside") == 3)
-    live.process.send_signal(signal.SIGTERM)
+    live.process.send_signal(getattr(signal, name))
     live.wait_until(lambda: live.client.get("/ready").status_code == 503)
     refused = live.removebg(image_file=PHOTO)
     assert refused.status_code == 503
@@ -113,6 +120,9 @@ def test_cors_only_where_named(start: Callable[..., Live], live: Live) -> None:
     answer = named.client.options("/v1.0/removebg", headers=preflight)
     assert answer.status_code == 200
     assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
+    # drop-zone libraries send these by themselves
+    preflight["Access-Control-Request-Headers"] = "cache-control, x-requested-with"
+    assert named.client.options("/v1.0/removebg", headers=preflight).status_code == 200
     other = named.client.get("/health", headers={"Origin": "https://other.example"})
     assert "Access-Control-Allow-Origin" not in other.headers
 

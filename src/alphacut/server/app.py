@@ -75,8 +75,8 @@ def create_app(settings: Settings, removers: Mapping[str, Remover]) -> FastAPI:
         page.add(app, service)  # last: the paths above take precedence
     if settings.cors:
         app.add_middleware(
-            CORSMiddleware, allow_origins=list(settings.cors), allow_methods=["GET", "POST"],
-            allow_headers=["X-Api-Key", "Authorization", "Content-Type"], expose_headers=["*"],
+            CORSMiddleware, allow_origins=list(settings.cors), expose_headers=["*"],
+            allow_methods=["GET", "HEAD", "POST"], allow_headers=["*"],
         )  # fmt: skip
     broken = Refusal(500, "internal_error", "Internal error")
     app.add_middleware(
@@ -103,11 +103,13 @@ async def _self_test(service: Service) -> None:
 def _add_operations(app: FastAPI, service: Service) -> None:
     """Add the routes for whoever runs the service."""
 
+    @app.head("/health", include_in_schema=False)  # of probes
     @app.get("/health", tags=["operations"])
     async def health() -> dict[str, str]:
         """Tell that the process is alive."""
         return {"status": "alive", "version": __version__}
 
+    @app.head("/ready", include_in_schema=False)
     @app.get("/ready", tags=["operations"], responses={503: {"description": "Not now."}})
     async def ready() -> JSONResponse:
         """Tell whether requests are served: a worker is up and the self-test has passed."""
@@ -119,6 +121,7 @@ def _add_operations(app: FastAPI, service: Service) -> None:
         }
         return JSONResponse(body, 200 if yes else 503)
 
+    @app.head("/metrics", include_in_schema=False)
     @app.get("/metrics", tags=["operations"], response_class=Response,
              responses={200: {"content": {"text/plain": {}}}})  # fmt: skip
     async def metrics() -> Response:
@@ -126,6 +129,7 @@ def _add_operations(app: FastAPI, service: Service) -> None:
         data = generate_latest(service.metrics.registry)
         return Response(data, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
+    @app.head("/docs", include_in_schema=False)
     @app.get("/docs", include_in_schema=False)
     async def manual() -> HTMLResponse:
         """Show the schema as a page that needs no other host."""

@@ -224,17 +224,28 @@ def _content_type(header: str) -> tuple[str, dict[bytes, bytes]]:
     return kind.decode("latin-1").strip().lower(), parameters
 
 
+_PREAMBLE_BYTES = 1 << 14
+
+
 async def _multipart(pieces: AsyncIterator[bytes], boundary: bytes) -> dict[str, Any]:
     """Read multipart/form-data as it arrives."""
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser
 
     parts, parser, fault = _Parts(), None, None
+    before, delimiter = b"", b"--" + boundary
     async for piece in pieces:
         if fault or not piece:  # what follows a fault is read, so that the client hears of it
             continue
         try:
-            parser = parser or MultipartParser(boundary, parts.callbacks)
+            if parser is None:  # RFC 2046 allows a preamble, which the parser does not know
+                before += piece
+                _, found, rest = before.partition(delimiter)
+                if not found:
+                    if len(before) > _PREAMBLE_BYTES:
+                        raise _malformed("Its boundary does not appear.")
+                    continue
+                parser, piece = MultipartParser(boundary, parts.callbacks), found + rest
             parser.write(piece)
         except Refusal as refusal:
             fault = refusal
@@ -242,7 +253,7 @@ async def _multipart(pieces: AsyncIterator[bytes], boundary: bytes) -> dict[str,
             fault = _malformed(str(error))
     if fault:
         raise fault
-    if parser and not parts.ended:
+    if before and not parts.ended:
         raise _malformed("It ends too early.")
     return parts.values
 

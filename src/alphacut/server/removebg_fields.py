@@ -137,9 +137,9 @@ def _choice(fields: Fields, name: str, known: Any, default: str) -> str:
 def _flag(fields: Fields, name: str) -> bool:
     """Read a parameter that is true or false."""
     text = (fields.text(name) or "false").lower()
-    if text not in ("true", "false", "1", "0"):
+    if text not in ("true", "false", "1", "0", "on", "off"):  # a checkbox says on
         raise refuse_parameter(name, "Choose true or false")
-    return text in ("true", "1")
+    return text in ("true", "1", "on")
 
 
 def _colour(text: str | None) -> str | None:

@@ -43,6 +43,10 @@ def load(settings: Settings) -> dict[str, Remover]:
     return {remover.spec.name: remover for remover in removers}
 
 
+# A terminal that is closed stops the server as Ctrl-C does; Windows has no such signal
+_STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
+
+
 def serve(settings: Settings, removers: Mapping[str, Remover]) -> None:
     """Serve requests until a signal ends it.
 
@@ -100,10 +104,7 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Take signals as requests to stop; uvicorn would raise them again at the end."""
         self._loop = asyncio.get_running_loop()
-        before = {
-            number: signal.signal(number, self.handle_exit)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        before = {number: signal.signal(number, self.handle_exit) for number in _STOP_SIGNALS}
         try:
             yield
         finally:

@@ -104,7 +104,8 @@ def work(pipe: Connection, specs: dict[str, ModelSpec], memory_bytes: int) -> No
         specs: Entries of the models that the service has loaded, by name.
         memory_bytes: How much the process may map, where the system can limit it.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):  # the service says when to stop
+    # the service says when to stop; Windows has no SIGHUP
+    for number in {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
         signal.signal(number, signal.SIG_IGN)
     _limit_memory(memory_bytes)
     import cv2
