@@ -106,8 +106,8 @@ def test_easyportrait(tmp_path: Path, recipe: Recipe, images: str, annotations: 
 def test_a_binary_truth_counts_outside_its_edge(tmp_path: Path, recipe: Recipe) -> None:
     easyportrait(tmp_path, "images/train", "annotations/train")
     source = Source(kind="pairs", layout="easyportrait", ignore_px=2)
-    counted = Pictures(recipe, (source,), tmp_path).sample(0).counted
-    assert np.nonzero(counted[35] == 0)[0].tolist() == [18, 19, 20, 21, 58, 59, 60, 61]
+    loss_weight = Pictures(recipe, (source,), tmp_path).sample(0).loss_weight
+    assert np.nonzero(loss_weight[35] == 0)[0].tolist() == [18, 19, 20, 21, 58, 59, 60, 61]
 
 
 def test_portrait_augmentation_keeps_picture_and_truth_together(
@@ -153,5 +153,5 @@ def test_matting_network_gets_a_trimap_and_counts_the_unknown(recipe: Recipe, da
         assert arrays["image"].shape == (4, 32, 32)
         trimap = arrays["image"][3]
         assert set(np.unique(trimap)) <= {0, np.float32(128 / 255), 1}
-        assert np.array_equal(arrays["counted"][0] > 0, trimap == np.float32(128 / 255))
+        assert np.array_equal(arrays["loss_weight"][0] > 0, trimap == np.float32(128 / 255))
         assert (trimap == np.float32(128 / 255)).any()

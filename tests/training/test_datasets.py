@@ -97,10 +97,10 @@ def test_taught_photographs_count_less_in_doubt(tmp_path: Path, recipe: Recipe) 
     teach(tmp_path)
     sample = Pictures(recipe, (TAUGHT,), tmp_path).sample(0)
     assert sample.alpha[30, 55] == 1
-    assert sample.counted[30, 55] == pytest.approx(0.25)
-    assert sample.counted[30, 25] == 1
-    counted = Pictures(recipe, (TAUGHT,), tmp_path)[0]["counted"]
-    assert 0.2 < counted.min() < 0.3
+    assert sample.loss_weight[30, 55] == pytest.approx(0.25)
+    assert sample.loss_weight[30, 25] == 1
+    loss_weight = Pictures(recipe, (TAUGHT,), tmp_path)[0]["loss_weight"]
+    assert 0.2 < loss_weight.min() < 0.3
 
 
 def test_what_teachers_do_not_agree_on_is_passed_over(tmp_path: Path, recipe: Recipe) -> None:

@@ -50,7 +50,7 @@ def test_recipe_5_over_seven_outputs() -> None:
     # every output is wrong by k / 10 everywhere; edges are 6 of 16 columns
     true = step_edge()
     alphas = [(true - k / 10).abs() for k in range(7)]
-    batch = {"alpha": true, "counted": torch.ones_like(true)}
+    batch = {"alpha": true, "loss_weight": torch.ones_like(true)}
     loss, named = losses.total(alphas, [], batch, Loss(edge_rmse=1.0, outputs=(1.0,) * 7))
     expected = [
         math.sqrt((k / 10) ** 2 + 1e-6) + 4 * math.sqrt((k / 10) ** 2 * 6 / 16 + 1e-6)
@@ -109,9 +109,9 @@ def test_bce() -> None:
 def test_what_is_not_counted_does_not_matter(term: str) -> None:
     torch.manual_seed(0)
     true = step_edge()
-    counted = torch.ones_like(true)
-    counted[..., :3] = 0
-    batch = {"alpha": true, "counted": counted, "contrast": torch.rand(1, 3, 16, 16)}
+    loss_weight = torch.ones_like(true)
+    loss_weight[..., :3] = 0
+    batch = {"alpha": true, "loss_weight": loss_weight, "contrast": torch.rand(1, 3, 16, 16)}
     logits = torch.randn(1, 1, 16, 16)
     other = logits.clone()
     other[..., :3] = 9
@@ -123,29 +123,29 @@ def test_what_is_not_counted_does_not_matter(term: str) -> None:
 
 def test_mean_is_over_what_is_counted() -> None:
     true = torch.zeros(1, 1, 8, 8)
-    counted = torch.zeros_like(true)
-    counted[..., :2, :] = 1
-    batch = {"alpha": true, "counted": counted}
+    loss_weight = torch.zeros_like(true)
+    loss_weight[..., :2, :] = 1
+    batch = {"alpha": true, "loss_weight": loss_weight}
     found, _ = losses.total([true + 0.25], [], batch, Loss(l1=2.0))
     assert found.item() == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("term", ["l1", "gradient", "bce"])
 def test_what_counts_half_matters_half(term: str) -> None:
-    true, counted = torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)
-    counted[..., :4] = 0.5
+    true, loss_weight = torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)
+    loss_weight[..., :4] = 0.5
     values = []
     for place in (slice(0, 2), slice(6, 8)):
         alpha = torch.full_like(true, 1e-3)
         alpha[..., place] = 0.5
-        batch = {"alpha": true, "counted": counted}
+        batch = {"alpha": true, "loss_weight": loss_weight}
         values.append(losses.total([alpha], [alpha.logit()], batch, Loss(**{term: 1.0}))[0].item())
     assert values[0] / values[1] == pytest.approx(0.5, abs=0.02)
 
 
 def test_settings_that_do_not_fit_the_network() -> None:
     true = step_edge()
-    batch = {"alpha": true, "counted": torch.ones_like(true)}
+    batch = {"alpha": true, "loss_weight": torch.ones_like(true)}
     with pytest.raises(TrainingError, match="the network has 2"):
         losses.total([true, true], [], batch, Loss(l1=1.0))
     with pytest.raises(TrainingError, match="no logits"):

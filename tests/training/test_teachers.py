@@ -20,19 +20,19 @@ def test_agreement_counts_in_full() -> None:
 
 def test_contradiction_counts_less_by_the_doubt() -> None:
     best, other = square(20, 80), square(20, 60)
-    counted = weigh([best, other], (0.5,))
-    assert counted[50, 70] == pytest.approx(0.5)
-    assert counted[50, 40] == counted[5, 5] == 1
-    counted = weigh([best, other, square(20, 60)], (0.5, 0.3))
-    assert counted[50, 70] == pytest.approx(0.2)
+    loss_weight = weigh([best, other], (0.5,))
+    assert loss_weight[50, 70] == pytest.approx(0.5)
+    assert loss_weight[50, 40] == loss_weight[5, 5] == 1
+    loss_weight = weigh([best, other, square(20, 60)], (0.5, 0.3))
+    assert loss_weight[50, 70] == pytest.approx(0.2)
 
 
 def test_a_teacher_unsure_over_an_area_does_not_count_there() -> None:
     best = square(20, 80)
     best[20:80, 60:80] = 0.5
-    counted = weigh([best], ())
-    assert counted[50, 70] == 0
-    assert counted[50, 40] == 1
+    loss_weight = weigh([best], ())
+    assert loss_weight[50, 70] == 0
+    assert loss_weight[50, 40] == 1
 
 
 def test_pictures_that_teachers_see_differently_are_left_out() -> None:

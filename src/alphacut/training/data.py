@@ -16,7 +16,7 @@ from alphacut.errors import TrainingError
 from alphacut.models import weights
 from alphacut.pipeline import transforms
 from alphacut.training import augment, composites
-from alphacut.training.augment import Array, Chance, Pixels
+from alphacut.training.augment import Array, Pixels, Rng
 from alphacut.training.composites import Sample
 from alphacut.training.datasets import Files, find
 from alphacut.training.recipe import Recipe, Source
@@ -37,33 +37,33 @@ class Pictures:
 
     def __init__(self, recipe: Recipe, sources: Sequence[Source], root: Path) -> None:
         self._recipe, self._sources = recipe, tuple(sources)
-        # what is trained is fed by white, whatever the row's own weights were; so says export
+        # training divides by white, whatever the entry's own weights expect; export says so
         self._spec = replace(weights.find_model(recipe.model), divisor="white")
         self._files = [find(source, root, recipe.decoded_px) for source in sources]
         self._odds = np.array([source.share for source in sources])
 
     def sample(self, index: int) -> Sample:
         """Picture `index`, as it is before it comes to the batch's size."""
-        chance = np.random.default_rng((self._recipe.seed, index))
-        which = int(chance.choice(len(self._sources), p=self._odds / self._odds.sum()))
+        rng = np.random.default_rng((self._recipe.seed, index))
+        which = int(rng.choice(len(self._sources), p=self._odds / self._odds.sum()))
         source, files = self._sources[which], self._files[which]
         if source.kind in ("pairs", "taught"):
-            order = index if len(self._sources) == 1 else int(chance.integers(1 << 30))
-            sample = self._photograph(source, files, order, chance)
+            order = index if len(self._sources) == 1 else int(rng.integers(1 << 30))
+            sample = self._photograph(source, files, order, rng)
         elif source.kind == "composites":
-            sample = composites.compose(source, files, max(self._recipe.size), chance)
+            sample = composites.compose(source, files, max(self._recipe.size), rng)
         elif source.kind == "empty":
-            image = composites.draw_nothing(source, files, max(self._recipe.size), chance)
+            image = composites.draw_nothing(source, files, max(self._recipe.size), rng)
             sample = _plain(image, np.zeros(image.shape[:2], np.float32))
         else:
-            canvas = composites.choose_canvas(source, max(self._recipe.size), chance)
-            image = composites.cut_background(files, canvas, chance)
+            canvas = composites.choose_canvas(source, max(self._recipe.size), rng)
+            image = composites.cut_background(files, canvas, rng)
             sample = replace(_plain(image, np.zeros(image.shape[:2], np.float32)), known=False)
         if source.augment == "photo":
-            sample = replace(sample, image=augment.photo(sample.image, chance))
+            sample = replace(sample, image=augment.photo(sample.image, rng))
         return sample
 
-    def _photograph(self, source: Source, files: Files, order: int, chance: Chance) -> Sample:
+    def _photograph(self, source: Source, files: Files, order: int, rng: Rng) -> Sample:
         """Photograph `order` with its alpha, or the next one whose teachers agree on anything."""
         for n in range(order, order + 2 * len(files.subjects)):
             planes = files.pair(files.pick(self._recipe.seed, n))
@@ -72,19 +72,19 @@ class Pictures:
         else:
             raise TrainingError(f"{source.folder}: the teachers agree on no picture")
         if source.augment == "portrait":
-            planes = augment.portrait(planes, chance)
+            planes = augment.portrait(planes, rng)
         if source.augment == "photo":
-            planes = augment.frame(planes, chance)
-        image, alpha, counted = planes
+            planes = augment.frame(planes, rng)
+        image, alpha, loss_weight = planes
         sample = _plain(image, alpha, source.ignore_px)
-        return replace(sample, counted=sample.counted * counted)
+        return replace(sample, loss_weight=sample.loss_weight * loss_weight)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Picture `index` as arrays of a batch.
 
         Returns:
             "image" (C, h, w) normalised, with the trimap as fourth channel where the network
-            needs one; "alpha" and "counted" (1, h, w); "contrast" (3, h, w); "known", a bool.
+            needs one; "alpha" and "loss_weight" (1, h, w); "contrast" (3, h, w); "known", a bool.
         """
         recipe, sample = self._recipe, self.sample(index)
         # a step's pictures have one size, so it depends on the step
@@ -94,15 +94,15 @@ class Pictures:
             sample = _crop(sample, recipe.crop, np.random.default_rng((recipe.seed, 2, index)))
         image = _resize(sample.image, side, recipe.resize)
         alpha = np.clip(_resize(sample.alpha, side, recipe.resize), 0, 1)
-        counted = np.asarray(_resize(sample.counted, side, "area"), np.float32)
+        loss_weight = np.asarray(_resize(sample.loss_weight, side, "area"), np.float32)
         spec = replace(self._spec, input_size=(side, side))
         batch = transforms.preprocess(image, spec)[0]
         if spec.output == "alpha":
-            chance = np.random.default_rng((recipe.seed, 3, index))
+            rng = np.random.default_rng((recipe.seed, 3, index))
             trimap = make_training_trimap(
-                alpha, int(chance.integers(*recipe.unknown_px, endpoint=True))
+                alpha, int(rng.integers(*recipe.unknown_px, endpoint=True))
             )
-            counted = (counted > 0.999) * (trimap == 0.5).astype(np.float32)
+            loss_weight = (loss_weight > 0.999) * (trimap == 0.5).astype(np.float32)
             levels = np.where(trimap == 0.5, np.float32(128 / 255), trimap)  # as the authors do
             batch = np.concatenate([batch, levels[np.newaxis]])
         contrast = _resize(sample.contrast, side, "area")
@@ -110,7 +110,7 @@ class Pictures:
             "image": batch.astype(np.float32),
             "alpha": alpha[np.newaxis],
             "contrast": np.ascontiguousarray(contrast.transpose(2, 0, 1)),
-            "counted": counted[np.newaxis],
+            "loss_weight": loss_weight[np.newaxis],
             "known": sample.known,
         }
 
@@ -167,19 +167,19 @@ def make_training_trimap(alpha: Array, reach_px: int) -> Array:
 
 
 def _plain(image: Pixels, alpha: Array, ignore_px: int = 0) -> Sample:
-    counted = np.ones(alpha.shape, np.float32)
+    loss_weight = np.ones(alpha.shape, np.float32)
     if ignore_px:
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * ignore_px + 1,) * 2)
-        counted -= cv2.morphologyEx((alpha > 0.5).astype(np.uint8), cv2.MORPH_GRADIENT, kernel)
-    return Sample(image, alpha, np.zeros(image.shape, np.float32), counted)
+        loss_weight -= cv2.morphologyEx((alpha > 0.5).astype(np.uint8), cv2.MORPH_GRADIENT, kernel)
+    return Sample(image, alpha, np.zeros(image.shape, np.float32), loss_weight)
 
 
-def _crop(sample: Sample, sides: Sequence[int], chance: Chance) -> Sample:
+def _crop(sample: Sample, sides: Sequence[int], rng: Rng) -> Sample:
     """A square window around a soft pixel, if there is one."""
     H, W = sample.alpha.shape
-    side = min(int(chance.choice(sides)), H, W)
+    side = min(int(rng.choice(sides)), H, W)
     soft = np.argwhere((sample.alpha > 0.01) & (sample.alpha < 0.99))
-    y, x = soft[int(chance.integers(len(soft)))] if len(soft) else (H // 2, W // 2)
+    y, x = soft[int(rng.integers(len(soft)))] if len(soft) else (H // 2, W // 2)
     top = int(np.clip(y - side // 2, 0, H - side))
     left = int(np.clip(x - side // 2, 0, W - side))
     window = np.s_[top : top + side, left : left + side]
@@ -188,7 +188,7 @@ def _crop(sample: Sample, sides: Sequence[int], chance: Chance) -> Sample:
         image=np.ascontiguousarray(sample.image[window]),
         alpha=sample.alpha[window],
         contrast=sample.contrast[window],
-        counted=sample.counted[window],
+        loss_weight=sample.loss_weight[window],
     )
 
 

@@ -104,8 +104,8 @@ class Files:
         """A photograph (H, W, 3) uint8, its alpha and how much that counts, (H, W) float32."""
 
         def read() -> Pixels:
-            image, alpha, counted = read_pair(subject, self.classes, self.doubt)
-            planes = np.rint(np.dstack([alpha, counted]) * 255).astype(np.uint8)
+            image, alpha, loss_weight = read_pair(subject, self.classes, self.doubt)
+            planes = np.rint(np.dstack([alpha, loss_weight]) * 255).astype(np.uint8)
             return np.dstack([self._small(image), self._small(planes)])
 
         if not self.decoded.longest_px:
@@ -224,13 +224,13 @@ def _taught(source: Source, root: Path) -> Iterator[Subject]:
     if len(source.doubt) != len(source.teachers) - 1:
         raise TrainingError("doubt: give a number for each teacher behind the first")
     base = root / source.folder
-    answers = [{path.stem: path for path in _pictures(base / name)} for name in source.teachers]
+    masks = [{path.stem: path for path in _pictures(base / name)} for name in source.teachers]
     named = _listed(source.names, root)
     patterns = source.only if source.kind == "taught" else ()
     for image in _pictures(base / "image"):
         chosen = _like(image, patterns) and (not named or image.name in named)
-        if chosen and all(image.stem in maps for maps in answers):
-            yield Subject(image, tuple(maps[image.stem] for maps in answers))
+        if chosen and all(image.stem in found for found in masks):
+            yield Subject(image, tuple(found[image.stem] for found in masks))
 
 
 def _pairs(source: Source, root: Path) -> Iterator[Subject]:
@@ -266,7 +266,7 @@ def read_pair(
     """Return a photograph, (H, W, 3) uint8, its alpha, and how much each pixel of that counts.
 
     Args:
-        subject: The photograph, and its alpha in 8 or 16 bits, its mask of classes, or the answers
+        subject: The photograph, and its alpha in 8 or 16 bits, its mask of classes, or the masks
             of teachers at any size.
         classes: Whether it is a mask of classes; all but class 0 is the subject.
         doubt: Of the teachers behind the first.
@@ -285,10 +285,10 @@ def read_pair(
         if matte.shape != (H, W):
             raise TrainingError(f"{path}: is {matte.shape}, but its picture {(H, W)}")
         return photograph, matte, np.ones((H, W), np.float32)
-    answers = [
+    masks = [
         np.asarray(cv2.resize(_alpha(path, False), (W, H)), np.float32) for path in subject.alphas
     ]
-    return photograph, answers[0], weigh(answers, doubt)
+    return photograph, masks[0], weigh(masks, doubt)
 
 
 @functools.lru_cache(maxsize=256)

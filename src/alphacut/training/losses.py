@@ -85,9 +85,9 @@ def composition(pred: Tensor, true: Tensor, contrast: Tensor) -> Tensor:
     return torch.mean(torch.abs((pred - true) * contrast))
 
 
-def bce(logits: Tensor, true: Tensor, counted: Tensor | None = None) -> Tensor:
-    """Binary cross-entropy of sigmoid(logits), in nats; 0 where `counted` is."""
-    return F.binary_cross_entropy_with_logits(logits, true, counted)
+def bce(logits: Tensor, true: Tensor, loss_weight: Tensor | None = None) -> Tensor:
+    """Binary cross-entropy of sigmoid(logits), in nats; 0 where `loss_weight` is."""
+    return F.binary_cross_entropy_with_logits(logits, true, loss_weight)
 
 
 def total(
@@ -101,7 +101,7 @@ def total(
     Args:
         alphas: Each output as alpha, the best one first.
         logits: The same before the sigmoid; none for a network without one.
-        batch: "alpha" (N, 1, H, W), "contrast" (N, 3, H, W), and "counted" (N, 1, H, W), how
+        batch: "alpha" (N, 1, H, W), "contrast" (N, 3, H, W), and "loss_weight" (N, 1, H, W), how
             much each pixel counts, in [0, 1].
         settings: The recipe's.
 
@@ -115,16 +115,16 @@ def total(
         raise TrainingError(f"loss.outputs: the network has {len(alphas)}, so give each a weight")
     if settings.bce and not logits:
         raise TrainingError("loss.bce: this network has no logits: choose other terms")
-    true, counted = batch["alpha"], batch["counted"]
-    share = torch.clamp(counted.mean(), min=EPSILON)
+    true, loss_weight = batch["alpha"], batch["loss_weight"]
+    share = torch.clamp(loss_weight.mean(), min=EPSILON)
     loss, named = true.new_zeros(()), {}
     for k, (alpha, weight) in enumerate(zip(alphas, settings.outputs, strict=True)):
         if not weight:
             continue
-        pred = torch.lerp(true, alpha, counted)
+        pred = torch.lerp(true, alpha, loss_weight)
         for name, factor in settings.terms.items():
             if name == "bce":
-                value = bce(logits[k], true, counted) / share
+                value = bce(logits[k], true, loss_weight) / share
             elif name == "composition":
                 value = composition(pred, true, batch["contrast"]) / share
             elif name in _OWN_SCALE:

@@ -32,8 +32,8 @@ def draw_sheet(recipe: Recipe, pictures: Pictures, count: int) -> NDArray[np.uin
         arrays = pictures[index]
         image = arrays["image"][:3].transpose(1, 2, 0) * spec.std + spec.mean
         alpha = np.repeat(arrays["alpha"][0][..., np.newaxis], 3, axis=2) * 255
-        counted = arrays["counted"][0][..., np.newaxis]
-        alpha = counted * alpha + (1 - counted) * np.array(_IGNORED)
+        loss_weight = arrays["loss_weight"][0][..., np.newaxis]
+        alpha = loss_weight * alpha + (1 - loss_weight) * np.array(_IGNORED)
         if not arrays["known"]:
             alpha[:] = _UNKNOWN
         rows = [image * 255, alpha]

@@ -18,7 +18,7 @@ class Source:
     """Where pictures come from. Paths are below the folder of data.
 
     Attributes:
-        kind: "pairs" are photographs with their alpha; "taught" are photographs with the answers of
+        kind: "pairs" are photographs with their alpha; "taught" are photographs with the masks of
             other networks; "composites" are made of subjects and backgrounds; "empty" are pictures
             without a subject, so alpha is 0; "unlabelled" backgrounds have no truth: what the
             network answered before training is kept.
@@ -28,7 +28,7 @@ class Source:
         layout: How the folders of pairs are named; see `datasets.LAYOUTS`. Composites with a layout
             take their subjects from such pairs.
         folder: Where the pairs are, or the taught photographs with their teachers.
-        teachers: Folders, within `folder`, of the answers to the photographs in its `image`, the
+        teachers: Folders, within `folder`, of the masks of the photographs in its `image`, the
             best teacher's first. Composites with teachers take their subjects from what these
             agree on.
         doubt: How much less a pixel counts where each teacher behind the first contradicts it; see
@@ -150,9 +150,9 @@ class Recipe:
     """All settings of a run.
 
     Attributes:
-        model: Row of `zoo.py` that says network, normalisation and trimap; the row of the trained
+        model: Catalogue entry with network, normalisation and trimap; the entry of the trained
             weights is made from it.
-        start: "model" for the row's weights, "random", or the path of a file of weights.
+        start: "model" for the entry's weights, "random", or the path of a file of weights.
         encoder: What the encoder starts from if `start` is "random".
         source: Where the pictures come from.
         valid: Where those come from that the network is judged by.

@@ -12,29 +12,29 @@ _UNSURE = (0.15, 0.85)  # of the best teacher's answer, over an area
 _MOST = 0.5  # of the subject: beyond it the picture is left out
 
 
-def weigh(answers: Sequence[Array], doubt: Sequence[float]) -> Array:
+def weigh(masks: Sequence[Array], doubt: Sequence[float]) -> Array:
     """How much each pixel of the best teacher's answer counts.
 
     Args:
-        answers: The teachers' maps of one picture, (H, W) float32 in [0, 1], the best one's first.
+        masks: The teachers' maps of one picture, (H, W) float32 in [0, 1], the best one's first.
         doubt: For each of the others, how much less a pixel counts where it contradicts the first.
 
     Returns:
         (H, W) float32 in [0, 1]; 0 also where the first is unsure of itself over an area, and
         everywhere if half of what anyone takes for the subject is in doubt.
     """
-    first, *others = answers
+    first, *others = masks
     low, high = _UNSURE
-    counted = 1 - _areas((first > low) & (first < high))
+    loss_weight = 1 - _areas((first > low) & (first < high))
     subject = first > 0.5
     for other, less in zip(others, doubt, strict=True):
-        counted -= np.float32(less) * _areas(np.abs(first - other) > 0.5)
+        loss_weight -= np.float32(less) * _areas(np.abs(first - other) > 0.5)
         if less >= 1:
             subject |= other > 0.5
-    counted = np.clip(counted, 0, 1)
-    if subject.any() and float(counted[subject].mean()) < 1 - _MOST:
-        counted[:] = 0
-    return counted
+    loss_weight = np.clip(loss_weight, 0, 1)
+    if subject.any() and float(loss_weight[subject].mean()) < 1 - _MOST:
+        loss_weight[:] = 0
+    return loss_weight
 
 
 def _areas(where: np.ndarray) -> Array:

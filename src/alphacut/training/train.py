@@ -221,9 +221,11 @@ class Judge:
                 alphas = [alpha.cpu() for alpha in self._network(image)[0]]
             true = torch.from_numpy(picture["alpha"])[None]
             pred, truth = alphas[0][0, 0].clamp(0, 1).numpy(), true[0, 0].numpy()
-            counted = picture["counted"][0] > 0
-            found["MAD"].append(1000 * metrics.mad(pred, truth, counted if counted.any() else None))
-            found["Grad"].append(metrics.grad(pred, truth, counted))
+            loss_weight = picture["loss_weight"][0] > 0
+            found["MAD"].append(
+                1000 * metrics.mad(pred, truth, loss_weight if loss_weight.any() else None)
+            )
+            found["Grad"].append(metrics.grad(pred, truth, loss_weight))
             found["IoU"].append(metrics.iou(pred, truth))
             found["RMSE"].append(
                 float(np.mean([float(losses.rmse(alpha, true)) for alpha in alphas]))
