@@ -101,7 +101,7 @@ def test_ctrl_c_says_how_to_go_on(places: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(train, "train", stopped)
     words = ("train", places / "recipe.toml", "--data", places / "data", "-o", places)
     result = run(*words)
-    assert result.exit_code == 1
+    assert result.exit_code == 130
     assert "--resume" not in result.stderr  # nothing was saved
     (places / train.LAST).touch()
     assert "last.pt: use --resume to continue" in run(*words).stderr
