@@ -4,6 +4,7 @@ The network is not here. A worker borrows the service's own by sending it batche
 workers stay small and start quickly, and their batches meet in one place.
 """
 
+import gc
 import json
 import os
 import signal
@@ -120,6 +121,7 @@ def work(pipe: Connection, specs: dict[str, ModelSpec], memory_bytes: int) -> No
             request = Request(pipe.recv_bytes(), options, strokes)
         except (EOFError, OSError):
             return
+        failed = False
         try:
             facts, data = _serve(request, specs, pipe)
             send(pipe, "done", facts, data)
@@ -130,7 +132,10 @@ def work(pipe: Connection, specs: dict[str, ModelSpec], memory_bytes: int) -> No
             return
         except Exception as error:  # one of many: it is reported, and the others go on
             send(pipe, "failed", _describe(error))
+            failed = True
         del request, options
+        if failed:  # a traceback's cycles may hold a large image, of which memory has run out
+            gc.collect()
         background.forget()  # it was this client's; an idle worker holds nothing
 
 
