@@ -75,28 +75,35 @@ def pull(names: tuple[str, ...], form: "Format | None", accept_license: bool) ->
 def add(path: Path, name: str, arch: str | None) -> None:
     """Add your own weights from PATH.
 
-    PATH is a state dict (.pth), .safetensors or .onnx. Images are prepared, and outputs read, as
-    for the first listed model of the same network.
+    PATH is a state dict (.pth), .safetensors, .onnx, or an OpenVINO .xml beside its .bin. Images
+    are prepared, and outputs read, as for the first listed model of the same network, at the size
+    that the file says. Weights of indexnet then are a --matting of that name.
     """
     from alphacut import runtimes
     from alphacut.models import catalogue, weights
 
-    form: Format = "onnx" if path.suffix == ".onnx" else "torch"
+    forms: dict[str, Format] = {".onnx": "onnx", ".xml": "openvino"}
+    form = forms.get(path.suffix.lower(), "torch")
     known = catalogue.known_model(name)
+    likes = {catalogue.fold(entry.arch): entry for entry in reversed(catalogue.MODELS)
+             if entry.arch}  # fmt: skip
+    like = likes.get(catalogue.fold(arch or ""))
     if known is not None:
-        if arch not in (None, known.arch):
+        if arch is not None and (like is None or like.arch != known.arch):
             raise WeightsError(f"{name} is a listed model, of {known.arch}: choose another --name")
         spec = known
     else:
-        likes = {entry.arch: entry for entry in reversed(catalogue.MODELS) if entry.arch}
-        if arch not in likes:
-            raise click.UsageError(f"a new model needs --arch, one of: {', '.join(sorted(likes))}")
+        if like is None:
+            names = sorted(str(entry.arch) for entry in likes.values())
+            raise click.UsageError(f"a new model needs --arch, one of: {', '.join(names)}")
         spec = dataclasses.replace(
-            likes[arch], name=name, aliases=(), weights={}, license="not stated",
+            like, name=name, aliases=(), weights={}, license="not stated",
             commercial="unclear", note="Added by hand.", source=path.name,
         )  # fmt: skip
-    runtimes.check(spec, form, path)
-    added = weights.add(path, spec, form)
+    fitted = runtimes.fit(spec, form, path)
+    if known is not None and fitted != known:
+        raise WeightsError(f"{path}: is of another size than {known.name}: choose another --name")
+    added = weights.add(path, fitted, form)
     click.echo(f"{added.name}: {weights.locate(added.weights[form])}")
 
 
@@ -104,7 +111,6 @@ def add(path: Path, name: str, arch: str | None) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 def verify(names: tuple[str, ...]) -> None:
     """Check installed weights, all or those of each NAME."""
-    from alphacut.files import sha256
     from alphacut.models import weights
 
     chosen = [weights.find_model(name) for name in names] or weights.models()
@@ -119,7 +125,7 @@ def verify(names: tuple[str, ...]) -> None:
             if file.sha256 is None:
                 click.echo(f"{spec.name}: {path}: no checksum is known: use alphacut models add")
                 continue
-            whole = sha256(path) == file.sha256
+            whole = weights.checksum(path) == file.sha256
             damaged |= not whole
             click.echo(f"{spec.name}: {path}: {'verified' if whole else 'DAMAGED'}")
     if damaged:
@@ -267,6 +273,8 @@ def _describe(spec: "ModelSpec") -> dict[str, Any]:
         state = "embedded"
     elif here:
         state = "installed"
+    elif any(file.package for file in files):
+        state = f"to install: alphacut[{spec.name}]"
     elif any(file.sha256 and file.urls for file in files):
         state = "to pull" if weights.accepted(spec) else "to pull, if you accept its terms"
     else:

@@ -1,5 +1,6 @@
 """The seam: a loaded network, batch in, output out."""
 
+import dataclasses
 import platform
 from pathlib import Path
 from typing import Literal, Protocol
@@ -46,6 +47,7 @@ def load(
     device: str = "auto",
     precision: str = "auto",
     half: bool = False,
+    size: tuple[int, int] | None = None,
     hint: Hint = "latency",
     threads: int | None = None,
     path: Path | None = None,
@@ -59,9 +61,11 @@ def load(
     Args:
         spec: The model's entry.
         runtime: "openvino", "onnx" or "torch".
-        device: "auto", or one that the runtime supports: "cpu", "gpu", "cuda", "mps" or "npu".
+        device: "auto", or one that the runtime supports: "cpu", "gpu", "cuda", "mps", "npu" or
+            "openvino-auto".
         precision: "fp32", "int8", or "auto": int8 if the entry has it and the processor gains.
         half: Whether to compute in float16: PyTorch on CUDA only.
+        size: (H, W) of the batches, if not the weights' own.
         hint: What OpenVINO compiles for: the "latency" of one call, or the "throughput" of many
             concurrent ones.
         threads: Number of processors to use; all by default.
@@ -73,7 +77,8 @@ def load(
         UnknownName: if there is no such runtime or device.
         WeightsError: if the weights are missing or damaged, or their terms are not accepted.
         MissingExtra: if the runtime is not installed.
-        RuntimeFailure: if the device is absent or the library fails.
+        RuntimeFailure: if the device is absent or the library fails, or the network cannot take
+            batches of this size.
     """
     if runtime not in RUNTIMES:
         raise UnknownName("runtime", runtime, RUNTIMES)
@@ -96,17 +101,18 @@ def load(
 
     embedded = path is None and any(file.embedded for file in spec.weights.values())
     if path is None:
-        if needed(spec, runtime, precision, device) == "int8":
-            path = weights.fetch(spec, "int8", accept_license=accept_license, progress=progress)
+        form = needed(spec, runtime, precision, device)
+        if form in ("int8", "openvino"):
+            path = weights.fetch(spec, form, accept_license=accept_license, progress=progress)
         else:
             path = _graph(spec, accept_license, progress)
     if runtime == "onnx":
         from alphacut.runtimes.onnx import ONNXRuntime
 
-        return ONNXRuntime(path, device=device, threads=threads)
+        return ONNXRuntime(path, device=device, size=size, threads=threads)
     from alphacut.runtimes.openvino import OpenVINORuntime
 
-    return OpenVINORuntime(path, device=device, hint=hint, compiled=_compiled(),
+    return OpenVINORuntime(path, device=device, size=size, hint=hint, compiled=_compiled(),
                            side_outputs=not embedded, threads=threads)  # fmt: skip
 
 
@@ -199,16 +205,26 @@ def needed(spec: ModelSpec, runtime: str, precision: str = "auto", device: str =
             and platform.machine().lower() in ("x86_64", "amd64")
         )
         own = "int8" if gains or precision == "int8" else "onnx"
+        if own == "onnx" and runtime == "openvino" and "openvino" in spec.weights:
+            own = "openvino"
     if precision == "int8" and (own not in spec.weights or runtime == "torch"):
         raise WeightsError(
             f"{spec.name} has no int8 weights for {runtime}: choose --precision fp32, or make some "
             "with alphacut quantize"
         )
-    return own if own in spec.weights else next(iter(spec.weights), own)
+    if own in spec.weights:
+        return own
+    other: Format = "onnx" if own == "torch" else "torch"
+    return other if other in spec.weights else own
 
 
-def check(spec: ModelSpec, format: Format, path: Path) -> None:
-    """Make sure that a weights file fits a model's network.
+def fit(spec: ModelSpec, format: Format, path: Path) -> ModelSpec:
+    """Return a model's entry as a weights file needs it, which may fix the size of its batches.
+
+    Args:
+        spec: The entry that the file is like.
+        format: The file's format.
+        path: The file.
 
     Raises:
         WeightsError: if it is damaged, unsafe, or of another network.
@@ -218,10 +234,18 @@ def check(spec: ModelSpec, format: Format, path: Path) -> None:
         from alphacut.runtimes.pytorch import load_network
 
         load_network(str(spec.arch), path)
-    else:
-        from alphacut.runtimes.openvino import check_graph
+        return spec
+    from alphacut.runtimes.openvino import check_graph
 
-        check_graph(path, spec.channels)
+    size = check_graph(path, spec.channels, len(spec.classes) or 1)
+    if size is None or size == spec.input_size:
+        return spec
+    if spec.output == "alpha":
+        raise WeightsError(
+            f"{path}: takes {size[0]}x{size[1]} only, but matting needs a picture's own size: "
+            "export it with --dynamic"
+        )
+    return dataclasses.replace(spec, input_size=size, short_side=None)
 
 
 def devices(runtime: str) -> list[str]:
