@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 import alphacut
 from alphacut import Options, Remover
-from alphacut.errors import ImageError, MissingExtra, NoForegroundWarning, UnknownName
+from alphacut.errors import (
+    ImageError,
+    MissingExtra,
+    NoForegroundWarning,
+    OptionError,
+    UnknownName,
+)
 from alphacut.parallel import side_by_side
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -316,6 +322,55 @@ def test_a_broken_picture_raises_in_its_place() -> None:
     assert next(cutouts).size == (90, 120)
     with pytest.raises(ImageError, match="empty file"):
         next(cutouts)
+
+
+def test_a_broken_picture_can_be_passed_over() -> None:
+    remover = Remover(network=Disc(), matting="none")
+    first, second, third = remover.map([photo(), b"", photo()], errors="return", crop=True)
+    assert isinstance(first, alphacut.Cutout)
+    assert isinstance(second, ImageError)
+    assert isinstance(third, alphacut.Cutout)
+    assert third.options.crop
+    with pytest.raises(UnknownName, match="unknown errors 'ignore'"):
+        remover.map([], errors="ignore")
+    with pytest.raises(OptionError, match="margin '60%'"):  # at once, not in place of each picture
+        remover.map([photo()], errors="return", margin="60%")
+
+
+def test_options_by_call() -> None:
+    remover = Remover(network=Disc(), background="white")
+    best = remover(photo(240, 320), quality="best", background="red")
+    assert best.trimap is not None
+    assert (best.options.quality, best.options.background) == ("best", "red")
+    assert remover(photo()).trimap is None  # for that call only
+    assert remover(photo()).options == remover.options == Options(background="white")
+    assert remover(photo(), grow_px=9).alpha.sum() > remover(photo()).alpha.sum()
+    for changes in ({"model": "u2net"}, {"runtime": "onnx"}, {"precision": "int8"},
+                    {"matting": "indexnet"}):  # fmt: skip
+        with pytest.raises(OptionError, match="make a Remover with it"):
+            remover(photo(), **changes)
+    assert remover(photo(), model="u2net-lite").size == (90, 120)  # the one that it has
+    with pytest.raises(UnknownName, match="unknown option 'colour'"):
+        remover(photo(), colour="red")
+    with pytest.raises(ImageError, match=r"background 'none\.jpg': No such file"):
+        remover(photo(), background="none.jpg")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])
+def test_floats(dtype: str) -> None:
+    floats = (photo() / 255).astype(dtype)
+    expected = Remover(network=Disc(), decontaminate=False)(photo())
+    cutout = Remover(network=Disc(), decontaminate=False)(floats)
+    np.testing.assert_array_equal(cutout.foreground, expected.foreground)
+    np.testing.assert_array_equal(cutout.alpha, expected.alpha)
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 255.0, np.nan])
+def test_floats_that_are_no_samples(wrong: float) -> None:
+    floats = np.zeros((8, 8, 3))
+    floats[0, 0, 0] = wrong
+    with pytest.raises(ImageError, match=r"are not in \[0, 1\]: divide"):
+        Remover(network=Disc())(floats)
 
 
 def test_pictures_side_by_side_leave_opencv_one_thread_and_give_it_back() -> None:
