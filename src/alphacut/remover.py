@@ -25,6 +25,7 @@ from alphacut.output.background import load_background
 from alphacut.parallel import in_order, side_by_side
 from alphacut.pipeline import image as images
 from alphacut.pipeline import matting, strokes, transforms
+from alphacut.pipeline.doubt import measure_doubt
 from alphacut.pipeline.foreground import estimate_foreground
 from alphacut.pipeline.image import Image, Picture
 from alphacut.pipeline.indexnet import estimate_alpha_indexnet
@@ -226,7 +227,12 @@ class Remover:
         given = self._read_trimap(image) if options.trimap else None
         saliency = self._find_subject(image, clock) if given is None else given
         with clock("alpha"):
-            alpha, trimap = self._estimate_alpha(image, saliency, given, painted)
+            seen = saliency
+            if painted:
+                seen = strokes.correct_saliency(saliency, image.shape[:2], painted)
+            alpha, trimap = self._estimate_alpha(image, seen, given, painted)
+            # a given trimap is unsure by intention; what options clear next is no contradiction
+            doubt = measure_doubt(seen if given is None else alpha, alpha)
         with clock("refine"):
             alpha = refine(
                 alpha,
@@ -262,6 +268,7 @@ class Remover:
             milliseconds=clock.milliseconds,
             replaced=difference(picture.image, foreground),
             options=self.options,
+            doubt=doubt,
         )
 
     def _find_subject(self, image: Image, clock: "_Clock") -> Array:
@@ -286,8 +293,6 @@ class Remover:
         self, image: Image, saliency: Array, given: Array | None, painted: Sequence[Stroke]
     ) -> tuple[Array, Array | None]:
         """Make alpha (H, W) of a saliency or a given trimap; return the trimap it used, too."""
-        if painted:
-            saliency = strokes.correct_saliency(saliency, image.shape[:2], painted)
         rough = self._method.rough(image, saliency)
         if painted:
             rough = strokes.keep_strokes(rough, painted)
