@@ -24,8 +24,8 @@ def measure_doubt(saliency: Array, alpha: Array) -> float:
         alpha: (H, W) float32 in [0, 1], made of it.
 
     Returns:
-        The doubtful share, weighted by its doubt, of the area that either takes for subject: 0 to
-        1. It is 1 if both are empty: nothing was found to be sure of.
+        The doubtful share, weighted by its doubt, of the area that may be subject: 0 to 1. It is
+        1 if both are empty: nothing was found to be sure of.
 
     Raises:
         ImageError: if a shape or dtype is wrong.
@@ -39,5 +39,5 @@ def measure_doubt(saliency: Array, alpha: Array) -> float:
     doubt = np.maximum(doubt, np.abs(saliency - seen))
     width = max(1, round(_EDGE * max(h, w)))
     wide = cv2.morphologyEx(doubt, cv2.MORPH_OPEN, np.ones((width, width), np.uint8))
-    area = float(np.maximum(saliency, seen).sum())
-    return min(1.0, float(wide.sum()) / area) if area else 1.0
+    area = float(np.maximum(np.maximum(saliency, seen), wide).sum())
+    return float(wide.sum()) / area if area else 1.0
