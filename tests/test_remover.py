@@ -54,6 +54,7 @@ def test_from_image_to_cutout() -> None:
     assert cutout.alpha.dtype == np.float32
     assert cutout.alpha[45, 60] == 1
     assert cutout.alpha[0, 0] == 0
+    assert cutout.doubt < 0.15
     top, left, bottom, right = cutout.box or (0, 0, 0, 0)
     np.testing.assert_allclose([top, left, bottom, right], [22, 30, 68, 90], atol=3)
     white = cutout.on("white")
@@ -166,6 +167,7 @@ def test_no_foreground_found(remover: Remover, name: str) -> None:
         cutout = remover(nothing_pictures()[name])
     assert len(caught) == 1
     assert cutout.empty
+    assert cutout.doubt == 1
     assert cutout.box is None
     assert not cutout.alpha.any()
     assert not np.asarray(cutout).any()
@@ -286,6 +288,38 @@ def test_clean_up_is_asked_for() -> None:
         assert not Remover(network=Specks(), matting="none", **changes)(photo()).alpha[3, 5]
     wide = Remover(network=Disc(), matting="none", grow_px=5)(photo()).alpha
     assert wide.sum() > Remover(network=Disc(), matting="none")(photo()).alpha.sum() * 1.1
+
+
+class Half(Disc):
+    """A runtime that is unsure of the lower half of the disc."""
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        disc = super().__call__(batch)
+        disc[..., disc.shape[2] // 2 :, :] *= 0.5
+        return disc
+
+
+def test_a_doubtful_cutout_says_so() -> None:
+    assert Remover(network=Disc())(photo()).doubt < 0.15
+    torn = Remover(network=Half(), matting="none", crop=True)(photo())
+    assert torn.doubt == pytest.approx(0.5, abs=0.15)
+    assert torn.inverted().doubt == torn.arrange().doubt == torn.doubt
+
+
+def test_what_options_clear_is_not_doubted() -> None:
+    cutout = Remover(network=Disc(), roi="0,0,60,90")(photo())
+    assert not cutout.alpha[:, 61:].any()
+    assert cutout.doubt < 0.15
+
+
+def test_unknown_parts_of_a_given_trimap_are_not_doubted(tmp_path: Path) -> None:
+    trimap = np.full((90, 120), 128, np.uint8)
+    trimap[30:60, 40:80], trimap[:5] = 255, 0
+    PIL.Image.fromarray(trimap).save(tmp_path / "trimap.png")
+    image = np.zeros((90, 120, 3), np.uint8)
+    image[25:65, 35:85] = 200
+    remover = Remover(network=Disc(), trimap=str(tmp_path / "trimap.png"), matting="closed-form")
+    assert remover(image).doubt < 0.15
 
 
 def test_colours_of_soft_edges_lose_the_old_background() -> None:

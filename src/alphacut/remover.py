@@ -25,6 +25,7 @@ from alphacut.output.background import load_background
 from alphacut.parallel import in_order, side_by_side
 from alphacut.pipeline import image as images
 from alphacut.pipeline import matting, strokes, transforms
+from alphacut.pipeline.doubt import measure_doubt
 from alphacut.pipeline.foreground import estimate_foreground
 from alphacut.pipeline.image import Image, Picture
 from alphacut.pipeline.indexnet import estimate_alpha_indexnet
@@ -311,7 +312,6 @@ class Remover:
         """
         if errors not in ("raise", "return"):
             raise UnknownName("errors", errors, ("raise", "return"))
-
         plan = self._plan_for(changes)
 
         def attempt(source: Source) -> Cutout | Exception:
@@ -332,10 +332,15 @@ class Remover:
         full_size, options = picture.image.shape[:2], plan.options
         picture = images.limit_megapixels(picture, options.output_megapixels)
         image = picture.image
-        given = _read_trimap(image, options) if options.trimap else None
+        given = self._read_trimap(image, options) if options.trimap else None
         saliency = self._find_subject(image, options, clock) if given is None else given
         with clock("alpha"):
-            alpha, trimap = _estimate_alpha(image, saliency, given, plan, painted)
+            seen = saliency
+            if painted:
+                seen = strokes.correct_saliency(saliency, image.shape[:2], painted)
+            alpha, trimap = self._estimate_alpha(image, seen, given, plan, painted)
+            # a given trimap is unsure by intention; what options clear next is no contradiction
+            doubt = measure_doubt(seen if given is None else alpha, alpha)
         with clock("refine"):
             alpha = refine(
                 alpha,
@@ -371,6 +376,7 @@ class Remover:
             milliseconds=clock.milliseconds,
             replaced=difference(picture.image, foreground),
             options=options,
+            doubt=doubt,
         )
 
     def _find_subject(self, image: Image, options: Options, clock: "_Clock") -> Array:
@@ -391,43 +397,41 @@ class Remover:
         with clock("mask"):
             return transforms.keep_found(confidence, batch, self.spec)
 
+    @staticmethod
+    def _estimate_alpha(
+        image: Image, saliency: Array, given: Array | None, plan: _Plan, painted: Sequence[Stroke]
+    ) -> tuple[Array, Array | None]:
+        """Make alpha (H, W) of a saliency or a given trimap; return the trimap it used, too."""
+        rough = plan.method.rough(image, saliency)
+        if painted:
+            rough = strokes.keep_strokes(rough, painted)
+        if given is None and not plan.solve and not plan.options.save_trimap:
+            return rough, None
+        trimap = make_trimap(rough) if given is None else given
+        if painted:
+            trimap = strokes.correct_trimap(trimap, painted)
+        if not plan.solve:
+            return (rough if given is None else np.where(trimap == 0.5, rough, trimap)), trimap
+        if plan.method.prior and given is None:
+            return plan.solve(image, trimap, prior=rough), trimap
+        return plan.solve(image, trimap), trimap
 
-def _estimate_alpha(
-    image: Image, saliency: Array, given: Array | None, plan: _Plan, painted: Sequence[Stroke]
-) -> tuple[Array, Array | None]:
-    """Make alpha (H, W) of a saliency or a given trimap; return the trimap it used, too."""
-    if painted:
-        saliency = strokes.correct_saliency(saliency, image.shape[:2], painted)
-    rough = plan.method.rough(image, saliency)
-    if painted:
-        rough = strokes.keep_strokes(rough, painted)
-    if given is None and not plan.solve and not plan.options.save_trimap:
-        return rough, None
-    trimap = make_trimap(rough) if given is None else given
-    if painted:
-        trimap = strokes.correct_trimap(trimap, painted)
-    if not plan.solve:
-        return (rough if given is None else np.where(trimap == 0.5, rough, trimap)), trimap
-    if plan.method.prior and given is None:
-        return plan.solve(image, trimap, prior=rough), trimap
-    return plan.solve(image, trimap), trimap
-
-
-def _read_trimap(image: Image, options: Options) -> Array:
-    """Read the trimap that the options name, downscaled as the image was."""
-    path = str(options.trimap)
-    levels = Picture(
-        load_image(
-            path,
-            max_megapixels=options.max_megapixels,
-            allow_truncated=options.allow_truncated,
+    @staticmethod
+    def _read_trimap(image: Image, options: Options) -> Array:
+        """Read the trimap that the options name, downscaled as the image was."""
+        path = str(options.trimap)
+        levels = Picture(
+            load_image(
+                path,
+                max_megapixels=options.max_megapixels,
+                allow_truncated=options.allow_truncated,
+            )
         )
-    )
-    trimap = read_trimap(images.limit_megapixels(levels, options.output_megapixels).image)
-    if trimap.shape != image.shape[:2]:
-        size, wanted = (" x ".join(map(str, plane.shape[1::-1])) for plane in (trimap, image))
-        raise ImageError(f"{path}: is {size} pixels, but the picture {wanted}: make them equal")
-    return trimap
+        trimap = read_trimap(images.limit_megapixels(levels, options.output_megapixels).image)
+        if trimap.shape != image.shape[:2]:
+            size, wanted = (" x ".join(map(str, plane.shape[1::-1])) for plane in (trimap, image))
+            raise ImageError(f"{path}: is {size} pixels, but the picture {wanted}: make them equal")
+        return trimap
 
 
 def _load(
