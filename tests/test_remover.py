@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 import alphacut
 from alphacut import Options, Remover
-from alphacut.errors import ImageError, MissingExtra, NoForegroundWarning, UnknownName
+from alphacut.errors import (
+    ImageError,
+    MissingExtra,
+    NoForegroundWarning,
+    OptionError,
+    UnknownName,
+)
 from alphacut.parallel import side_by_side
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -48,6 +54,7 @@ def test_from_image_to_cutout() -> None:
     assert cutout.alpha.dtype == np.float32
     assert cutout.alpha[45, 60] == 1
     assert cutout.alpha[0, 0] == 0
+    assert cutout.doubt < 0.15
     top, left, bottom, right = cutout.box or (0, 0, 0, 0)
     np.testing.assert_allclose([top, left, bottom, right], [22, 30, 68, 90], atol=3)
     white = cutout.on("white")
@@ -160,6 +167,7 @@ def test_no_foreground_found(remover: Remover, name: str) -> None:
         cutout = remover(nothing_pictures()[name])
     assert len(caught) == 1
     assert cutout.empty
+    assert cutout.doubt == 1
     assert cutout.box is None
     assert not cutout.alpha.any()
     assert not np.asarray(cutout).any()
@@ -282,6 +290,38 @@ def test_clean_up_is_asked_for() -> None:
     assert wide.sum() > Remover(network=Disc(), matting="none")(photo()).alpha.sum() * 1.1
 
 
+class Half(Disc):
+    """A runtime that is unsure of the lower half of the disc."""
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        disc = super().__call__(batch)
+        disc[..., disc.shape[2] // 2 :, :] *= 0.5
+        return disc
+
+
+def test_a_doubtful_cutout_says_so() -> None:
+    assert Remover(network=Disc())(photo()).doubt < 0.15
+    torn = Remover(network=Half(), matting="none", crop=True)(photo())
+    assert torn.doubt == pytest.approx(0.5, abs=0.15)
+    assert torn.inverted().doubt == torn.arrange().doubt == torn.doubt
+
+
+def test_what_options_clear_is_not_doubted() -> None:
+    cutout = Remover(network=Disc(), roi="0,0,60,90")(photo())
+    assert not cutout.alpha[:, 61:].any()
+    assert cutout.doubt < 0.15
+
+
+def test_unknown_parts_of_a_given_trimap_are_not_doubted(tmp_path: Path) -> None:
+    trimap = np.full((90, 120), 128, np.uint8)
+    trimap[30:60, 40:80], trimap[:5] = 255, 0
+    PIL.Image.fromarray(trimap).save(tmp_path / "trimap.png")
+    image = np.zeros((90, 120, 3), np.uint8)
+    image[25:65, 35:85] = 200
+    remover = Remover(network=Disc(), trimap=str(tmp_path / "trimap.png"), matting="closed-form")
+    assert remover(image).doubt < 0.15
+
+
 def test_colours_of_soft_edges_lose_the_old_background() -> None:
     """A red disc blended onto blue: its soft edge comes out red, or as it was if that is asked."""
     y, x = np.mgrid[:320, :320]
@@ -316,6 +356,55 @@ def test_a_broken_picture_raises_in_its_place() -> None:
     assert next(cutouts).size == (90, 120)
     with pytest.raises(ImageError, match="empty file"):
         next(cutouts)
+
+
+def test_a_broken_picture_can_be_passed_over() -> None:
+    remover = Remover(network=Disc(), matting="none")
+    first, second, third = remover.map([photo(), b"", photo()], errors="return", crop=True)
+    assert isinstance(first, alphacut.Cutout)
+    assert isinstance(second, ImageError)
+    assert isinstance(third, alphacut.Cutout)
+    assert third.options.crop
+    with pytest.raises(UnknownName, match="unknown errors 'ignore'"):
+        remover.map([], errors="ignore")
+    with pytest.raises(OptionError, match="margin '60%'"):  # at once, not in place of each picture
+        remover.map([photo()], errors="return", margin="60%")
+
+
+def test_options_by_call() -> None:
+    remover = Remover(network=Disc(), background="white")
+    best = remover(photo(240, 320), quality="best", background="red")
+    assert best.trimap is not None
+    assert (best.options.quality, best.options.background) == ("best", "red")
+    assert remover(photo()).trimap is None  # for that call only
+    assert remover(photo()).options == remover.options == Options(background="white")
+    assert remover(photo(), grow_px=9).alpha.sum() > remover(photo()).alpha.sum()
+    for changes in ({"model": "u2net"}, {"runtime": "onnx"}, {"precision": "int8"},
+                    {"matting": "indexnet"}):  # fmt: skip
+        with pytest.raises(OptionError, match="make a Remover with it"):
+            remover(photo(), **changes)
+    assert remover(photo(), model="u2net-lite").size == (90, 120)  # the one that it has
+    with pytest.raises(UnknownName, match="unknown option 'colour'"):
+        remover(photo(), colour="red")
+    with pytest.raises(ImageError, match=r"background 'none\.jpg': No such file"):
+        remover(photo(), background="none.jpg")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])
+def test_floats(dtype: str) -> None:
+    floats = (photo() / 255).astype(dtype)
+    expected = Remover(network=Disc(), decontaminate=False)(photo())
+    cutout = Remover(network=Disc(), decontaminate=False)(floats)
+    np.testing.assert_array_equal(cutout.foreground, expected.foreground)
+    np.testing.assert_array_equal(cutout.alpha, expected.alpha)
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 255.0, np.nan])
+def test_floats_that_are_no_samples(wrong: float) -> None:
+    floats = np.zeros((8, 8, 3))
+    floats[0, 0, 0] = wrong
+    with pytest.raises(ImageError, match=r"are not in \[0, 1\]: divide"):
+        Remover(network=Disc())(floats)
 
 
 def test_pictures_side_by_side_leave_opencv_one_thread_and_give_it_back() -> None:

@@ -66,6 +66,8 @@ class Cutout:
         replaced: Where the foreground differs from the photo, as flat indexes, and the photo's
             samples there; see `difference`. None if the photo is not known.
         options: What the remover was asked for; used where a method is given no others.
+        doubt: Share of the subject that is in doubt, 0 to 1: see `pipeline.doubt`. 1 if nothing was
+            found, 0 if no Remover made the cut-out. Each frame has its own.
     """
 
     foreground: Image
@@ -80,6 +82,7 @@ class Cutout:
     milliseconds: Mapping[str, float] = field(default_factory=dict)
     replaced: tuple[NDArray[np.intp], Image] | None = None
     options: Options = field(default_factory=Options)
+    doubt: float = 0.0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -141,7 +144,7 @@ class Cutout:
         return Cutout(
             background, 1 - self.alpha, 1 - self.saliency, self.metadata, self.duration_ms,
             self.loop, tuple(frame.inverted() for frame in self.frames),
-            replaced=difference(photo, background), options=self.options,
+            replaced=difference(photo, background), options=self.options, doubt=self.doubt,
         )  # fmt: skip
 
     def arrange(
@@ -166,7 +169,7 @@ class Cutout:
             Cutout(
                 *geometry.lay(frame.foreground, frame.alpha, placement),
                 geometry.lay_saliency(frame.saliency, frame.size, placement),
-                frame.metadata, frame.duration_ms, frame.loop,
+                frame.metadata, frame.duration_ms, frame.loop, doubt=frame.doubt,
             )
             for frame in (self, *self.frames)
         )  # fmt: skip
