@@ -57,7 +57,7 @@ def _lines() -> Iterator[str]:
             if file.embedded:
                 yield "  - bundled with the package"
             if file.package:
-                yield f"  - `pip install \"alphacut[{spec.name}]\"`; a checkout contains it"
+                yield f'  - `pip install "alphacut[{spec.name}]"`; a checkout contains it'
             for url in file.urls:
                 yield f"  - <{url}>"
 

@@ -2,9 +2,10 @@
 
 import dataclasses
 import functools
+import os
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alphacut import files, runtimes
-from alphacut.cutout import Cutout, difference
+from alphacut.cutout import Cutout, difference, trimap_of
 from alphacut.errors import ImageError, NoForegroundWarning, OptionError, UnknownName
 from alphacut.models import catalogue, weights
 from alphacut.models.download import Progress
@@ -32,7 +33,7 @@ from alphacut.pipeline.indexnet import estimate_alpha_indexnet
 from alphacut.pipeline.load import Source, describe, load_frames, load_image
 from alphacut.pipeline.refine import refine
 from alphacut.pipeline.strokes import Stroke
-from alphacut.pipeline.trimap import make_trimap, read_trimap
+from alphacut.pipeline.trimap import find_trimap, read_trimap
 from alphacut.pipeline.views import predict_views
 from alphacut.runtimes import Runtime
 
@@ -67,12 +68,35 @@ METHODS = MappingProxyType({
     "fast": Method(_fast),
     "closed-form": Method(_fast, matting.estimate_alpha_closed_form, prior=True,
                           require=matting.require_pymatting),
-    "indexnet": Method(_fast, estimate_alpha_indexnet, network="indexnet"),
-    "indexnet-adobe": Method(_fast, estimate_alpha_indexnet, network="indexnet-adobe"),
+})  # fmt: skip
+# By the architecture of a matting network; the option `matting` names the model
+_NETWORKS: Mapping[str | None, Callable[..., Array]] = MappingProxyType({
+    "indexnet": estimate_alpha_indexnet,
 })  # fmt: skip
 
+
+def find_method(name: str, quality: str) -> Method:
+    """Return the method that the options `matting` and `quality` name.
+
+    Raises:
+        UnknownName: if there is neither such a method nor such a matting network.
+        WeightsError: if the user's entry of the network cannot be read.
+    """
+    if name == "auto":
+        name = "closed-form" if quality == "best" else "fast"
+    if name in METHODS:
+        return METHODS[name]
+    networks = {spec.name: _NETWORKS[spec.arch] for spec in weights.models()
+                if spec.arch in _NETWORKS}  # fmt: skip
+    try:
+        network = weights.find_model(name).name
+        return Method(_fast, networks[network], network=network)
+    except (UnknownName, KeyError):
+        raise UnknownName("matting", name, ["auto", *METHODS, *networks]) from None
+
+
 # Options that decide which network is loaded; the others may differ from call to call
-_LOADED = ("model", "runtime", "device", "precision", "half")
+_LOADED = ("model", "runtime", "device", "precision", "half", "input_size")
 
 
 class _Plan(NamedTuple):
@@ -143,6 +167,11 @@ class Remover:
         if model.output == "alpha":
             finders = (spec.name for spec in weights.models() if spec.output != "alpha")
             raise UnknownName("model that finds subjects", model.name, finders)
+        if size := options.network_size:
+            if any(side % model.multiple for side in size):
+                raise OptionError("input_size", options.input_size,
+                                  f"{model.name} takes multiples of {model.multiple}")  # fmt: skip
+            self.spec = dataclasses.replace(model, input_size=size, short_side=None)
         options, method = self._check(options)  # before anything is loaded
         load = functools.partial(
             runtimes.load,
@@ -155,7 +184,7 @@ class Remover:
             accept_license=accept_license,
             progress=progress,
         )
-        self.network = network or load(model)
+        self.network = network or load(model, size=size)
         self._given = model, network, hint, threads, accept_license
         self._solver = load(weights.find_model(method.network)) if method.network else None
         self._method, self.options = method, options
@@ -165,7 +194,7 @@ class Remover:
         """Refuse what cannot work; return the options, their background readable, and the method.
 
         Raises:
-            UnknownName: if a class does not exist.
+            UnknownName: if a class or matting does not exist.
             OptionError: if the background is malformed.
             ImageError: if it cannot be read.
             MissingExtra: if PyMatting is needed and not installed.
@@ -179,10 +208,7 @@ class Remover:
                 raise ImageError(message, "background") from error
         if options.classes:
             catalogue.choose_classes(self.spec, options.classes)
-        name = options.matting
-        if name == "auto":
-            name = "closed-form" if options.quality == "best" else "fast"
-        method = METHODS[name]
+        method = find_method(options.matting, options.quality)
         if method.require:
             method.require()
         if options.background is not None:
@@ -258,6 +284,10 @@ class Remover:
         )
         with clock("load"):
             first = next(pictures)
+        given = options.trimap
+        if given is not None and os.path.isdir(given):
+            given = find_trimap(Path(given), describe(source))
+            plan = plan._replace(options=options.replace(trimap=given))
         cutout = self._cut(first, plan, clock, painted)
         del first  # a large picture's pixels, of which the cut-out has its own
         frames = tuple(self._cut(picture, plan, _Clock(), painted) for picture in pictures)
@@ -350,6 +380,7 @@ class Remover:
                 grow_px=options.grow_px,
                 smooth_px=options.smooth_px,
                 harden=options.harden,
+                binary=options.binary,
                 feather_px=options.feather_px,
             )
             if options.roi:
@@ -407,7 +438,7 @@ class Remover:
             rough = strokes.keep_strokes(rough, painted)
         if given is None and not plan.solve and not plan.options.save_trimap:
             return rough, None
-        trimap = make_trimap(rough) if given is None else given
+        trimap = trimap_of(rough, plan.options) if given is None else given
         if painted:
             trimap = strokes.correct_trimap(trimap, painted)
         if not plan.solve:

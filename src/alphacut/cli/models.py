@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from alphacut.cli.options import accept_license
 from alphacut.cli.terminal import complain, download_progress, print_table
 from alphacut.errors import AlphacutError, OutputError, WeightsError
 from alphacut.options import DEVICES
+from alphacut.values import parse_sides
 
 if TYPE_CHECKING:
     from alphacut.models.entry import Format, ModelSpec
@@ -170,11 +170,17 @@ def where(names: tuple[str, ...]) -> None:
 @models.command()
 @click.argument("name")
 @click.option("--device", type=click.Choice(DEVICES[1:]), help="Time only this device.")
+@click.option("--input-size", metavar="WxH", help="Size of the batches; default: the model's.")
 @click.option("--seconds", default=3.0, show_default=True, help="Duration of each measurement.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @accept_license
 def benchmark(
-    name: str, device: str | None, seconds: float, as_json: bool, accept_license: bool
+    name: str,
+    device: str | None,
+    input_size: str | None,
+    seconds: float,
+    as_json: bool,
+    accept_license: bool,
 ) -> None:
     """Time NAME in every runtime and on every device of this machine."""
     from alphacut.evaluation.speed import measure
@@ -186,6 +192,7 @@ def benchmark(
             measure(
                 spec,
                 device=device,
+                size=parse_sides("--input-size", input_size, 32) if input_size else None,
                 seconds=seconds,
                 accept_license=accept_license,
                 progress=progress,
@@ -221,7 +228,7 @@ def benchmark(
     type=click.Path(path_type=Path),
     help="File; default: MODEL.onnx or MODEL.xml.",
 )
-@click.option("--size", metavar="HxW", help="Height and width of the input; default: the model's.")
+@click.option("--size", metavar="WxH", help="Size of the input, width first; default: the model's.")
 @click.option("--dynamic", is_flag=True, help="Let the file take other sizes, too.")
 @click.option("--fp16", is_flag=True, help="Store weights in float16; arithmetic stays float32.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
@@ -243,9 +250,6 @@ def export(
     from alphacut import runtimes
     from alphacut.models import weights
 
-    numbers = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", size) if size else None
-    if size and not numbers:
-        raise click.UsageError("--size takes height x width, such as 512x768")
     spec = weights.find_model(model)
     suffix = {"onnx": ".onnx", "openvino": ".xml"}[to]
     target = output or Path(spec.name + suffix)
@@ -256,7 +260,7 @@ def export(
     with download_progress(spec, accept_license, runtimes.needed(spec, "torch")) as progress:
         difference = runtimes.export(
             spec, target, to=to, dynamic=dynamic, fp16=fp16, progress=progress,
-            size=(int(numbers[1]), int(numbers[2])) if numbers else None,
+            size=parse_sides("--size", size) if size else None,
             accept_license=accept_license,
         )  # fmt: skip
     click.echo(f"{target}: differs from PyTorch by {difference:.1e} of the largest value", err=True)

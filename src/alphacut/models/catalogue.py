@@ -334,9 +334,7 @@ MODELS = (
 def known_model(name: str) -> ModelSpec | None:
     """Return the entry with this name or alias, in any spelling; None if there is none."""
     wanted = fold(name)
-    return next(
-        (spec for spec in MODELS if wanted in map(fold, (spec.name, *spec.aliases))), None
-    )
+    return next((spec for spec in MODELS if wanted in map(fold, (spec.name, *spec.aliases))), None)
 
 
 def fold(name: str) -> str:

@@ -101,7 +101,7 @@ def load(
 
     embedded = path is None and any(file.embedded for file in spec.weights.values())
     if path is None:
-        form = needed(spec, runtime, precision, device)
+        form = needed(spec, runtime, precision, device, size)
         if form in ("int8", "openvino"):
             path = weights.fetch(spec, form, accept_license=accept_license, progress=progress)
         else:
@@ -187,8 +187,22 @@ def export(
     )
 
 
-def needed(spec: ModelSpec, runtime: str, precision: str = "auto", device: str = "auto") -> Format:
+def needed(
+    spec: ModelSpec,
+    runtime: str,
+    precision: str = "auto",
+    device: str = "auto",
+    size: tuple[int, int] | None = None,
+) -> Format:
     """Return which of a model's weights formats a runtime needs.
+
+    Args:
+        spec: The model's entry.
+        runtime: "openvino", "onnx" or "torch".
+        precision: "fp32", "int8" or "auto".
+        device: As for `load`.
+        size: (H, W) of the batches, if not the weights' own: 8-bit weights, calibrated at that
+            size, then are not chosen by themselves.
 
     Raises:
         WeightsError: if int8 is asked for and there is none.
@@ -199,6 +213,7 @@ def needed(spec: ModelSpec, runtime: str, precision: str = "auto", device: str =
         # measured: OpenVINO on x86 runs 2 to 3 times as fast, ONNX Runtime slower
         gains = (
             precision == "auto"
+            and size in (None, spec.input_size)
             and "int8" in spec.weights
             and runtime == "openvino"
             and device in ("auto", "cpu")

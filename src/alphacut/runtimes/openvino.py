@@ -220,8 +220,9 @@ def check_graph(path: Path, channels: int, maps: int) -> tuple[int, int] | None:
 def devices() -> list[str]:
     """Return the devices of this machine that OpenVINO can use, by alphacut's names."""
     present = core().available_devices
-    return [device for device, plugin in DEVICES.items()
-            if "auto" not in device and any(name.startswith(plugin) for name in present)]  # fmt: skip
+    single = {name: plugin for name, plugin in DEVICES.items() if "auto" not in name}
+    return [name for name, plugin in single.items()
+            if any(each.startswith(plugin) for each in present)]  # fmt: skip
 
 
 def _read(path: Path) -> openvino.Model:
@@ -249,19 +250,19 @@ def _resize(model: openvino.Model, size: tuple[int, int], path: Path) -> None:
     )
     try:
         model.reshape([1, shape[1], *own])
-        for node in model.get_ordered_ops():
-            if node.get_type_name() != "Interpolate" or _constant(node.input_value(0).get_node()):
-                continue
-            if node.get_attributes()["shape_calculation_mode"] != "sizes":
-                continue
-            n, c, h, w = node.get_output_shape(0)
+        targets = {node.input(1): node.get_output_shape(0) for node in model.get_ordered_ops()
+                   if node.get_type_name() == "Interpolate"
+                   and node.get_attributes()["shape_calculation_mode"] == "sizes"
+                   and _constant(node.input_value(0).get_node()) is None}  # fmt: skip
+        model.get_parameters()[0].set_partial_shape(openvino.PartialShape([1, shape[1], *size]))
+        for asked, (n, c, h, w) in targets.items():
             scaled = h * size[0] / own[0], w * size[1] / own[1]
             if any(side % 1 for side in scaled):
                 raise RuntimeFailure(f"{refusal}: choose multiples of 32")
-            asked = node.input_value(1)  # for all four axes, or the last two
-            sides = np.array([n, c, *scaled][-asked.get_shape()[0] :], np.int64)
-            node.input(1).replace_source_output(openvino.opset13.constant(sides).output(0))
-        model.reshape([1, shape[1], *size])
+            axes = asked.get_shape()[0]  # all four, or the last two
+            sides = np.array([n, c, *scaled][-axes:], np.int64)
+            asked.replace_source_output(openvino.opset13.constant(sides).output(0))
+        model.validate_nodes_and_infer_types()
     except (RuntimeError, ValueError) as error:
         raise RuntimeFailure(f"{refusal}: export it at that size") from error
 
