@@ -263,7 +263,7 @@ def export(
             size=parse_sides("--size", size) if size else None,
             accept_license=accept_license,
         )  # fmt: skip
-    click.echo(f"{target}: differs from PyTorch by {difference:.1e} of the largest value", err=True)
+    click.echo(f"{target}: differs from PyTorch by {difference}", err=True)
 
 
 def _describe(spec: "ModelSpec") -> dict[str, Any]:

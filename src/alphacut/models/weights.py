@@ -72,12 +72,12 @@ def find_model(name: str) -> ModelSpec:
         UnknownName: if there is no such model; the message lists the names.
         WeightsError: if the user's entry cannot be read.
     """
-    known = catalogue.known_model(name)
-    if path := _find_entry(known.name if known else name):
+    if known := catalogue.known_model(name):
+        path = _entry_path(known.name)
+        return _read_entry(path) if os.path.isfile(path) else known  # Path.is_file may raise
+    if path := _find_entry(name):
         return _read_entry(path)
-    if known is None:
-        raise UnknownName("model", name, (spec.name for spec in models()))
-    return known
+    raise UnknownName("model", name, (spec.name for spec in models()))
 
 
 def models() -> tuple[ModelSpec, ...]:
@@ -184,7 +184,7 @@ def _find_entry(name: str) -> Path | None:
     if not _NAME.fullmatch(name):
         return None
     path = _entry_path(name)
-    if os.path.isfile(path):  # Path.is_file raises where the folder may not be read
+    if os.path.isfile(path):
         return path
     wanted = catalogue.fold(name)
     others = sorted(path.parent.glob("*.json"))

@@ -3,7 +3,7 @@
 import dataclasses
 import platform
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from alphacut.models import weights
 from alphacut.models.download import Progress
 from alphacut.models.entry import Format, ModelSpec
 from alphacut.options import RUNTIMES
+
+if TYPE_CHECKING:
+    from alphacut.runtimes.graph import Difference
 
 Hint = Literal["latency", "throughput"]
 # Sizes at which a graph is traced and compared if the model's entry leaves them open
@@ -139,7 +142,7 @@ def export(
     fp16: bool = False,
     accept_license: bool = False,
     progress: Progress | None = None,
-) -> float:
+) -> "Difference":
     """Write a model's network for other runtimes, from PyTorch.
 
     Args:
@@ -153,7 +156,7 @@ def export(
         progress: Called for every block of a download.
 
     Returns:
-        The largest difference from PyTorch on random batches, relative to its largest output.
+        How far its outputs for random batches are from PyTorch's.
 
     Raises:
         WeightsError: if the weights are missing or damaged.
@@ -167,7 +170,7 @@ def export(
         )
     if size and (size[0] % spec.multiple or size[1] % spec.multiple):
         raise RuntimeFailure(
-            f"{spec.name}: size {size[0]}x{size[1]}: both sides must be multiples of "
+            f"{spec.name}: size {size[1]}x{size[0]}: both sides must be multiples of "
             f"{spec.multiple}"
         )
     from alphacut.runtimes.graph import write_graph
@@ -257,7 +260,7 @@ def fit(spec: ModelSpec, format: Format, path: Path) -> ModelSpec:
         return spec
     if spec.output == "alpha":
         raise WeightsError(
-            f"{path}: takes {size[0]}x{size[1]} only, but matting needs a picture's own size: "
+            f"{path}: takes {size[1]}x{size[0]} only, but matting needs a picture's own size: "
             "export it with --dynamic"
         )
     return dataclasses.replace(spec, input_size=size, short_side=None)

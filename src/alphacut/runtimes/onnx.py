@@ -91,7 +91,7 @@ class ONNXRuntime:
         own = value.shape[2:]
         if size and any(isinstance(a, int) and a != b for a, b in zip(own, size, strict=True)):
             raise RuntimeFailure(
-                f"{path}: ONNX Runtime cannot change this graph's size, {own[0]}x{own[1]}: choose "
+                f"{path}: ONNX Runtime cannot change this graph's size, {own[1]}x{own[0]}: choose "
                 "--runtime openvino or torch, or export it at that size"
             )
         self._input, self._one_by_one = value.name, value.shape[0] == 1

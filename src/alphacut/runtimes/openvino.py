@@ -226,6 +226,9 @@ def devices() -> list[str]:
 
 
 def _read(path: Path) -> openvino.Model:
+    numbers = path.with_suffix(".bin")
+    if path.suffix == ".xml" and not numbers.exists():
+        raise WeightsError(f"{numbers}: is missing: it belongs to {path.name}")
     try:
         return core().read_model(path)
     except RuntimeError as error:
@@ -245,8 +248,8 @@ def _resize(model: openvino.Model, size: tuple[int, int], path: Path) -> None:
         return
     own = shape[2].get_length(), shape[3].get_length()
     refusal = (
-        f"{path}: this network takes {own[0]}x{own[1]} and cannot be made to take "
-        f"{size[0]}x{size[1]}"
+        f"{path}: this network takes {own[1]}x{own[0]} and cannot be made to take "
+        f"{size[1]}x{size[0]}"
     )
     try:
         model.reshape([1, shape[1], *own])
