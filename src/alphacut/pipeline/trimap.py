@@ -108,7 +108,7 @@ def find_trimap(folder: Path, picture: str) -> Path:
     """Find a picture's trimap in a folder, by its name: that of the picture, or one with a mark.
 
     Folders within it are those of the picture's path, as far as they exist: the trimap of
-    photos/a/1.jpg may be a/1-trimap.png.
+    photos/a/1.jpg may be a/1-trimap.png, and if there is a folder a, it is looked for there.
 
     Args:
         folder: The folder.
@@ -120,20 +120,21 @@ def find_trimap(folder: Path, picture: str) -> Path:
     Raises:
         ImageError: if there is none, or two have equal claims.
     """
-    path = PurePath(picture)
+    path, own = PurePath(picture), Path(picture).resolve()
     above = [part for part in path.parent.parts if part not in (path.anchor, os.pardir)]
-    places = (folder.joinpath(*above[i:]) for i in range(len(above) + 1))
-    place = next(each for each in places if each.is_dir())
-    images = [each for each in sorted(place.iterdir()) if each.suffix.lower() in INPUT_SUFFIXES]
-    for mark in _MARKS:
-        found = [each for each in images if each.stem == path.stem + mark]
-        if not mark:  # the folder may hold the pictures, too
-            found = [each for each in found if each.resolve() != Path(picture).resolve()]
-        if len(found) > 1:
-            names = " and ".join(each.name for each in found)
-            raise ImageError(f"{place}: {names} are trimaps of one picture: keep one of them")
-        if found:
-            return found[0]
+    places = [folder.joinpath(*above[i:]) for i in range(len(above) + 1)]
+    for place in filter(Path.is_dir, places):
+        images = [each for each in sorted(place.iterdir())
+                  if each.suffix.lower() in INPUT_SUFFIXES and each.resolve() != own]  # fmt: skip
+        for mark in _MARKS:
+            found = [each for each in images if each.stem == path.stem + mark]
+            if len(found) > 1:
+                names = " and ".join(each.name for each in found)
+                raise ImageError(f"{place}: {names} are trimaps of one picture: keep one of them")
+            if found:
+                return found[0]
+        if place.resolve() != own.parent:  # the pictures' own folder may lie within
+            break
     raise ImageError(f"{picture}: has no trimap in {place}: name it {path.stem}-trimap.png")
 
 
