@@ -55,7 +55,7 @@ def test_from_image_to_cutout() -> None:
     assert cutout.alpha[45, 60] == 1
     assert cutout.alpha[0, 0] == 0
     assert cutout.doubt < 0.15
-    top, left, bottom, right = cutout.box or (0, 0, 0, 0)
+    left, top, right, bottom = cutout.box or (0, 0, 0, 0)
     np.testing.assert_allclose([top, left, bottom, right], [22, 30, 68, 90], atol=3)
     white = cutout.on("white")
     assert (white[0, 0] == 255).all()
