@@ -202,7 +202,7 @@ def test_the_photo_is_put_together_anew() -> None:
     with pytest.raises(ImageError, match="does not know its photo"):
         Cutout(foreground, alpha, alpha).on("blur:3")
     with pytest.raises(ImageError, match="does not know its photo"):
-        cut.arrange(crop=True).on("grey")
+        cut.arrange(crop=True).on("desaturate")
 
 
 def test_inverted_has_a_hole() -> None:
@@ -297,7 +297,7 @@ def test_each_plane_is_resized_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_own_background_keeps_its_place() -> None:
     cut = subject()
-    grey = cut.on("grey", crop=True, margin="5px")
+    grey = cut.on("desaturate", crop=True, margin="5px")
     assert grey.shape == (20, 30, 3)
     np.testing.assert_array_equal(grey[5:15, 5:25], cut.foreground[10:20, 20:40])
     expected = np.asarray(PIL.Image.fromarray(cut.foreground[5:25, 15:45]).convert("L"))
@@ -306,7 +306,7 @@ def test_own_background_keeps_its_place() -> None:
     np.testing.assert_allclose(dark[0], cut.foreground[0] / 2, atol=2)
 
 
-@pytest.mark.parametrize("background", ["white", "grey", "blur:3", "checkerboard", None])
+@pytest.mark.parametrize("background", ["white", "desaturate", "blur:3", "checkerboard", None])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_everything_at_once(tmp_path: Path, background: str | None, dtype: type) -> None:
     cut = cutout(dtype)
@@ -388,7 +388,7 @@ def test_an_image_is_brought_to_the_photos_profile() -> None:
 
 def test_the_photos_own_background_stays_as_it_is() -> None:
     plain, profiled = cutout(), in_profile("ProPhoto")
-    for word in ("grey", "darken:50%", "blur:1"):
+    for word in ("desaturate", "darken:50%", "blur:1"):
         np.testing.assert_array_equal(profiled.on(word), plain.on(word))
 
 
