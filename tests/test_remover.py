@@ -242,7 +242,7 @@ def test_ways_to_find_edges() -> None:
 
 def test_closed_form_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingExtra, match=r'pip install "alphacut\[matting\]"'):
+    with pytest.raises(MissingExtra, match=r'pip install "\.\[matting\]"'):
         Remover(network=Disc(), matting="closed-form")
 
 
