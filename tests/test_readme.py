@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from alphacut.errors import INSTALL
 from alphacut.models.entry import ModelSpec, Weights
 from test_architecture import FLOORS
 
@@ -183,6 +184,14 @@ def test_its_extras_exist() -> None:
     named = ",".join(re.findall(r'pip install (?:-e )?"(?:alphacut|\.)\[([\w,]+)\]"', text))
     named += "," + ",".join(re.findall(r"\(?extra `(\w+)`", text))
     assert set(named.strip(",").split(",")) <= extras
+
+
+def test_docs_install_extras_as_messages_do() -> None:
+    """Before alphacut is published, `pip install "alphacut[serve]"` installs nothing of ours."""
+    (source,) = re.findall(r'pip install "(.*)\[', INSTALL)
+    for page, text in DOCS.items():
+        for named in re.findall(r'pip install (?:-e )?"([^\s"[]+)\[', text):
+            assert named == source, page
 
 
 def test_its_command_line_exists() -> None:

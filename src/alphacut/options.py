@@ -266,7 +266,7 @@ class Options:
         None,
         "Put the subject on a colour (name, #rrggbb, #rrggbbaa, rgb()), an image (path), "
         "checkerboard or transparent, or on its own background: blur:PX, disc:PX (like a lens), "
-        "grey, darken:%.",
+        "desaturate, darken:%.",
         unit="BACKGROUND", parse=values.parse_background,
     )  # fmt: skip
     fit: Fit = _option("cover", "How a background image fills the canvas, centred.", get_args(Fit))
@@ -297,7 +297,8 @@ class Options:
     preset: Preset = _option(
         "none",
         "Fill in what is not set: profile is 1:1 with headroom, passport 7:9 on white, product 1:1 "
-        "on white with the subject at 85%.",
+        "on white with the subject at 85%. Each is as large as its picture allows: add a size "
+        "such as 1600x1600 to make all alike.",
         get_args(Preset),
     )
     shadow: Shadow = _option(
