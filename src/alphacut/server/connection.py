@@ -43,7 +43,7 @@ class Config(uvicorn.Config):
         **settings: uvicorn's own.
     """
 
-    def __init__(self, app: ASGIApp, *, cors: Sequence[str], **settings: Any) -> None:
+    def __init__(self, app: ASGIApp, *, cors: Sequence[str] = (), **settings: Any) -> None:
         super().__init__(app, **settings)
         self._cors = cors
 
@@ -57,7 +57,7 @@ class Config(uvicorn.Config):
 class _Protocol(H11Protocol):
     """uvicorn's protocol, which answers in the service's words where it sees no request."""
 
-    def __init__(self, *, cors: Sequence[str], **settings: Any) -> None:
+    def __init__(self, *, cors: Sequence[str] = (), **settings: Any) -> None:
         super().__init__(**settings)
         self._cors = cors
 
