@@ -6,14 +6,13 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alphacut import files, runtimes
+from alphacut import runtimes
 from alphacut.cutout import Cutout, difference
 from alphacut.errors import ImageError, NoForegroundWarning, UnknownName
 from alphacut.models import catalogue, weights
@@ -118,15 +117,7 @@ class Remover:
     ) -> None:
         if model is not None:
             changes["model"] = model if isinstance(model, str) else model.name
-        options = (options or Options()).replace(**changes)
-        if isinstance(options.background, str) and files.is_stream(Path(options.background)):
-            pipe = options.background
-            try:  # it can be read only once
-                options = options.replace(background=Path(pipe).read_bytes())
-            except OSError as error:
-                message = f"{pipe}: cannot be read: {error.strerror}"
-                raise ImageError(message, "background") from error
-        self.options = options
+        self.options = options = (options or Options()).replace(**changes).without_streams()
         if model is None or isinstance(model, str):
             model = weights.find_model(options.model)
         self.spec = model
@@ -304,10 +295,12 @@ class Remover:
 
     def _read_trimap(self, image: Image) -> Array:
         """Read the trimap that the options name, downscaled as the image was."""
-        path, options = str(self.options.trimap), self.options
+        options = self.options
+        given = options.trimap or b""
+        name = given if isinstance(given, str) else "trimap"
         levels = Picture(
             load_image(
-                path,
+                given,
                 max_megapixels=options.max_megapixels,
                 allow_truncated=options.allow_truncated,
             )
@@ -315,7 +308,7 @@ class Remover:
         trimap = read_trimap(images.limit_megapixels(levels, options.output_megapixels).image)
         if trimap.shape != image.shape[:2]:
             size, wanted = (" x ".join(map(str, plane.shape[1::-1])) for plane in (trimap, image))
-            raise ImageError(f"{path}: is {size} pixels, but the picture {wanted}: make them equal")
+            raise ImageError(f"{name}: is {size} pixels, but the picture {wanted}: make them equal")
         return trimap
 
 

@@ -167,7 +167,7 @@ def output_name(id: str, extension: str) -> str:
 
 def _work(job: Job) -> Work:
     """Settle what all processes must agree on: the model, and which of its weights."""
-    options = job.options
+    options = job.options.without_streams()
     spec = weights.find_model(options.model)
     form = runtimes.needed(spec, options.runtime, options.precision, options.device)
     # "auto" depends on the processor, and a cluster may have several kinds
@@ -181,13 +181,15 @@ def _work(job: Job) -> Work:
 def _fingerprint(work: Work) -> str:
     """Return what results depend on besides their inputs: version, model and options."""
     options: dict[str, Any] = dataclasses.asdict(work.options)
-    background = options["background"]
-    if isinstance(background, bytes):
-        options["background"] = hashlib.sha256(background).hexdigest()
-    paths = [options["trimap"]]
+    background, paths = options["background"], [options["trimap"]]
     if isinstance(background, str):
         paths.append(values.parse_background(background).path)
-    contents = [files.sha256(Path(name)) for name in paths if name and os.path.isfile(name)]
+    for name, value in options.items():
+        if isinstance(value, bytes):
+            options[name] = hashlib.sha256(value).hexdigest()
+    contents = [
+        files.sha256(Path(name)) for name in paths if isinstance(name, str) and os.path.isfile(name)
+    ]
     model = {form: file.sha256 for form, file in work.spec.weights.items()}
     facts = [__version__, work.spec.name, model, options, contents]
     return json.dumps(facts, sort_keys=True, default=str)
