@@ -167,7 +167,7 @@ def output_name(id: str, extension: str) -> str:
 
 def _work(job: Job) -> Work:
     """Settle what all processes must agree on: the model, and which of its weights."""
-    options = job.options
+    options = job.options.without_streams()
     spec = weights.find_model(options.model)
     form = runtimes.needed(
         spec, options.runtime, options.precision, options.device, options.network_size
@@ -183,13 +183,13 @@ def _work(job: Job) -> Work:
 def _fingerprint(work: Work) -> str:
     """Return what results depend on besides their inputs: version, model and options."""
     options: dict[str, Any] = dataclasses.asdict(work.options)
-    background = options["background"]
-    if isinstance(background, bytes):
-        options["background"] = hashlib.sha256(background).hexdigest()
-    paths = [options["trimap"]]
+    background, paths = options["background"], [options["trimap"]]
     if isinstance(background, str):
         paths.append(values.parse_background(background).path)
-    contents = [_content(Path(name)) for name in paths if name]
+    for name, value in options.items():
+        if isinstance(value, bytes):
+            options[name] = hashlib.sha256(value).hexdigest()
+    contents = [_content(Path(name)) for name in paths if isinstance(name, str)]
     specs = [work.spec]
     if network := find_method(work.options.matting, work.options.quality).network:
         specs.append(weights.find_model(network))
