@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from alphacut.training.augment import Array, Pixels, Rng
+from alphacut.training.steps import Array, Pixels, Rng
 from alphacut.training.datasets import Files
 from alphacut.training.recipe import Source
 
