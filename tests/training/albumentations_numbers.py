@@ -4,9 +4,9 @@
     venv/bin/pip install albumentations==1.1.0 "numpy<1.24" "opencv-python-headless<4.8"
     venv/bin/python tests/training/albumentations_numbers.py
 
-writes `albumentations-1.1.0.npz`: a small picture with a mask, what that library's functions make of
-it with stated values, and how figures of the picture are distributed after each of its transforms
-as the notebook calls them, and after all of them.
+writes `albumentations-1.1.0.npz`: a small picture with a mask, what that library's functions make
+of it with stated values, and how figures of the picture are distributed after each of its
+transforms as the notebook calls them, and after all of them.
 """
 
 import random
@@ -66,7 +66,7 @@ def main() -> None:
     import albumentations.augmentations.functional as F
 
     random.seed(0)
-    np.random.seed(0)  # noqa: NPY002
+    np.random.seed(0)
     image, mask = picture()
     made = {"picture": image, "mask": mask}
 

@@ -16,10 +16,10 @@ from alphacut.errors import TrainingError
 from alphacut.models import weights
 from alphacut.pipeline import transforms
 from alphacut.training import augment, composites
-from alphacut.training.steps import Array, Pixels, Rng
 from alphacut.training.composites import Sample
 from alphacut.training.datasets import Files, find
 from alphacut.training.recipe import Recipe, Source
+from alphacut.training.steps import Array, Pixels, Rng
 
 
 class Pictures:

@@ -19,9 +19,9 @@ from alphacut.pipeline.image import downscale_to
 from alphacut.pipeline.load import INPUT_SUFFIXES, load_frames, load_image
 from alphacut.pipeline.matting import estimate_alpha_closed_form
 from alphacut.pipeline.trimap import make_trimap
-from alphacut.training.steps import Array, Pixels
 from alphacut.training.decoded import Decoded
 from alphacut.training.recipe import Source
+from alphacut.training.steps import Array, Pixels
 from alphacut.training.teachers import weigh
 
 # layout: part: folder of photographs, folder of alphas, below the folder of the data set. The
@@ -188,9 +188,7 @@ def find(source: Source, root: Path, decoded_px: int = 0) -> Files:
             raise TrainingError(f"{root / source.backgrounds[0]}: no background is like `only`")
     decoded = Decoded(root / "decoded", decoded_px)
     classes = source.layout in _CLASSES
-    return Files(
-        tuple(subjects), tuple(backgrounds), classes, source.exif, source.doubt, decoded
-    )
+    return Files(tuple(subjects), tuple(backgrounds), classes, source.exif, source.doubt, decoded)
 
 
 def _part(folder: Path, part: str, named: frozenset[str] = frozenset()) -> list[Path]:
@@ -357,7 +355,7 @@ def _alpha(path: Path, classes: bool) -> Array:
 
 
 def _class_numbers(path: Path) -> NDArray[Any]:
-    """Return a mask's levels, the numbers of its palette, or the largest of its channels, (H, W)."""
+    """Return a mask's levels, its palette's numbers, or the largest of its channels, (H, W)."""
     try:
         with PIL.Image.open(path) as file:
             mask = turn_upright(np.asarray(file), _orientation(path))  # no colours of a palette

@@ -178,8 +178,8 @@ class Recipe:
             `decoded` of the data; 0 reads the files each time.
         batch: Pictures in a step, over all processes.
         steps: Steps in all.
-        epochs: Instead of `steps`, how often each photograph is seen. The intervals below then count
-            epochs, too, and may be fractions.
+        epochs: Instead of `steps`, how often each photograph is seen. The intervals below then
+            count epochs, too, and may be fractions.
         loss: What is minimised.
         rate: Learning rate.
         optimizer: "adam", or "adamw" with `weight_decay`.

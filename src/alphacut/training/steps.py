@@ -102,7 +102,7 @@ class HueSaturationValue:
 
 @dataclass(frozen=True, kw_only=True)
 class ColorJitter:
-    """Change the four in any order: factors up to these from 1, and hue by a share of its circle."""
+    """Change the four in any order: factors up to these from 1, hue by a share of its circle."""
 
     odds: float = 1.0
     brightness: float
