@@ -17,9 +17,7 @@ def frame(planes: Planes, rng: Rng) -> Planes:
     """Mirror and crop a picture with its alpha and weights; see `steps.OneOf`."""
     if rng.random() < 0.6:
         planes = steps.crop(planes, rng.uniform(0, 0.15, 4))
-    way = np.s_[:, :: -1 if rng.random() < 0.5 else 1]
-    image, alpha, loss_weight = (np.ascontiguousarray(plane[way]) for plane in planes)
-    return image, alpha, loss_weight
+    return steps.mirror(planes) if rng.random() < 0.5 else planes
 
 
 def photo(image: Pixels, rng: Rng) -> Pixels:

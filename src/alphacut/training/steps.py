@@ -46,8 +46,7 @@ class Mirror:
 
     def __call__(self, planes: Planes, rng: Rng) -> Planes:
         """Return the planes mirrored; they are no views."""
-        image, alpha, loss_weight = (np.ascontiguousarray(plane[:, ::-1]) for plane in planes)
-        return image, alpha, loss_weight
+        return mirror(planes)
 
 
 def crop(planes: Planes, shares: NDArray[np.float64]) -> Planes:
@@ -55,8 +54,16 @@ def crop(planes: Planes, shares: NDArray[np.float64]) -> Planes:
     H, W = planes[1].shape
     top, bottom = (int(share * H) for share in shares[:2])
     left, right = (int(share * W) for share in shares[2:])
-    image, alpha, loss_weight = (plane[top : H - bottom, left : W - right] for plane in planes)
-    return image, alpha, loss_weight
+    inner = np.s_[top : H - bottom, left : W - right]
+    image, alpha, loss_weight = planes
+    return image[inner], alpha[inner], loss_weight[inner]
+
+
+def mirror(planes: Planes) -> Planes:
+    """Exchange left and right."""
+    image, alpha, loss_weight = planes
+    contiguous = np.ascontiguousarray
+    return contiguous(image[:, ::-1]), contiguous(alpha[:, ::-1]), contiguous(loss_weight[:, ::-1])
 
 
 # --- colour ---
