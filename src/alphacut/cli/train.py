@@ -176,7 +176,7 @@ def export(
 
     settings = read_recipe(recipe)
     difference = write(settings, weights, output, to, share=share, fp16=fp16)
-    click.echo(f"{output}: differs from PyTorch by {difference:.1e} of the largest value", err=True)
+    click.echo(f"{output}: differs from PyTorch by {difference}", err=True)
     if name:
         entry = add_model(settings, output, name)
         click.echo(f"added {entry.name}: use it with --model {entry.name}", err=True)

@@ -79,7 +79,8 @@ def load_pixels(pillow: PIL.Image.Image, allow_truncated: bool) -> None:
         pillow.load()
     except DAMAGE:
         # Pillow keeps the rows that it has decoded; without tiles it takes them for all
-        if not allow_truncated or not has_pixels(pillow):
+        whole = pillow.format in _WHOLE  # or nothing: what is there are zeros
+        if not allow_truncated or whole or not has_pixels(pillow):
             raise
         pillow.tile = []  # type: ignore[attr-defined]
 
@@ -94,9 +95,11 @@ def has_pixels(pillow: PIL.Image.Image) -> bool:
 
 def words_of(error: Exception) -> str:
     """Return a decoder's own words, in one line."""
-    if isinstance(error, _STUMBLES):
+    if isinstance(error, _STUMBLES) or isinstance(error.__cause__, _STUMBLES):
         return "broken structure"
-    return " ".join(str(error).split()) or type(error).__name__
+    if "values to unpack" in (words := " ".join(str(error).split())):
+        return "broken structure"
+    return words or type(error).__name__
 
 
 def warn_of_metadata(name: str, error: Exception) -> None:
