@@ -25,7 +25,7 @@ _SECTIONS = MappingProxyType({
     "result": "Result and file",
 })  # fmt: skip
 # Options of rembg and what does it here: newcomers know them, and click would read -om as -o m
-_REMBG = MappingProxyType({
+REMBG_OPTIONS = MappingProxyType({
     "-i": "no option: alphacut PHOTO",
     "-m": "--model NAME",
     "-a": "--matting closed-form",
@@ -51,7 +51,7 @@ _REMBG = MappingProxyType({
     "-x": "an option for each of its keys",
     "--extras": "an option for each of its keys",
 })  # fmt: skip
-_REMBG_COMMANDS = ("i", "p", "b", "s", "d")
+REMBG_COMMANDS = ("i", "p", "b", "s", "d")
 
 accept_license = click.option(
     "--accept-license", is_flag=True,
@@ -69,9 +69,9 @@ class PictureCommand(click.Command):
             if word == "--":
                 break
             name = word.partition("=")[0]
-            if name in _REMBG and name not in known:
-                raise click.UsageError(f"No such option: {name} (rembg's). Here: {_REMBG[name]}",
-                                       ctx)  # fmt: skip
+            if name in REMBG_OPTIONS and name not in known:
+                ours = REMBG_OPTIONS[name]
+                raise click.UsageError(f"No such option: {name} (rembg's). Here: {ours}", ctx)
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -124,7 +124,7 @@ def refuse_foreign(inputs: Sequence[str], output: str | None) -> None:
         click.UsageError: with the command that does it here.
     """
     first, *others = inputs
-    if first in _REMBG_COMMANDS and not os.path.lexists(first):
+    if first in REMBG_COMMANDS and not os.path.lexists(first):
         source, target = map(_quote, others) if len(others) == 2 else ("PHOTO", "RESULT")
         here = {
             "i": f"{source} -o {target}",
