@@ -36,7 +36,8 @@ class ImageError(AlphacutError):
 
     Attributes:
         reason: For programs: "unreadable", "not_a_picture", "no_size", "too_large", "background"
-            (not the picture, but the one behind it) or "gone" (no longer where it was).
+            (not the picture, but the one behind it), "gone" (no longer where it was) or "refused"
+            (empty or too doubtful for `--fail-empty` or `--fail-doubt`).
     """
 
     def __init__(self, message: str, reason: str = "unreadable") -> None:

@@ -59,9 +59,10 @@ def serve(**settings: Any) -> None:
               help="Network the page starts with.")  # fmt: skip
 @click.option("--browser/--no-browser", default=True, help="Open the page in a browser.")
 def demo(model: str, browser: bool, **settings: Any) -> None:
-    """Show a web page that removes backgrounds: drop in a picture, touch it up, download it.
+    """Show a web page that removes backgrounds.
 
-    The page is served by this machine and contacts no other.
+    Drop in a picture, touch it up, download it. The page is served by this machine and contacts no
+    other.
     """
     chosen = Settings(**settings)
     from alphacut.demo import serve as show
