@@ -55,6 +55,7 @@ def test_its_limits_are_those_of_the_service() -> None:
 OPENED = """
 import subprocess, sys
 from alphacut.demo.gradio_import import gr
+from gradio.tunneling import Tunnel
 from alphacut.demo.share import shared
 
 def setup_tunnel(host, port, token, *_):
