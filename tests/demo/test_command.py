@@ -56,7 +56,6 @@ OPENED = """
 import subprocess, sys
 from alphacut.demo.gradio_import import gr
 from gradio.tunneling import Tunnel
-from alphacut.demo.share import shared
 
 def setup_tunnel(host, port, token, *_):
     tunnel = Tunnel("far", 443, host, port, token, None)

@@ -46,5 +46,6 @@ def shared(host: str, port: int) -> Iterator[str]:
         finally:
             for tunnel in tunnels[before:]:
                 if tunnel.proc is not None:
-                    tunnel.proc.terminate()
+                    tunnel.proc.kill()
+                    tunnel.proc.wait()
                     tunnel.proc = None  # or Gradio says at exit that it ends it
