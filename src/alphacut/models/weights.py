@@ -75,8 +75,8 @@ def find_model(name: str) -> ModelSpec:
     if known := catalogue.known_model(name):
         own = _entry_path(known.name)
         return _read_entry(own) if os.path.isfile(own) else known  # Path.is_file may raise
-    if path := _find_entry(name):
-        return _read_entry(path)
+    if found := _find_entry(name):
+        return _read_entry(found)
     raise UnknownName("model", name, (spec.name for spec in models()))
 
 

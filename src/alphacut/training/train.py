@@ -231,6 +231,8 @@ def train(
             yield report(owed)
             save(None)
         for batch in load_batches(pictures, batches, workers, chosen):
+            if threads:  # PyMatting's compiler turns all of OpenMP up to every core
+                torch.set_num_threads(threads)
             torch.manual_seed(recipe.seed + step)  # of dropout, so that a resumed run is exact
             model.train()
             if step >= recipe.freeze_batch_norm * pace.steps:
