@@ -18,6 +18,9 @@ AlphacutWarning             something worth knowing that does not stop the work
 
 from collections.abc import Iterable
 
+# How extras are installed until alphacut is published; then: pip install "alphacut[{extra}]"
+INSTALL = 'in a checkout of alphacut, pip install ".[{extra}]"'
+
 
 class AlphacutError(Exception):
     """Base class of every error that alphacut raises on purpose.
@@ -32,7 +35,8 @@ class ImageError(AlphacutError):
 
     Attributes:
         reason: For programs: "unreadable", "not_a_picture", "no_size", "too_large", "background"
-            (not the picture, but the one behind it) or "gone" (no longer where it was).
+            (not the picture, but the one behind it), "gone" (no longer where it was) or "refused"
+            (empty or too doubtful for `--fail-empty` or `--fail-doubt`).
     """
 
     def __init__(self, message: str, reason: str = "unreadable") -> None:
@@ -92,7 +96,7 @@ class MissingExtra(AlphacutError):
 
     def __str__(self) -> str:
         package, extra = self.args
-        return f'{package} is not installed: pip install "alphacut[{extra}]"'
+        return f"{package} is not installed: {INSTALL.format(extra=extra)}"
 
 
 class RuntimeFailure(AlphacutError):

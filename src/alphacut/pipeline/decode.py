@@ -150,7 +150,7 @@ def decode(
         info = dict(pillow.info)  # as it is, before EXIF is written without its orientation
         orientation, exif = _turn(pillow, name)
         metadata = _metadata(info, exif)
-        samples = _to_array(pillow, name) if deep is None else _upright(deep, orientation)
+        samples = _to_array(pillow, name) if deep is None else turn_upright(deep, orientation)
         if samples.dtype == np.uint16:  # of 8 bits, the profile is applied already
             samples = _grey_to_srgb(samples, info.get("icc_profile"))
         return split(samples, metadata, keep_depth=keep_depth)
@@ -172,7 +172,7 @@ def decode_tiff(
         except DAMAGE as error:
             warn_of_metadata(name, error)
     info = {"xmp": tiff.xmp, "dpi": tiff.dpi, "icc_profile": tiff.icc_profile}
-    upright = _upright(_grey_to_srgb(samples, tiff.icc_profile), tiff.orientation)
+    upright = turn_upright(_grey_to_srgb(samples, tiff.icc_profile), tiff.orientation)
     return split(upright, _metadata(info, exif), keep_depth=keep_depth)
 
 
@@ -213,8 +213,8 @@ def _turn(pillow: PIL.Image.Image, name: str) -> tuple[int, bytes | None]:
     return orientation, exif
 
 
-def _upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn an array upright, by EXIF orientation."""
+def turn_upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn an array (H, W) or (H, W, C) upright, by EXIF orientation."""
     return _UPRIGHT.get(orientation, _UPRIGHT[1])(array)
 
 

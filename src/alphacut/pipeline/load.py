@@ -80,7 +80,7 @@ def load_image(
 
     Args:
         source: Path, bytes, file object, Pillow image, or array (H, W), (H, W, 3) or (H, W, 4) of
-            uint8 or uint16.
+            uint8, uint16, or floats in [0, 1], which are sRGB values and rounded to uint8.
         keep_depth: Whether pictures of 16 bits a channel stay so; the others become 8.
         max_megapixels: Refuse larger pictures.
         allow_truncated: Whether to read what is left of a damaged file.
@@ -117,9 +117,11 @@ def load_frames(
     """
     name = describe(source)
     if isinstance(source, np.ndarray):
-        check_array(source)
+        check_array(source, floats=True)
         _check_size(source.shape[:2], 1, max_megapixels, "array")
         samples = source.astype(source.dtype.newbyteorder("="), copy=False)  # either byte order
+        if samples.dtype.kind == "f":
+            samples = _round_floats(samples)
         samples = samples if samples.ndim == 3 else samples[..., np.newaxis]
         yield split(samples, Metadata(), keep_depth=keep_depth)
         return
@@ -386,11 +388,30 @@ def _check_size(size: Sequence[int], frames: int, max_megapixels: float, name: s
         raise ImageError(f"{name}: has no pixels ({W} x {H})", "no_size")
 
 
-def check_array(array: NDArray[Any]) -> None:
-    """Refuse an array that is not an image."""
-    if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
-        raise ImageError(f"array: dtype {array.dtype} is not uint8 or uint16")
+def check_array(array: NDArray[Any], *, floats: bool = False) -> None:
+    """Refuse an array that is not an image; floats are one only where it is said."""
+    if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16) and not (
+        floats and array.dtype.kind == "f"
+    ):
+        also = ", nor floats in [0, 1]" if floats else ""
+        raise ImageError(f"array: dtype {array.dtype} is not uint8 or uint16{also}")
     if array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
         raise ImageError(f"array: shape {array.shape} is not (H, W), (H, W, 3) or (H, W, 4)")
     if not array.size:
         raise ImageError(f"array: has no pixels, its shape is {array.shape}", "no_size")
+
+
+def _round_floats(samples: NDArray[Any]) -> NDArray[np.uint8]:
+    """Round floats in [0, 1] to uint8.
+
+    Raises:
+        ImageError: if one is outside, or not a number.
+    """
+    least, most = samples.min(), samples.max()
+    if not (least >= 0 and most <= 1):
+        raise ImageError(
+            f"array: floats from {least:g} to {most:g} are not in [0, 1]: divide them by their "
+            "white, or convert them to uint8"
+        )
+    rounded: NDArray[np.uint8] = np.rint(samples * 255).astype(np.uint8)
+    return rounded
