@@ -246,6 +246,14 @@ def test_files_that_the_docs_name_exist() -> None:
             assert (ROOT / page).parent.joinpath(name).exists(), f"{page} links {name}"
 
 
+def test_no_address_is_invented() -> None:
+    """The project has no place of its own on the web yet."""
+    files = [ROOT / "pyproject.toml", ROOT / "NOTICE", *(ROOT / "src").rglob("*.py"),
+             *(ROOT / "packages").rglob("*.toml")]  # fmt: skip
+    texts = [*DOCS.values(), *(path.read_text(encoding="utf-8") for path in files)]
+    assert not [text for text in texts if re.search(r"https?://[\w./-]*alphacut", text)]
+
+
 def test_the_model_to_add_is_an_entry() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", CONTRIBUTING, re.S)
     entry = eval(code, {"ModelSpec": ModelSpec, "Weights": Weights})

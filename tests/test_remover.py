@@ -2,6 +2,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,7 @@ from alphacut.errors import (
     OptionError,
     UnknownName,
 )
+from alphacut.models.weights import find_model
 from alphacut.parallel import side_by_side
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -437,3 +439,77 @@ def test_an_unfinished_map_leaves_opencv_its_threads() -> None:
     assert cv2.getNumThreads() == before
     assert set(seen) == {1}
     cutouts.close()
+
+
+def test_a_binary_alpha_is_the_soft_one_rounded() -> None:
+    soft, hard = (Remover(network=Disc(), matting="none", binary=at)(photo()) for at in (None, 0.5))
+    np.testing.assert_array_equal(hard.alpha, np.rint(soft.alpha))  # as NumPy rounds it
+    assert ((soft.alpha > 0) & (soft.alpha < 1)).any()
+    np.testing.assert_array_equal(hard.foreground[hard.alpha == 1], photo()[hard.alpha == 1])
+    with pytest.raises(OptionError, match=r"binary 0\.5: give it or harden, not both"):
+        Options(binary=0.5, harden=0.5)
+
+
+class Sized(Disc):
+    """A disc, and the sizes of the batches that it was asked about."""
+
+    def __init__(self) -> None:
+        self.sizes: list[tuple[int, ...]] = []
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        self.sizes.append(batch.shape[2:])
+        return super().__call__(batch)
+
+
+@pytest.mark.parametrize("model", ["u2net-lite", "alphacut-lite"])
+def test_the_networks_input_has_the_size_that_was_asked_for(model: str) -> None:
+    network = Sized()
+    remover = Remover(model, network=network, input_size="64x48")
+    assert remover(photo()).size == (90, 120)
+    assert network.sizes == [(48, 64)]
+    remover(photo(), quality="best")
+    assert set(network.sizes) == {(48, 64)}
+    with pytest.raises(OptionError, match="decides which network is loaded"):
+        remover(photo(), input_size="96x96")
+    with pytest.raises(OptionError, match="input_size '64': give width x height, 32 to 8192"):
+        Options(input_size="64")
+    with pytest.raises(OptionError, match="give it or short_side, not both"):
+        Options(input_size="64x64", short_side=64)
+
+
+def test_sizes_that_a_model_does_not_take_are_refused_before_it_is_loaded() -> None:
+    spec = replace(find_model("deeplabv3"), multiple=32)
+    with pytest.raises(
+        OptionError, match="input_size '64x50': deeplabv3-resnet101 takes multiples"
+    ):
+        Remover(spec, input_size="64x50")
+
+
+def test_trimaps_are_made_as_it_was_asked_for(tmp_path: Path) -> None:
+    mask = Remover(network=Disc(), matting="none", binary=0.5)(photo()).alpha
+    settings = {"trimap_kernel": "10x4", "trimap_erode": 2, "trimap_dilate": 3}
+    made = Remover(network=Disc(), matting="none", binary=0.5, **settings)(photo())
+    kernel = np.ones((4, 10), np.uint8)
+    inner = cv2.erode(mask, kernel, iterations=2)
+    outer = cv2.dilate(mask, kernel, iterations=3)
+    made.save(tmp_path / "trimap.png", result="trimap")
+    levels = np.asarray(PIL.Image.open(tmp_path / "trimap.png"))
+    np.testing.assert_array_equal(levels, np.where(inner == 1, 255, np.where(outer == 0, 0, 128)))
+    saved = Remover(network=Disc(), matting="none", save_trimap=True, **settings)(photo())
+    assert saved.trimap is not None
+    with pytest.raises(OptionError, match="trimap_kernel '10': give width x height"):
+        Options(trimap_kernel="10")
+
+
+def test_each_picture_takes_its_trimap_from_a_folder(tmp_path: Path) -> None:
+    for name, level in (("a", 255), ("b_trimap", 0)):
+        PIL.Image.new("L", (120, 90), level).save(tmp_path / f"{name}.png")
+    for name in "abc":
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        PIL.Image.fromarray(photo()).save(tmp_path / "photos" / f"{name}.jpg")
+    remover = Remover(network=Disc(), trimap=tmp_path, matting="none")
+    assert remover(tmp_path / "photos" / "a.jpg").alpha.min() == 1
+    with pytest.warns(NoForegroundWarning):
+        assert remover(tmp_path / "photos" / "b.jpg").alpha.max() == 0
+    with pytest.raises(ImageError, match=r"c\.jpg: has no trimap in .*name it c-trimap\.png"):
+        remover(tmp_path / "photos" / "c.jpg")

@@ -219,6 +219,8 @@ class Cutout:
     def plot(self, options: Options | None = None, **changes: "Unpack[OptionChanges]") -> "Figure":
         """Draw original, mask, trimap, cut-out and, if there is a background, composite in a row.
 
+        Where a trimap was given, there is no mask.
+
         Args:
             options: What to draw, as for `on`.
             **changes: Fields of `Options` to change, such as `background="white"`.
@@ -231,7 +233,8 @@ class Cutout:
         """
         options = (options or self.options).replace(**changes)
         panels = [("original", self.photo)] if self.replaced else []
-        panels.append(("mask", quantise(self.mask)))
+        if self.options.trimap is None:  # a given one is in place of the mask
+            panels.append(("mask", quantise(self.mask)))
         panels.append(("trimap", encode_trimap(self._known)))
         panels.append(("cut-out", self.on("checkerboard", Options())))
         if options.background is not None or options.shadow != "none":
@@ -439,7 +442,8 @@ class Cutout:
             return Raster(quantise(geometry.lay_plane(self.alpha, placement)))
         if options.result == "trimap":
             if placement.resizes:  # what lies between known and unknown would become unknown
-                return Raster(encode_trimap(make_trimap(geometry.lay_plane(self.alpha, placement))))
+                alpha = geometry.lay_plane(self.alpha, placement)
+                return Raster(encode_trimap(trimap_of(alpha, options)))
             return Raster(encode_trimap(geometry.lay_plane(self._known, placement)))
         if options.result == "foreground":
             return Raster(geometry.lay(self.foreground, self.alpha, placement)[0])
@@ -449,7 +453,7 @@ class Cutout:
     @property
     def _known(self) -> NDArray[np.float32]:
         """The trimap, made of alpha if matting needed none."""
-        return make_trimap(self.alpha) if self.trimap is None else self.trimap
+        return trimap_of(self.alpha, self.options) if self.trimap is None else self.trimap
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Return the samples of `image` in the photo's depth: (H, W, 4) unless options say else."""
@@ -471,6 +475,16 @@ class Cutout:
         file = io.BytesIO()
         self.image.save(file, "PNG", compress_level=1)
         return file.getvalue()
+
+
+def trimap_of(mask: NDArray[np.float32], options: Options) -> NDArray[np.float32]:
+    """Make a trimap (H, W) of a mask (H, W), as options say."""
+    return make_trimap(
+        mask,
+        kernel_px=values.parse_sides("trimap_kernel", options.trimap_kernel),
+        erosions=options.trimap_erode,
+        dilations=options.trimap_dilate,
+    )
 
 
 def difference(photo: Image, foreground: Image) -> tuple[NDArray[np.intp], Image]:

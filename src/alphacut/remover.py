@@ -2,9 +2,10 @@
 
 import dataclasses
 import functools
+import os
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from alphacut import files, runtimes
-from alphacut.cutout import Cutout, difference
+from alphacut import runtimes
+from alphacut.cutout import Cutout, difference, trimap_of
 from alphacut.errors import ImageError, NoForegroundWarning, OptionError, UnknownName
 from alphacut.models import catalogue, weights
 from alphacut.models.download import Progress
@@ -32,7 +33,7 @@ from alphacut.pipeline.indexnet import estimate_alpha_indexnet
 from alphacut.pipeline.load import Source, describe, load_frames, load_image
 from alphacut.pipeline.refine import refine
 from alphacut.pipeline.strokes import Stroke
-from alphacut.pipeline.trimap import make_trimap, read_trimap
+from alphacut.pipeline.trimap import find_trimap, read_trimap
 from alphacut.pipeline.views import predict_views
 from alphacut.runtimes import Runtime
 
@@ -67,12 +68,35 @@ METHODS = MappingProxyType({
     "fast": Method(_fast),
     "closed-form": Method(_fast, matting.estimate_alpha_closed_form, prior=True,
                           require=matting.require_pymatting),
-    "indexnet": Method(_fast, estimate_alpha_indexnet, network="indexnet"),
-    "indexnet-adobe": Method(_fast, estimate_alpha_indexnet, network="indexnet-adobe"),
+})  # fmt: skip
+# By the architecture of a matting network; the option `matting` names the model
+_NETWORKS: Mapping[str | None, Callable[..., Array]] = MappingProxyType({
+    "indexnet": estimate_alpha_indexnet,
 })  # fmt: skip
 
+
+def find_method(name: str, quality: str) -> Method:
+    """Return the method that the options `matting` and `quality` name.
+
+    Raises:
+        UnknownName: if there is neither such a method nor such a matting network.
+        WeightsError: if the user's entry of the network cannot be read.
+    """
+    if name == "auto":
+        name = "closed-form" if quality == "best" else "fast"
+    if name in METHODS:
+        return METHODS[name]
+    networks = {spec.name: _NETWORKS[spec.arch] for spec in weights.models()
+                if spec.arch in _NETWORKS}  # fmt: skip
+    try:
+        network = weights.find_model(name).name
+        return Method(_fast, networks[network], network=network)
+    except (UnknownName, KeyError):
+        raise UnknownName("matting", name, ["auto", *METHODS, *networks]) from None
+
+
 # Options that decide which network is loaded; the others may differ from call to call
-_LOADED = ("model", "runtime", "device", "precision", "half")
+_LOADED = ("model", "runtime", "device", "precision", "half", "input_size")
 
 
 class _Plan(NamedTuple):
@@ -143,6 +167,11 @@ class Remover:
         if model.output == "alpha":
             finders = (spec.name for spec in weights.models() if spec.output != "alpha")
             raise UnknownName("model that finds subjects", model.name, finders)
+        if size := options.network_size:
+            if any(side % model.multiple for side in size):
+                raise OptionError("input_size", options.input_size,
+                                  f"{model.name} takes multiples of {model.multiple}")  # fmt: skip
+            self.spec = dataclasses.replace(model, input_size=size, short_side=None)
         options, method = self._check(options)  # before anything is loaded
         load = functools.partial(
             runtimes.load,
@@ -155,34 +184,25 @@ class Remover:
             accept_license=accept_license,
             progress=progress,
         )
-        self.network = network or load(model)
+        self.network = network or load(model, size=size)
         self._given = model, network, hint, threads, accept_license
         self._solver = load(weights.find_model(method.network)) if method.network else None
         self._method, self.options = method, options
         self._plan = _Plan(options, method, self._solve(method))
 
     def _check(self, options: Options) -> tuple[Options, Method]:
-        """Refuse what cannot work; return the options, their background readable, and the method.
+        """Refuse what cannot work; return the options, what pipes gave read, and the method.
 
         Raises:
-            UnknownName: if a class does not exist.
+            UnknownName: if a class or matting does not exist.
             OptionError: if the background is malformed.
             ImageError: if it cannot be read.
             MissingExtra: if PyMatting is needed and not installed.
         """
-        if isinstance(options.background, str) and files.is_stream(Path(options.background)):
-            pipe = options.background
-            try:  # it can be read only once
-                options = options.replace(background=Path(pipe).read_bytes())
-            except OSError as error:
-                message = f"{pipe}: cannot be read: {error.strerror}"
-                raise ImageError(message, "background") from error
+        options = options.without_streams()
         if options.classes:
             catalogue.choose_classes(self.spec, options.classes)
-        name = options.matting
-        if name == "auto":
-            name = "closed-form" if options.quality == "best" else "fast"
-        method = METHODS[name]
+        method = find_method(options.matting, options.quality)
         if method.require:
             method.require()
         if options.background is not None:
@@ -258,6 +278,10 @@ class Remover:
         )
         with clock("load"):
             first = next(pictures)
+        given = options.trimap
+        if isinstance(given, str) and os.path.isdir(given):
+            given = find_trimap(Path(given), describe(source))
+            plan = plan._replace(options=options.replace(trimap=given))
         cutout = self._cut(first, plan, clock, painted)
         del first  # a large picture's pixels, of which the cut-out has its own
         frames = tuple(self._cut(picture, plan, _Clock(), painted) for picture in pictures)
@@ -350,6 +374,7 @@ class Remover:
                 grow_px=options.grow_px,
                 smooth_px=options.smooth_px,
                 harden=options.harden,
+                binary=options.binary,
                 feather_px=options.feather_px,
             )
             if options.roi:
@@ -407,7 +432,7 @@ class Remover:
             rough = strokes.keep_strokes(rough, painted)
         if given is None and not plan.solve and not plan.options.save_trimap:
             return rough, None
-        trimap = make_trimap(rough) if given is None else given
+        trimap = trimap_of(rough, plan.options) if given is None else given
         if painted:
             trimap = strokes.correct_trimap(trimap, painted)
         if not plan.solve:
@@ -419,10 +444,11 @@ class Remover:
     @staticmethod
     def _read_trimap(image: Image, options: Options) -> Array:
         """Read the trimap that the options name, downscaled as the image was."""
-        path = str(options.trimap)
+        given = options.trimap or b""
+        name = given if isinstance(given, str) else "trimap"
         levels = Picture(
             load_image(
-                path,
+                given,
                 max_megapixels=options.max_megapixels,
                 allow_truncated=options.allow_truncated,
             )
@@ -430,7 +456,7 @@ class Remover:
         trimap = read_trimap(images.limit_megapixels(levels, options.output_megapixels).image)
         if trimap.shape != image.shape[:2]:
             size, wanted = (" x ".join(map(str, plane.shape[1::-1])) for plane in (trimap, image))
-            raise ImageError(f"{path}: is {size} pixels, but the picture {wanted}: make them equal")
+            raise ImageError(f"{name}: is {size} pixels, but the picture {wanted}: make them equal")
         return trimap
 
 

@@ -193,6 +193,18 @@ def parse_canvas(text: str) -> Canvas:
     raise OptionError("size", text, "give pixels such as 800x600, or an aspect ratio such as 1:1")
 
 
+def parse_sides(option: str, text: str, least: int = 1, most: int = 8192) -> tuple[int, int]:
+    """Parse a size in pixels, width first, such as 640x480, and return it as (H, W).
+
+    Raises:
+        OptionError: if it is not one, or a side is not between `least` and `most`.
+    """
+    found = re.fullmatch(r"(\d+)\s*[x\N{MULTIPLICATION SIGN}]\s*(\d+)", text.strip(), re.I)
+    if not found or not all(least <= int(side) <= most for side in found.groups()):
+        raise OptionError(option, text, f"give width x height, {least} to {most} pixels each")
+    return int(found[2]), int(found[1])
+
+
 def parse_scale(text: str | None) -> float | None:
     """Parse the subject's share of the canvas, 10% to 100%; return None for original.
 

@@ -1,6 +1,7 @@
 """Composition from the command line: what is written, and one line for what cannot be."""
 
 import os
+import shutil
 import sys
 import zipfile
 from collections.abc import Callable
@@ -145,3 +146,21 @@ def test_flags_that_exclude_each_other(run: Run) -> None:
     status, lines = run("photo.png", "--fit", "squeeze")
     assert status == 2
     assert "'squeeze' is not one of 'cover'" in lines[-1]
+
+
+def test_pairs_in_bulk(run: Run) -> None:
+    """Each picture has its trimap, and one that has none is that picture's error."""
+    Path("photos").mkdir()
+    for name in ("a", "b"):
+        shutil.copy("photo.png", f"photos/{name}.png")
+    PIL.Image.new("L", (200, 100), 255).save("a-trimap.png")
+    status, lines = run("photos", "-o", "cut", "--trimap", ".", "--mask")
+    assert status == 1
+    assert lines[0] == f"{Path('photos/a.png')} -> {Path('cut/a.png')}"
+    assert "b.png: has no trimap in .: name it b-trimap.png" in lines[1]
+    assert np.asarray(opened("cut/a.png")).min() == 255
+
+
+def test_quiet_preview(run: Run) -> None:
+    assert run("preview", "photo.png", "-q") == (0, [])
+    assert Path("photo-cutout-preview.png").exists()

@@ -107,7 +107,7 @@ def remove(
     with download_progress(
         spec,
         accept_license,
-        runtimes.needed(spec, chosen.runtime, chosen.precision, chosen.device),
+        runtimes.needed(spec, chosen.runtime, chosen.precision, chosen.device, chosen.network_size),
         quiet=quiet,
     ) as downloading:
         # the network loads while decoders are imported and the first image is read
@@ -115,6 +115,7 @@ def remove(
             functools.partial(
                 runtimes.load, spec, runtime=chosen.runtime, device=chosen.device,
                 precision=chosen.precision, half=chosen.half,
+                size=chosen.network_size,
                 hint="throughput" if threads != 1 and several else "latency",
                 accept_license=accept_license, progress=downloading,
             )
@@ -222,6 +223,7 @@ def _sum_up(counts: dict[str, int], empty: int, taken: int) -> str:
 @click.option("-o", "--output", metavar="PATH", help="File or folder.")
 @click.option("--overwrite", is_flag=True, help="Replace existing figures.")
 @click.option("--background", metavar="BACKGROUND", help="Also show the subject on this.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 @click.pass_context
 def preview(
     ctx: click.Context,
@@ -229,6 +231,7 @@ def preview(
     output: str | None,
     overwrite: bool,
     background: str | None,
+    quiet: bool,
 ) -> None:
     """Draw the steps of each PHOTO side by side.
 
@@ -237,5 +240,5 @@ def preview(
     """
     ctx.invoke(
         remove, inputs=inputs, output=output, overwrite=overwrite, background=background,
-        result="preview",
+        quiet=quiet, result="preview",
     )  # fmt: skip
