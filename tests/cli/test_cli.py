@@ -226,6 +226,8 @@ def test_version_and_help(run: Run) -> None:
     assert run("--version").out.decode() == f"alphacut, version {__version__}\n"
     assert b"remove" in run("--help").out
     assert run("help").out == run("--help").out
+    commands = re.findall(r"^  (\w+)  ", run("-h").out.decode().partition("Commands:")[2], re.M)
+    assert commands[:3] == ["remove", "preview", "batch"]  # what most people need
     manual = " ".join(run("remove", "--help").out.decode().split())
     for flag in ("--output", "--overwrite", "--skip-existing", "--json", "--quiet", "--verbose"):
         assert flag in manual

@@ -121,6 +121,10 @@ class DefaultGroup(click.Group):
             args = [self._default, *args]
         return super().parse_args(ctx, args)
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order they were added, the most used first."""
+        return list(self.commands)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; Ctrl-C ends it with the status that shells give to SIGINT."""
         try:
