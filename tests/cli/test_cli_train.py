@@ -88,7 +88,7 @@ def test_mistakes(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("alphacut.training")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    with pytest.raises(MissingExtra, match=r"alphacut\[train\]"):
+    with pytest.raises(MissingExtra, match=r"\.\[train\]"):
         run("train", recipe, "--data", places / "data", "-o", places / "run")
 
 
