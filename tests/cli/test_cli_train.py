@@ -46,7 +46,7 @@ def test_train_resume_export_and_cut_out(places: Path) -> None:
     assert row.commercial == "unclear"
     photo = weights.ASSETS / "example.jpg"
     done = run(photo, "--model", "mine", "--json", "-o", places / "cut.png")
-    assert json.loads(done.stdout)["foreground"]
+    assert not json.loads(done.stdout)["empty"]
     run("train", "export", recipe, best, "--to", "openvino", "-o", places / "mine.xml")
     assert (places / "mine.bin").exists()
 
@@ -97,7 +97,7 @@ def test_mistakes(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("alphacut.training")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    with pytest.raises(MissingExtra, match=r"\[train\]"):
+    with pytest.raises(MissingExtra, match=r"\.\[train\]"):
         run("train", recipe, "--data", places / "data", "-o", places / "run")
 
 
