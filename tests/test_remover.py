@@ -57,7 +57,7 @@ def test_from_image_to_cutout() -> None:
     assert cutout.alpha[45, 60] == 1
     assert cutout.alpha[0, 0] == 0
     assert cutout.doubt < 0.15
-    top, left, bottom, right = cutout.box or (0, 0, 0, 0)
+    left, top, right, bottom = cutout.box or (0, 0, 0, 0)
     np.testing.assert_allclose([top, left, bottom, right], [22, 30, 68, 90], atol=3)
     white = cutout.on("white")
     assert (white[0, 0] == 255).all()
@@ -244,7 +244,7 @@ def test_ways_to_find_edges() -> None:
 
 def test_closed_form_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingExtra, match=r'pip install "alphacut\[matting\]"'):
+    with pytest.raises(MissingExtra, match=r'pip install "\.\[matting\]"'):
         Remover(network=Disc(), matting="closed-form")
 
 

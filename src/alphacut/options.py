@@ -6,11 +6,12 @@ import numbers
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, get_args
 
-from alphacut import values
-from alphacut.errors import OptionError, UnknownName
+from alphacut import files, values
+from alphacut.errors import ImageError, OptionError, UnknownName
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # Python has it from 3.11 on
@@ -40,6 +41,8 @@ PRESETS = MappingProxyType({
     "product": {"size": "1:1", "scale": "85%", "background": "white"},
 })  # fmt: skip
 # The fields that presets set, and what they are where neither user nor preset sets them
+# Fields that name an image, or hold its content
+_IMAGES = ("background", "trimap")
 _UNSET = MappingProxyType({"size": None, "scale": "original", "background": None})
 _ARRANGING = ("crop", "margin", "size", "scale", "position", "preset")
 DEFAULT_MODEL = "u2net-lite"
@@ -132,7 +135,7 @@ class OptionChanges(TypedDict, total=False):
     input_size: str | None
     quality: Quality
     matting: str
-    trimap: PathText | None
+    trimap: PathText | bytes | None
     trimap_kernel: str
     trimap_erode: int | None
     trimap_dilate: int | None
@@ -218,7 +221,7 @@ class Options:
         "auto is fast, or closed-form for best.",
         unit="METHOD",
     )
-    trimap: PathText | None = _option(
+    trimap: PathText | bytes | None = _option(
         None,
         "Grey image to use instead of the network's output: black is background, white foreground, "
         "all else unknown. Of a folder, the one with the picture's name, or that and -trimap.",
@@ -266,7 +269,7 @@ class Options:
         None,
         "Put the subject on a colour (name, #rrggbb, #rrggbbaa, rgb()), an image (path), "
         "checkerboard or transparent, or on its own background: blur:PX, disc:PX (like a lens), "
-        "grey, darken:%.",
+        "desaturate, darken:%.",
         unit="BACKGROUND", parse=values.parse_background,
     )  # fmt: skip
     fit: Fit = _option("cover", "How a background image fills the canvas, centred.", get_args(Fit))
@@ -297,7 +300,8 @@ class Options:
     preset: Preset = _option(
         "none",
         "Fill in what is not set: profile is 1:1 with headroom, passport 7:9 on white, product 1:1 "
-        "on white with the subject at 85%.",
+        "on white with the subject at 85%. Each is as large as its picture allows: add a size "
+        "such as 1600x1600 to make all alike.",
         get_args(Preset),
     )
     shadow: Shadow = _option(
@@ -368,7 +372,7 @@ class Options:
             if isinstance(value, os.PathLike):  # a path, even if it reads like a colour
                 path = os.fspath(value)
                 value = path if os.path.dirname(path) else os.path.join(os.curdir, path)
-            if option.name != "background" or not isinstance(value, bytes):  # an image's content
+            if option.name not in _IMAGES or not isinstance(value, bytes):  # an image's content
                 value = _check(option, value)
             self._set(option.name, value)
         self._set("_left_open", tuple(name for name in _UNSET if getattr(self, name) is None))
@@ -418,6 +422,23 @@ class Options:
                 raise UnknownName("option", name, known)
         left_open: dict[str, Any] = dict.fromkeys(self._left_open)
         return dataclasses.replace(self, **{**left_open, **changes})
+
+    def without_streams(self) -> "Options":
+        """Return a copy that holds what pipes and devices give, which is to be had only once.
+
+        Raises:
+            ImageError: if one cannot be read.
+        """
+        held: dict[str, Any] = {}
+        for name in _IMAGES:
+            path = getattr(self, name)
+            if isinstance(path, str) and files.is_stream(Path(path)):
+                try:
+                    held[name] = Path(path).read_bytes()
+                except OSError as error:
+                    reason = "background" if name == "background" else "unreadable"
+                    raise ImageError(f"{path}: cannot be read: {error.strerror}", reason) from error
+        return self.replace(**held) if held else self
 
     def arranged(self) -> "Options":
         """Return what is left to do once a cut-out has been cropped, sized and placed."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from alphacut import files, runtimes
+from alphacut import runtimes
 from alphacut.cutout import Cutout, difference, trimap_of
 from alphacut.errors import ImageError, NoForegroundWarning, OptionError, UnknownName
 from alphacut.models import catalogue, weights
@@ -191,7 +191,7 @@ class Remover:
         self._plan = _Plan(options, method, self._solve(method))
 
     def _check(self, options: Options) -> tuple[Options, Method]:
-        """Refuse what cannot work; return the options, their background readable, and the method.
+        """Refuse what cannot work; return the options, what pipes gave read, and the method.
 
         Raises:
             UnknownName: if a class or matting does not exist.
@@ -199,13 +199,7 @@ class Remover:
             ImageError: if it cannot be read.
             MissingExtra: if PyMatting is needed and not installed.
         """
-        if isinstance(options.background, str) and files.is_stream(Path(options.background)):
-            pipe = options.background
-            try:  # it can be read only once
-                options = options.replace(background=Path(pipe).read_bytes())
-            except OSError as error:
-                message = f"{pipe}: cannot be read: {error.strerror}"
-                raise ImageError(message, "background") from error
+        options = options.without_streams()
         if options.classes:
             catalogue.choose_classes(self.spec, options.classes)
         method = find_method(options.matting, options.quality)
@@ -285,7 +279,7 @@ class Remover:
         with clock("load"):
             first = next(pictures)
         given = options.trimap
-        if given is not None and os.path.isdir(given):
+        if isinstance(given, str) and os.path.isdir(given):
             given = find_trimap(Path(given), describe(source))
             plan = plan._replace(options=options.replace(trimap=given))
         cutout = self._cut(first, plan, clock, painted)
@@ -450,10 +444,11 @@ class Remover:
     @staticmethod
     def _read_trimap(image: Image, options: Options) -> Array:
         """Read the trimap that the options name, downscaled as the image was."""
-        path = str(options.trimap)
+        given = options.trimap or b""
+        name = given if isinstance(given, str) else "trimap"
         levels = Picture(
             load_image(
-                path,
+                given,
                 max_megapixels=options.max_megapixels,
                 allow_truncated=options.allow_truncated,
             )
@@ -461,7 +456,7 @@ class Remover:
         trimap = read_trimap(images.limit_megapixels(levels, options.output_megapixels).image)
         if trimap.shape != image.shape[:2]:
             size, wanted = (" x ".join(map(str, plane.shape[1::-1])) for plane in (trimap, image))
-            raise ImageError(f"{path}: is {size} pixels, but the picture {wanted}: make them equal")
+            raise ImageError(f"{name}: is {size} pixels, but the picture {wanted}: make them equal")
         return trimap
 
 

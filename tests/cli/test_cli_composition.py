@@ -121,7 +121,7 @@ def test_preview(run: Run) -> None:
         (["--margin", "5%"], "margin '5%': is the space around a crop: add crop"),
         (["--size", "0x0"], "size '0x0': give 1 to 65535 pixels a side"),
         (["--size", "20000x20000"], "size '20000x20000': above 200 megapixels"),
-        (["--scale", "500%"], "scale '500%': give a percentage"),
+        (["--scale", "500%"], "scale '500%': give original, or 10% to 100%"),
         (["--position", "nowhere"], "position 'nowhere': give original, center"),
         (["--shadow-opacity", "200"], "shadow_opacity 200.0: give 0 to 100"),
         (["--roi", "0 0 900px 9px"], "roi '0 0 900px 9px': reaches beyond the picture"),

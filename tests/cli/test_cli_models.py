@@ -289,7 +289,7 @@ def test_benchmark_table(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[1].split() == [
         "runtime", "device", "for", "N", "load", "ms", "call", "ms", "pictures/s", "of", "peak"
     ]  # fmt: skip
-    assert 'pip install "alphacut[onnx]"' in lines[2]
+    assert 'pip install ".[onnx]"' in lines[2]
 
 
 def test_export_refuses_before_it_works(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_preview_is_a_picture(tmp_path: Path) -> None:
 
 def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingExtra, match=r'pip install "alphacut\[plot\]"'):
+    with pytest.raises(MissingExtra, match=r'pip install "\.\[plot\]"'):
         cutout(20, 20).plot()
 
 

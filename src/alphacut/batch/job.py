@@ -48,6 +48,8 @@ class Job:
         retries: How often a store operation is retried, and how many later runs retry a failure.
         retry_failed: Whether to retry every failure.
         accept_license: Whether the terms of weights are accepted, if they must be downloaded.
+        fail_empty: Whether an image without a subject fails.
+        fail_doubt: The doubt above which one fails; None for none.
     """
 
     source: str
@@ -60,6 +62,8 @@ class Job:
     retries: int = 3
     retry_failed: bool = False
     accept_license: bool = False
+    fail_empty: bool = False
+    fail_doubt: float | None = None
 
 
 @dataclass
@@ -167,7 +171,7 @@ def output_name(id: str, extension: str) -> str:
 
 def _work(job: Job) -> Work:
     """Settle what all processes must agree on: the model, and which of its weights."""
-    options = job.options
+    options = job.options.without_streams()
     spec = weights.find_model(options.model)
     form = runtimes.needed(
         spec, options.runtime, options.precision, options.device, options.network_size
@@ -177,25 +181,26 @@ def _work(job: Job) -> Work:
     return Work(
         options=options, spec=spec, dest=job.dest, retries=job.retries,
         accept_license=job.accept_license, cores=processors(),
+        fail_empty=job.fail_empty, fail_doubt=job.fail_doubt,
     )  # fmt: skip
 
 
 def _fingerprint(work: Work) -> str:
     """Return what results depend on besides their inputs: version, model and options."""
     options: dict[str, Any] = dataclasses.asdict(work.options)
-    background = options["background"]
-    if isinstance(background, bytes):
-        options["background"] = hashlib.sha256(background).hexdigest()
-    paths = [options["trimap"]]
+    background, paths = options["background"], [options["trimap"]]
     if isinstance(background, str):
         paths.append(values.parse_background(background).path)
-    contents = [_content(Path(name)) for name in paths if name]
+    for name, value in options.items():
+        if isinstance(value, bytes):
+            options[name] = hashlib.sha256(value).hexdigest()
+    contents = [_content(Path(name)) for name in paths if isinstance(name, str)]
     specs = [work.spec]
     if network := find_method(work.options.matting, work.options.quality).network:
         specs.append(weights.find_model(network))
     models = {spec.name: {form: file.sha256 for form, file in spec.weights.items()}
               for spec in specs}  # fmt: skip
-    facts = [__version__, models, options, contents]
+    facts = [__version__, models, options, contents, work.fail_empty, work.fail_doubt]
     return json.dumps(facts, sort_keys=True, default=str)
 
 

@@ -73,8 +73,8 @@ def find_model(name: str) -> ModelSpec:
         WeightsError: if the user's entry cannot be read.
     """
     if known := catalogue.known_model(name):
-        path = _entry_path(known.name)
-        return _read_entry(path) if os.path.isfile(path) else known  # Path.is_file may raise
+        own = _entry_path(known.name)
+        return _read_entry(own) if os.path.isfile(own) else known  # Path.is_file may raise
     if found := _find_entry(name):
         return _read_entry(found)
     raise UnknownName("model", name, (spec.name for spec in models()))

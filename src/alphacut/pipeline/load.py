@@ -33,7 +33,7 @@ from alphacut.pipeline.decode import (
 from alphacut.pipeline.foreign import name_foreign
 from alphacut.pipeline.gif import find_gif
 from alphacut.pipeline.image import SUFFIXES, Image, Metadata, Picture
-from alphacut.pipeline.mend import mend
+from alphacut.pipeline.mend import is_cut_short, mend
 from alphacut.pipeline.tiff import find_tiff, name_tiff
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | PIL.Image.Image | NDArray[Any]"
@@ -194,13 +194,13 @@ def _load_file(
 ) -> Iterator[Picture]:
     """Read an open file frame by frame."""
     how: _How = {"keep_depth": keep_depth, "allow_truncated": allow_truncated}
-    with damage_of(name, "TIFF", allow_truncated=allow_truncated):
+    with damage_of(name, "TIFF", allow_truncated=True):  # nothing is left without a directory
         tiff = find_tiff(file, name)
     if tiff:
         _check_size(tiff.size, 1, max_megapixels, name)
         yield decode_tiff(tiff, file, name, **how)
         return
-    with damage_of(name, "GIF", allow_truncated=allow_truncated):
+    with damage_of(name, "GIF", allow_truncated=True):
         gif = find_gif(file)
     if gif:
         _check_size(gif.size, gif.frames, max_megapixels, name)
@@ -229,9 +229,15 @@ def _load_file(
         first = 1 if getattr(pillow, "default_image", False) else 0
         loop = int(pillow.info.get("loop", 0))
         for index in range(first, frames):
-            with damage_of(name, pillow.format, allow_truncated=allow_truncated):
-                pillow.seek(index)
-                frame = pillow.copy()
+            try:
+                with damage_of(name, pillow.format, allow_truncated=allow_truncated):
+                    pillow.seek(index)
+                    load_pixels(pillow, allow_truncated and index == first)
+                    frame = pillow.copy()
+            except ImageError:
+                if not allow_truncated or index == first:
+                    raise
+                return  # the frames before it are what is left
             duration_ms = float(pillow.info.get("duration", 0))
             picture = decode(frame, None, name, **how)
             yield dataclasses.replace(picture, duration_ms=duration_ms, loop=loop)
@@ -309,6 +315,11 @@ def _open_pillow(file: IO[bytes], name: str) -> PIL.Image.Image:
             f"{name}: is not a picture, or its format is not supported", "not_a_picture"
         )
     kind, error = refused
+    file.seek(0)
+    if is_cut_short(file.read()):
+        raise ImageError(
+            f"{name}: {kind} file cut short before its pixels can be read: get the file again"
+        ) from error
     if kind == "TIFF":
         raise ImageError(
             f"{name}: {name_tiff(file)} is damaged or of an unsupported kind ({words_of(error)}): "
