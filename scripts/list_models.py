@@ -57,7 +57,8 @@ def _lines() -> Iterator[str]:
             if file.embedded:
                 yield "  - bundled with the package"
             if file.package:
-                yield f'  - `pip install "alphacut[{spec.name}]"`; a checkout contains it'
+                package = file.package.replace("_", "-")
+                yield f"  - `pip install packages/{package}`; an editable checkout uses it as it is"
             for url in file.urls:
                 yield f"  - <{url}>"
 

@@ -331,8 +331,8 @@ def _fetch(spec: ModelSpec, file: Weights, accept_license: bool, progress: Progr
     by_hand = f"alphacut models add PATH --name {spec.name}"
     if file.package and not mirror:
         raise WeightsError(
-            f"{file.file}: the weights of {spec.name} are not installed: "
-            f'pip install "alphacut[{spec.name}]", or run {by_hand}'
+            f"{file.file}: the weights of {spec.name} are not installed: in a checkout of "
+            f"alphacut, pip install packages/{file.package.replace('_', '-')}, or run {by_hand}"
         )
     if file.sha256 is None or not (file.urls or mirror):
         why = "no checksum is published" if file.sha256 is None else "it has no URL"
