@@ -132,6 +132,7 @@ def test_the_tests_know_every_section() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_deeplabv3(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(monkeypatch, "deeplabv3-resnet101")
     run_all("DeepLabV3: a profile picture")
@@ -148,6 +149,7 @@ def test_deeplabv3(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_u2net(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("u2net", "u2net-human"):
         publish(monkeypatch, name)
@@ -165,6 +167,7 @@ def test_u2net(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_trimap_and_indexnet(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(monkeypatch, "deeplabv3-resnet101")
     torch.manual_seed(0)
@@ -186,6 +189,7 @@ def test_trimap_and_indexnet(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_rmbg(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(monkeypatch, "rmbg-1.4", input_size=(96, 96))
     run_all("RMBG-1.4, with a page")
