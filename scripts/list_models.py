@@ -8,6 +8,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from alphacut.errors import INSTALL_PACKAGE
 from alphacut.models.catalogue import MODELS
 from alphacut.models.entry import ModelSpec
 
@@ -58,7 +59,7 @@ def _lines() -> Iterator[str]:
                 yield "  - bundled with the package"
             if file.package:
                 package = file.package.replace("_", "-")
-                yield f"  - `pip install packages/{package}`; an editable checkout uses it as it is"
+                yield f"  - {INSTALL_PACKAGE.format(package=package)}"
             for url in file.urls:
                 yield f"  - <{url}>"
 

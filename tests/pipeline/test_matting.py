@@ -126,7 +126,7 @@ def test_wrong_arrays_are_refused():
 def test_closed_form_without_pymatting_says_what_to_do(monkeypatch):
     image, true, _ = scene(60)
     monkeypatch.setitem(sys.modules, "pymatting", None)
-    with pytest.raises(MissingExtra, match=r"alphacut\[matting\]"):
+    with pytest.raises(MissingExtra, match=r"\.\[matting\]"):
         matting.estimate_alpha_closed_form(image, make_trimap(true))
 
 
