@@ -77,6 +77,15 @@ def test_preview_and_find_lr(places: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert asked == {"least": 1e-4, "largest": 1e-2, "steps": 2, "device": "cpu"}
 
 
+def test_plot(places: Path) -> None:
+    from alphacut.training.curves import COLUMNS, LOG
+
+    (places / LOG).write_text(",".join(COLUMNS) + "\n10,1,0.5,1e-4,3,9,8,0.2,0.9\n")
+    assert f"wrote {places / 'curves.png'}" in run("train", "plot", places).stderr
+    run("train", "plot", places, "-o", places / "curves.svg")
+    assert (places / "curves.svg").read_text().startswith("<?xml")
+
+
 def test_mistakes(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = places / "recipe.toml"
     with pytest.raises(OutputError, match=r"extension \.xml"):
