@@ -39,7 +39,9 @@ _SHOWN = 3  # results that exist already and get a line; a second run would prin
     metavar="N",
     help="Pictures at a time; default: one per processor.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@click.option(
+    "-q", "--quiet", is_flag=True, help="Print errors only, and how many have no subject."
+)
 @click.option(
     "-v", "--verbose", is_flag=True, help="Show device, timings, dropped metadata and tracebacks."
 )
