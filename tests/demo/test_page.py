@@ -41,7 +41,7 @@ class Slow:
             self.begun.set()
             assert self.go_on.wait(60)
         self.painted.append(len(strokes))
-        return EncodedResult("png", b"", False, (1, 1), {})
+        return EncodedResult("png", b"", False, 0.0, (1, 1), {})
 
 
 @pytest.fixture

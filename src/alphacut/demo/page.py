@@ -1,5 +1,6 @@
 """What the page does when its widgets are used."""
 
+import contextlib
 import secrets
 import time
 import zipfile
@@ -13,7 +14,7 @@ from alphacut.demo.engine import EncodedResult, Engine
 from alphacut.demo.gradio_import import gr
 from alphacut.demo.layout import EXAMPLES, FORMATS, HERE, TITLE, Layout
 from alphacut.demo.uploads import Uploads, file_name
-from alphacut.errors import AlphacutError, OptionError
+from alphacut.errors import AlphacutError, ImageError, OptionError
 from alphacut.options import FileFormat, Options
 from alphacut.parallel import in_order, side_by_side
 from alphacut.pipeline.strokes import read_strokes
@@ -63,6 +64,9 @@ class Page:
             self.form = layout.form
             self._connect_one(layout)
             self._connect_many(layout)
+            for upload in (layout.many["upload"], layout.form["picture"]):
+                upload.change(self._claim, upload, queue=False, preprocess=False,
+                              api_visibility="private")  # fmt: skip
             self.blocks.unload(self._leave)
         self.blocks.queue(default_concurrency_limit=engine.threads, max_size=64)
 
@@ -323,6 +327,12 @@ class Page:
     def _cancel(self, request: gr.Request) -> None:
         """Stop a visitor's work on many pictures after those that have begun."""
         self.uploads.stop(_visitor(request)).set()
+
+    def _claim(self, request: gr.Request, uploads: Any) -> None:
+        """Count what a visitor has uploaded as theirs, even if nothing is ever done with it."""
+        for upload in uploads if isinstance(uploads, list) else [uploads]:
+            with contextlib.suppress(ImageError):
+                self.uploads.find(_visitor(request), upload or {})
 
     def _leave(self, request: gr.Request) -> None:
         """Delete what belongs to a visitor who has left."""
