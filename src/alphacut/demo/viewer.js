@@ -76,6 +76,7 @@ stage.addEventListener("wheel", (event) => {
 stage.addEventListener("pointerdown", (event) => {
   touching.set(event.pointerId, on(event));
   if (touching.size === 2) { current = null; draw(); }
+  if (moving) root.focus({ preventScroll: true });  // for the keys
 }, true);
 addEventListener("pointermove", (event) => {
   const was = touching.get(event.pointerId);
