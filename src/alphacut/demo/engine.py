@@ -29,6 +29,7 @@ class EncodedResult:
         kind: Kind of file, such as "png".
         data: The file.
         empty: Whether no subject was found.
+        doubt: See `Cutout.doubt`.
         size: (H, W) of the input.
         milliseconds: What each stage took.
     """
@@ -36,6 +37,7 @@ class EncodedResult:
     kind: str
     data: bytes
     empty: bool
+    doubt: float
     size: tuple[int, int]
     milliseconds: Mapping[str, float]
 
@@ -124,7 +126,9 @@ class LocalEngine:
         data = b"".join(pieces)
         encode_ms = (time.perf_counter() - start) * 1000
         times = {**cutout.milliseconds, "encode": encode_ms}
-        return EncodedResult(kind, data, cutout.empty, cutout.input_size or cutout.size, times)
+        return EncodedResult(
+            kind, data, cutout.empty, cutout.doubt, cutout.input_size or cutout.size, times
+        )
 
 
 def _is_local(spec: ModelSpec) -> bool:

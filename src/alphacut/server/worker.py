@@ -161,6 +161,7 @@ def _serve(
         "size": placed.size,
         "box": box,
         "empty": box is None,
+        "doubt": cutout.doubt,
         "frames": 1 + len(cutout.frames),
         "milliseconds": {**cutout.milliseconds, "encode": encode_ms},
     }
