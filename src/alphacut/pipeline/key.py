@@ -1,0 +1,265 @@
+"""Keying: alpha where the ground is known, I = a F + (1 - a) B with B given.
+
+The network's alpha stays wherever it can be right. It is overruled in two places only, by evidence
+against the image's own noise and the errors of its JPEG blocks:
+
+- what differs clearly from the ground, is no shadow, and hangs together with the subject, is
+  subject, however thin; its alpha is its place on the line from the ground to the nearest sure
+  colour;
+- what cannot be told from the ground, inside what the network calls subject, is a hole if it has a
+  sharp border all around. Subject that looks like the ground has none, and is left alone.
+
+Both are decided on a grid of bounded size. What results is linear in the pixel's colour, and is
+rendered at the image's size where it differs from the network's.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from alphacut.pipeline.ground import Ground
+from alphacut.pipeline.image import Image, downscale_to, white
+
+Array = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+# Luma and two colour differences (ITU-R BT.601), of which JPEG keeps the latter less exactly
+_LUMA = np.array([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]], np.float32)
+_CHROMA = 0.4  # weight of a colour difference against luma
+_AXES = _LUMA * np.array([[1], [_CHROMA], [_CHROMA]], np.float32)
+_DIFFERS, _CLEARLY = 4.0, 9.0  # from the ground, in noise: perhaps, and without doubt
+_ALIKE, _MEAN_ALIKE = 3.5, 3.0  # not to be told from it: a pixel, and the mean of 5 x 5
+_BLOCK_PX = 8  # of JPEG: an edge disturbs the ground as far as that
+_MOST_RINGING = 0.05  # of an edge's contrast
+_AWAY = 0.012  # of the long side: where bare ground begins; as in `ground`
+_GAP = 0.02  # of the long side: what is closer to the subject hangs together with it
+_LEAST_PX = 12  # of anything that is added or cut
+_RING = 16.0  # contrast in noise all around a hole
+_SHADOW_LIGHT = (0.25, 1.0)  # share of the ground's light that is left in a shadow
+_THIN_NOISE = 6.0  # darker than its surroundings by so much noise: thin, and no shadow
+_SOFT = 0.2  # slope of a shadow against its depth, per px of a 600 px image; objects exceed it
+_SOFT_PX = 600
+_REACH_PX = 3  # on the grid: where the nearest sure colour is looked for
+_REFERENCE = 0.7  # of the strongest contrast nearby: the least that counts as alpha 1
+_FULL = 0.93  # alpha from which a pixel is opaque
+_TILE_PX = 512
+
+
+@dataclass(frozen=True, eq=False)
+class _Model:
+    """Alpha as a function of colour, on a grid: a = clip(I . slope + offset), mixed by weight."""
+
+    slope: Array
+    offset: Array
+    noise: Array  # alpha that is noise
+    weight: Array
+
+
+def key(image: Image, ground: Ground, rough: Array) -> Array:
+    """Correct an alpha by what is known of the ground.
+
+    Args:
+        image: (H, W, 3) uint8 or uint16.
+        ground: What is behind the subject.
+        rough: (H, W) float32 in [0, 1], the network's alpha.
+
+    Returns:
+        (H, W) float32 in [0, 1].
+    """
+    small = downscale_to(image, max(ground.levels.shape[:2]))
+    h, w = small.shape[:2]
+    colours = small.astype(np.float32) / np.float32(white(image))
+    H, W = rough.shape
+    coarse = rough if (h, w) == (H, W) else cv2.resize(rough, (w, h), interpolation=cv2.INTER_AREA)
+    model = _decide(colours, ground, np.asarray(coarse, np.float32))
+    return _render(image, rough, model)
+
+
+def _decide(colours: Array, ground: Ground, rough: Array) -> _Model:
+    """Decide on the grid what is subject and what is ground."""
+    side = max(rough.shape)
+    away = round(_AWAY * side)
+    levels = ground.levels
+    rest = np.asarray((colours - levels) @ _AXES.T, np.float32)
+    distance = cv2.magnitude(cv2.magnitude(rest[..., 0], rest[..., 1]), rest[..., 2])
+    far = _dilate(rough > 0.02, away)
+    bare = ~far
+    if not bare.any():
+        return _nothing(rough.shape)
+    sigma = max(0.8 * float(np.median(distance[bare])), 0.6 / 255)
+    contrast = cv2.dilate(cv2.medianBlur(distance, 3), _square(_BLOCK_PX))
+    shadow, light, off = _shadow(colours, ground, rough, sigma)
+    ringing = bare & _dilate(far, _BLOCK_PX) & ~shadow & (contrast > 12 * sigma)
+    share = 0.0
+    if ringing.sum() > 50:
+        over = np.maximum(distance[ringing] - 1.5 * sigma, 0) / contrast[ringing]
+        share = 1.5 * min(float(np.percentile(over, 70)), _MOST_RINGING)
+    noise = np.float32(sigma) + np.float32(share) * contrast
+    differs = distance / noise
+    hole = _holes(rest, distance / np.float32(sigma), levels, rough, bare)
+    weak = (differs > _DIFFERS) & (~shadow | (rough > 0.5))
+    soft = _soft_parts(weak, light, off, rough, ground)
+    weak &= ~soft
+    thing = _hanging_together(weak, weak & (distance > _CLEARLY * sigma), rough)
+    # along the line from the ground to the nearest sure colour, or as far as others nearby
+    sure = np.minimum(distance, 1) ** 4 * (thing | (rough > 0.9))
+    box = (2 * _REACH_PX + 1,) * 2
+    total = cv2.blur(rest * sure[..., np.newaxis], box, borderType=cv2.BORDER_REFLECT)
+    mass = cv2.blur(sure, box, borderType=cv2.BORDER_REFLECT)
+    line = total / np.maximum(mass, 1e-12)[..., np.newaxis]
+    length = np.sqrt((line * line).sum(axis=2))
+    around = max(5, round(0.02 * side))
+    strongest = cv2.dilate(cv2.medianBlur(distance * thing, 3), _square(around))
+    strongest = cv2.blur(strongest, (around | 1,) * 2, borderType=cv2.BORDER_REFLECT)
+    reference = np.maximum(np.maximum(length, np.float32(_REFERENCE) * strongest), 1e-6)
+    direction = line / np.maximum(length * reference, 1e-9)[..., np.newaxis]
+    slope = np.asarray(direction @ _AXES, np.float32)
+    lost = thing & (rough < 0.5)
+    weight = np.where(lost, _smooth(differs, _DIFFERS, _CLEARLY), 0)
+    weight[(shadow | soft) & (rough < 0.5)] = 0
+    weight[hole] = 1
+    slope[hole] = 0
+    offset = -(levels * slope).sum(axis=2)
+    return _Model(slope, offset, noise / reference, np.asarray(weight, np.float32))
+
+
+def _shadow(colours: Array, ground: Ground, rough: Array, sigma: float) -> tuple[Mask, Array, Mask]:
+    """Find the ground made darker with its colour kept, thin parts excepted."""
+    clean = ground.clean
+    light = ((colours * clean).sum(axis=2) / (clean * clean).sum(axis=2)).astype(np.float32)
+    off = np.abs(colours - light[..., np.newaxis] * clean).max(axis=2)
+    tinted = off >= max(4 * ground.spread, 5 / 255)
+    low, high = _SHADOW_LIGHT
+    dim = np.where(rough > 0.5, 0, np.minimum(light, 1)).astype(np.float32)
+    reach = round(_AWAY * max(rough.shape))
+    closed = cv2.morphologyEx(cv2.medianBlur(dim, 3), cv2.MORPH_CLOSE, _square(reach))
+    brightness = np.sqrt((clean * clean).sum(axis=2) / 3)
+    thin = (closed - light) * brightness >= _THIN_NOISE * sigma
+    shadow = ~tinted & (light < high) & (light > low) & ~thin
+    return shadow, light, tinted
+
+
+def _holes(rest: Array, differs: Array, levels: Array, rough: Array, bare: Mask) -> Mask:
+    """Find what cannot be told from the ground inside the network's subject."""
+    mean = cv2.blur(rest, (5, 5), borderType=cv2.BORDER_REFLECT)
+    scale = np.median(differs[bare]) / max(
+        float(np.median(np.linalg.norm(rest[bare], axis=1))), 1e-9
+    )
+    length = np.sqrt((mean * mean).sum(axis=2)) * np.float32(scale)
+    length /= max(float(np.percentile(length[bare], 70)), 0.3)
+    alike = ((differs < _ALIKE) & (length < _MEAN_ALIKE)).astype(np.uint8)
+    alike = cv2.morphologyEx(alike, cv2.MORPH_OPEN, _square(1))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(alike, connectivity=4)
+    area = np.maximum(stats[:, cv2.CC_STAT_AREA], 1)
+
+    def sums(plane: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+        return np.bincount(labels.ravel(), plane.ravel().astype(np.float64), count)
+
+    border = (alike > 0) & (cv2.erode(alike, _square(1)) == 0)
+    beyond = cv2.dilate(np.minimum(differs, 60).astype(np.float32), _square(4))
+    length_px = np.maximum(sums(border), 1)
+    clipped = (levels.min(axis=2) > 251 / 255) | (levels.max(axis=2) < 4 / 255)
+    hole = sums(rough < 0.5) / area < 0.5
+    hole &= area >= _LEAST_PX
+    hole &= sums(border * beyond) / length_px > _RING
+    hole &= sums(border & (beyond < 0.75 * _RING)) / length_px < 0.15
+    hole &= sums(clipped) / area < 0.5  # nothing can be told apart there
+    hole[0] = False
+    return np.asarray(hole[labels])
+
+
+def _soft_parts(weak: Mask, light: Array, tinted: Mask, rough: Array, ground: Ground) -> Mask:
+    """Find parts that are darker ground with soft edges: shadows, however narrow."""
+    apart = (weak & ~_dilate(rough > 0.1, _REACH_PX)).astype(np.uint8)
+    count, labels = cv2.connectedComponents(apart, connectivity=8)
+    if count == 1:
+        return np.zeros(weak.shape, bool)
+    across, down = (cv2.Sobel(light, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
+    where = np.flatnonzero(labels)
+    names = labels.ravel()[where]
+
+    def means(plane: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+        sums = np.bincount(names, plane.ravel()[where].astype(np.float64), count)
+        return sums / np.maximum(np.bincount(names, minlength=count), 1)
+
+    darker = ~tinted & (light < 1)
+    slope = np.sqrt(means(across * across + down * down))
+    depth = np.sqrt(means((1 - light) ** 2))
+    scale = min(1.0, max(_SOFT_PX / max(weak.shape), 0.4))
+    soft = (means(darker) > 0.6) & (slope < _SOFT * scale * depth)
+    soft[0] = False
+    return np.asarray(_dilate(soft[labels], 5) & darker & (rough < 0.5))
+
+
+def _hanging_together(weak: Mask, strong: Mask, rough: Array) -> Mask:
+    """Keep the parts that are clear somewhere and touch the subject, or nearly."""
+    count, labels = cv2.connectedComponents(weak.astype(np.uint8), connectivity=8)
+    reach = _dilate(rough > 0.5, round(_GAP * max(rough.shape)))
+    clear = np.bincount(labels[strong], minlength=count)
+    near = np.bincount(labels[strong & reach], minlength=count)
+    keep = (clear >= _LEAST_PX) & (near >= 3)
+    keep[0] = False
+    return np.asarray(keep[labels])
+
+
+def _render(image: Image, rough: Array, model: _Model) -> Array:
+    """Apply a model at the image's size, in the tiles where it says anything."""
+    (H, W), (h, w) = rough.shape, model.weight.shape
+    alpha, unit = rough.copy(), np.float32(1 / white(image))
+    said = cv2.dilate((model.weight > 0).astype(np.uint8), _square(2))
+    if not said.any():
+        return alpha
+    fields = np.dstack([model.slope, model.offset, model.noise, model.weight])
+    for top in range(0, H, _TILE_PX):
+        for left in range(0, W, _TILE_PX):
+            bottom, right = min(H, top + _TILE_PX), min(W, left + _TILE_PX)
+            rows = slice(top * h // H, max(-(-bottom * h // H), top * h // H + 1))
+            columns = slice(left * w // W, max(-(-right * w // W), left * w // W + 1))
+            if not said[rows, columns].any():
+                continue
+            part = _enlarge(fields, (H, W), (top, left, bottom, right))
+            pixels = image[top:bottom, left:right] * unit
+            a = (pixels * part[..., :3]).sum(axis=2) + part[..., 3]
+            a *= _smooth(a / np.maximum(part[..., 4], 1e-6), 1.5, 4)
+            a = np.where(a > _FULL, 1, np.clip(a, 0, 1))
+            weight = part[..., 5]
+            now = alpha[top:bottom, left:right]
+            alpha[top:bottom, left:right] = weight * a + (1 - weight) * now
+    return alpha
+
+
+def _enlarge(fields: Array, size: tuple[int, int], box: tuple[int, int, int, int]) -> Array:
+    """Interpolate a grid's fields for a part of an image, linearly."""
+    (H, W), (h, w), (top, left, bottom, right) = size, fields.shape[:2], box
+    if (h, w) == (H, W):
+        return fields[top:bottom, left:right]
+    matrix = np.array(
+        [[w / W, 0, (left + 0.5) * w / W - 0.5], [0, h / H, (top + 0.5) * h / H - 0.5]], np.float32
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    part = [
+        cv2.warpAffine(plane, matrix, (right - left, bottom - top), flags=flags,
+                       borderMode=cv2.BORDER_REPLICATE)
+        for plane in (np.ascontiguousarray(fields[..., i]) for i in range(fields.shape[2]))
+    ]  # fmt: skip
+    return np.dstack(part)
+
+
+def _nothing(size: tuple[int, ...]) -> _Model:
+    zero = np.zeros(size, np.float32)
+    return _Model(np.zeros((*size, 3), np.float32), zero, zero, zero)
+
+
+def _smooth(x: Array, low: float, high: float) -> Array:
+    t = np.clip((x - low) / np.float32(high - low), 0, 1)
+    return np.asarray(t * t * (3 - 2 * t), np.float32)
+
+
+def _square(reach: int) -> npt.NDArray[np.uint8]:
+    return np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+
+
+def _dilate(mask: Mask, reach: int) -> Mask:
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), _square(reach)) > 0)
