@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from alphacut.errors import INSTALL
 from alphacut.models.entry import ModelSpec, Weights
 from test_architecture import FLOORS
 
@@ -185,6 +186,14 @@ def test_its_extras_exist() -> None:
     assert set(named.strip(",").split(",")) <= extras
 
 
+def test_docs_install_extras_as_messages_do() -> None:
+    """Before alphacut is published, `pip install "alphacut[serve]"` installs nothing of ours."""
+    (source,) = re.findall(r'pip install "(.*)\[', INSTALL)
+    for page, text in DOCS.items():
+        for named in re.findall(r'pip install (?:-e )?"([^\s"[]+)\[', text):
+            assert named == source, page
+
+
 def test_its_command_line_exists() -> None:
     from click.testing import CliRunner
 
@@ -211,6 +220,14 @@ def test_files_that_the_docs_name_exist() -> None:
             assert any(file.endswith(f"/{name}") for file in files), f"{page} names {name}"
         for name in re.findall(r"\]\((?!https?:)([^)#]+)", text):
             assert (ROOT / page).parent.joinpath(name).exists(), f"{page} links {name}"
+
+
+def test_no_address_is_invented() -> None:
+    """The project has no place of its own on the web yet."""
+    files = [ROOT / "pyproject.toml", ROOT / "NOTICE", *(ROOT / "src").rglob("*.py"),
+             *(ROOT / "packages").rglob("*.toml")]  # fmt: skip
+    texts = [*DOCS.values(), *(path.read_text(encoding="utf-8") for path in files)]
+    assert not [text for text in texts if re.search(r"https?://[\w./-]*alphacut", text)]
 
 
 def test_the_model_to_add_is_an_entry() -> None:

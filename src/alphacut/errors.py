@@ -19,6 +19,9 @@ AlphacutWarning             something worth knowing that does not stop the work
 from collections.abc import Iterable
 from typing import Any
 
+# How extras are installed until alphacut is published; then: pip install "alphacut[{extra}]"
+INSTALL = 'in a checkout of alphacut, pip install ".[{extra}]"'
+
 
 class AlphacutError(Exception):
     """Base class of every error that alphacut raises on purpose."""
@@ -78,7 +81,7 @@ class MissingExtra(AlphacutError):
     """An optional dependency is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f'{package} is not installed: pip install "alphacut[{extra}]"')
+        super().__init__(f"{package} is not installed: {INSTALL.format(extra=extra)}")
 
 
 class RuntimeFailure(AlphacutError):

@@ -189,7 +189,9 @@ def _download(job: "Job", quiet: bool) -> None:
 
     chosen = job.options
     spec = weights.find_model(chosen.model)
-    form = runtimes.needed(spec, chosen.runtime, chosen.precision, chosen.device)
+    form = runtimes.needed(
+        spec, chosen.runtime, chosen.precision, chosen.device, chosen.network_size
+    )
     with download_progress(spec, job.accept_license, form, quiet=quiet) as progress:
         weights.fetch(spec, form, accept_license=job.accept_license, progress=progress)
 

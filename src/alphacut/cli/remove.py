@@ -88,7 +88,7 @@ def remove(
     with download_progress(
         spec,
         accept_license,
-        runtimes.needed(spec, chosen.runtime, chosen.precision, chosen.device),
+        runtimes.needed(spec, chosen.runtime, chosen.precision, chosen.device, chosen.network_size),
         quiet=quiet,
     ) as downloading:
         # the network loads while decoders are imported and the first image is read
@@ -96,6 +96,7 @@ def remove(
             functools.partial(
                 runtimes.load, spec, runtime=chosen.runtime, device=chosen.device,
                 precision=chosen.precision, half=chosen.half,
+                size=chosen.network_size,
                 hint="throughput" if threads != 1 and several else "latency",
                 accept_license=accept_license, progress=downloading,
             )
@@ -181,6 +182,7 @@ def _record(outcome: "Outcome", remover: "Remover") -> dict[str, Any]:
 @click.option("-o", "--output", metavar="PATH", help="File or folder.")
 @click.option("--overwrite", is_flag=True, help="Replace existing figures.")
 @click.option("--background", metavar="BACKGROUND", help="Also show the subject on this.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 @click.pass_context
 def preview(
     ctx: click.Context,
@@ -188,6 +190,7 @@ def preview(
     output: str | None,
     overwrite: bool,
     background: str | None,
+    quiet: bool,
 ) -> None:
     """Draw the steps of each PHOTO side by side.
 
@@ -196,5 +199,5 @@ def preview(
     """
     ctx.invoke(
         remove, inputs=inputs, output=output, overwrite=overwrite, background=background,
-        result="preview",
+        quiet=quiet, result="preview",
     )  # fmt: skip

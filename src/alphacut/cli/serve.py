@@ -51,7 +51,10 @@ def serve(**settings: Any) -> None:
 
 
 @click.command()
-@functools.partial(from_settings, names=("host", "port", "max_megapixels", "metadata", "max_body"))
+@functools.partial(
+    from_settings,
+    names=("host", "port", "max_megapixels", "metadata", "max_body", "root_path"),
+)
 @click.option("--model", default=Options.model, show_default=True, metavar="NAME",
               help="Network the page starts with.")  # fmt: skip
 @click.option("--browser/--no-browser", default=True, help="Open the page in a browser.")
@@ -65,7 +68,13 @@ def demo(model: str, browser: bool, **settings: Any) -> None:
 
     options = Options(model=model, max_megapixels=chosen.max_megapixels, metadata=chosen.metadata)
     try:
-        show(host=chosen.host, port=chosen.port, options=options,
-             max_body_bytes=chosen.max_body_bytes, browser=browser)  # fmt: skip
+        show(
+            host=chosen.host,
+            port=chosen.port,
+            options=options,
+            max_body_bytes=chosen.max_body_bytes,
+            prefix=chosen.prefix,
+            browser=browser,
+        )
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), "demo") from error

@@ -17,6 +17,7 @@ def serve(
     port: int,
     options: Options,
     max_body_bytes: int,
+    prefix: str,
     browser: bool,
 ) -> None:
     """Show the page until a signal ends it, with an engine in this process.
@@ -26,6 +27,7 @@ def serve(
         port: Port to listen on; 0 takes a free one.
         options: What the page starts with; its `max_megapixels` is the limit.
         max_body_bytes: Largest file that may be uploaded.
+        prefix: What a proxy in front strips from paths, "" if there is none.
         browser: Whether to open it in a browser.
 
     Raises:
@@ -49,4 +51,4 @@ def serve(
         pool.submit(engine.warm_up, options)
         from alphacut.demo import app
 
-        app.serve(engine, options, max_body_bytes, host, port, browser, loading.result)
+        app.serve(engine, options, max_body_bytes, prefix, host, port, browser, loading.result)

@@ -11,7 +11,7 @@ from alphacut.errors import WeightsError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-Format = Literal["onnx", "int8", "torch"]
+Format = Literal["onnx", "int8", "openvino", "torch"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +22,11 @@ class Weights:
         file: File name, in the weights folder and on a mirror.
         embedded: Whether the file ships in the package's `assets` instead.
         bytes: File size; None if unpublished.
-        sha256: Checksum, verified after a download and before every use. None if unpublished: such
-            a file is never downloaded, only added by `models add`.
+        sha256: Checksum, verified after a download and before every use; see `weights.checksum`.
+            None if unpublished: such a file is never downloaded, only added by `models add`.
         urls: Where to download the file, tried in order; empty for embedded and users' own files.
+        package: Python package that brings the file, if it is installed; the extra of alphacut
+            that installs it has the model's name.
     """
 
     file: str
@@ -32,6 +34,7 @@ class Weights:
     bytes: int | None = None
     sha256: str | None = None
     urls: tuple[str, ...] = ()
+    package: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +58,8 @@ class ModelSpec:
         classes: Names of the logits, background first.
         min_max: Whether the saliency is min-max normalised to [0, 1].
         weights: The file of each format: "onnx" for OpenVINO and ONNX Runtime, "int8" for the same
-            in 8-bit arithmetic, "torch" for PyTorch. If "onnx" or "torch" is missing, it is made
-            from the other where possible.
+            in 8-bit arithmetic, "openvino" for OpenVINO alone (.xml beside .bin), "torch" for
+            PyTorch. If "onnx" or "torch" is missing, it is made from the other where possible.
         code_license: Terms of the authors' code.
         license: Terms of the weights.
         commercial: Whether the weights may be used commercially. Unless "yes", they are downloaded

@@ -7,7 +7,7 @@ from typing import Literal
 from alphacut.errors import TrainingError
 from alphacut.models import weights
 from alphacut.models.entry import ModelSpec
-from alphacut.runtimes.graph import write_graph
+from alphacut.runtimes.graph import Difference, write_graph
 from alphacut.runtimes.pytorch import load_network
 from alphacut.training.network import start_network
 from alphacut.training.recipe import Recipe
@@ -23,7 +23,7 @@ def export(
     *,
     share: float = 1.0,
     fp16: bool = False,
-) -> float:
+) -> Difference:
     """Write trained weights as ONNX or in OpenVINO's format, compared with PyTorch.
 
     Args:
@@ -37,7 +37,7 @@ def export(
         fp16: Whether the weights are stored as float16, in half the space.
 
     Returns:
-        The largest difference from PyTorch, of PyTorch's largest value.
+        How far its outputs are from PyTorch's.
 
     Raises:
         TrainingError: if weights are to be mixed that began at random.
