@@ -50,6 +50,8 @@ class Outcome:
         box: (top, left, bottom, right) of the subject, the last two exclusive; None if there is
             none.
         milliseconds: Time of each stage, saving included.
+        ground: How the ground was known; see `Cutout.ground`.
+        ground_sure: How sure that is.
         error: Why there is no result.
         skipped: Whether the result existed already.
     """
@@ -58,6 +60,8 @@ class Outcome:
     size: tuple[int, int] | None = None
     box: tuple[int, int, int, int] | None = None
     milliseconds: dict[str, float] | None = None
+    ground: str | None = None
+    ground_sure: float = 0.0
     error: Exception | None = None
     skipped: bool = False
 
@@ -190,7 +194,10 @@ def _cut_out(item: Item, remover: Remover, existing: Existing) -> Outcome:
             reason = error.strerror or "it is closed"
             raise OutputError(f"standard output: cannot be written: {reason}") from error
     save = round((time.perf_counter() - start) * 1000, 2)
-    return Outcome(item, cutout.size, cutout.box, {**cutout.milliseconds, "save": save})
+    return Outcome(
+        item, cutout.size, cutout.box, {**cutout.milliseconds, "save": save},
+        cutout.ground, cutout.ground_sure,
+    )  # fmt: skip
 
 
 def _read_stdin() -> io.BytesIO:

@@ -168,6 +168,8 @@ def _record(outcome: "Outcome", remover: "Remover") -> dict[str, Any]:
         "size": outcome.size,
         "foreground": outcome.box is not None if done else None,
         "box": outcome.box,
+        "ground": outcome.ground,
+        "ground_sure": outcome.ground_sure if outcome.ground else None,
         "model": remover.spec.name,
         "runtime": remover.options.runtime,
         "device": remover.network.device,

@@ -1,8 +1,8 @@
 """Plain grounds: found around the subject, fitted by a smooth surface, with shadow and noise.
 
-What the network leaves is sampled on a lattice, and a surface is fitted to it (`surface`). The ground
-is plain if most of the samples belong to the surface, or are the surface made darker with its
-colour kept, which is shadow. What is left of folds and shadow is a second, local surface.
+What the network leaves is sampled on a lattice, and a surface is fitted to it (`surface`). The
+ground is plain if most of the samples belong to the surface, or are the surface made darker with
+its colour kept, which is shadow. What is left of folds and shadow is a second, local surface.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from alphacut.pipeline.image import Image, check_image, check_plane, downscale_t
 from alphacut.pipeline.surface import Surface, fit_surface
 
 Array = npt.NDArray[np.float32]
-Way = Literal["network", "plain", "screen", "plate", "pair"]
+Way = Literal["plain", "screen", "plate", "pair"]
 
 GRID_PX = 800  # long side of the grid that grounds and subjects are compared on, at most
 _LATTICE_PX = 200  # and of the lattice that grounds are fitted on
@@ -32,7 +32,8 @@ _GIVEN = 60 / 255  # how far a ground may be from the colour that a user says it
 _THIN = 5  # lattice points; dark parts of less are no shadow
 _THIN_SPREADS = 3.0
 _LOCAL = (12.0, 5.0, 2.0)  # standard deviations of the local surface, in lattice points
-_SCREEN = 0.2  # by how much green or blue exceeds the other two channels in a screen
+_SCREEN = 0.5  # share of green or blue by which it exceeds the other two channels in a screen
+_SATURATED = 0.15  # and at least by so much
 _DARK = np.float32(1 / 255)
 
 
@@ -206,4 +207,5 @@ def _on_grid(surface: Surface, size: tuple[int, int]) -> Array:
 def _is_screen(clean: Array) -> bool:
     """Tell whether the ground is a green or blue screen, by its colour."""
     red, green, blue = (float(level) for level in clean.mean(axis=0))
-    return max(green - max(red, blue), blue - max(red, green)) > _SCREEN
+    most, excess = max(green, blue), max(green - max(red, blue), blue - max(red, green))
+    return excess > _SCREEN * most and excess > _SATURATED

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from alphacut.pipeline.ground import Ground
 from alphacut.pipeline.image import Image, downscale_to, white
+from alphacut.pipeline.screen import key_screen
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -36,6 +37,7 @@ _MOST_RINGING = 0.05  # of an edge's contrast
 _AWAY = 0.012  # of the long side: where bare ground begins; as in `ground`
 _GAP = 0.02  # of the long side: what is closer to the subject hangs together with it
 _LEAST_PX = 12  # of anything that is added or cut
+_LEAST_PART = 2e-4  # of the frame: of what is subject without a network
 _RING = 16.0  # contrast in noise all around a hole
 _SHADOW_LIGHT = (0.25, 1.0)  # share of the ground's light that is left in a shadow
 _THIN_NOISE = 6.0  # darker than its surroundings by so much noise: thin, and no shadow
@@ -68,6 +70,8 @@ def key(image: Image, ground: Ground, rough: Array) -> Array:
     Returns:
         (H, W) float32 in [0, 1].
     """
+    if ground.primary is not None:
+        return key_screen(image, ground, rough)
     small = downscale_to(image, max(ground.levels.shape[:2]))
     h, w = small.shape[:2]
     colours = small.astype(np.float32) / np.float32(white(image))
@@ -75,6 +79,43 @@ def key(image: Image, ground: Ground, rough: Array) -> Array:
     coarse = rough if (h, w) == (H, W) else cv2.resize(rough, (w, h), interpolation=cv2.INTER_AREA)
     model = _decide(colours, ground, np.asarray(coarse, np.float32))
     return _render(image, rough, model)
+
+
+def key_alone(image: Image, ground: Ground) -> Array:
+    """Make an alpha of what is known of the ground alone.
+
+    Args:
+        image: (H, W, 3) uint8 or uint16.
+        ground: What is behind the subject.
+
+    Returns:
+        (H, W) float32 in [0, 1]: whatever differs clearly from the ground is subject.
+    """
+    if ground.primary is not None:
+        return key_screen(image, ground)
+    small = downscale_to(image, max(ground.levels.shape[:2]))
+    colours = small.astype(np.float32) / np.float32(white(image))
+    rest = np.asarray((colours - ground.levels) @ _AXES.T, np.float32)
+    distance = cv2.magnitude(cv2.magnitude(rest[..., 0], rest[..., 1]), rest[..., 2])
+    sigma = max(ground.spread, 0.6 / 255)
+    nothing = np.zeros(distance.shape, np.float32)
+    shadow, light, tinted = _shadow(colours, ground, nothing, sigma)
+    weak = (distance > _DIFFERS * sigma) & ~shadow
+    weak &= ~_soft_parts(weak, light, tinted, nothing, ground)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(weak.astype(np.uint8))
+    clear = np.bincount(labels[weak & (distance > _CLEARLY * sigma)], minlength=count)
+    keep = (clear >= _LEAST_PX) & (stats[:, cv2.CC_STAT_AREA] > _LEAST_PART * weak.size)
+    keep[0] = False
+    rough = keep[labels].astype(np.float32)
+    # soft where it borders on the ground, whole further in
+    model = _decide(colours, ground, rough)
+    strongest = cv2.dilate(np.where(rough > 0, distance, 0).astype(np.float32), _square(_REACH_PX))
+    soft = np.clip(distance / np.maximum(strongest, 1e-6), 0, 1)
+    soft[cv2.erode(rough, _square(_REACH_PX)) > 0] = 1
+    soft[(model.weight > 0) & (model.slope == 0).all(axis=2)] = 0
+    H, W = image.shape[:2]
+    alpha = np.where(cv2.dilate(rough, _square(1)) > 0, soft, 0).astype(np.float32)
+    return np.asarray(np.clip(cv2.resize(alpha, (W, H), interpolation=cv2.INTER_LINEAR), 0, 1))
 
 
 def _decide(colours: Array, ground: Ground, rough: Array) -> _Model:
@@ -155,7 +196,9 @@ def _holes(rest: Array, differs: Array, levels: Array, rough: Array, bare: Mask)
     area = np.maximum(stats[:, cv2.CC_STAT_AREA], 1)
 
     def sums(plane: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
-        return np.bincount(labels.ravel(), plane.ravel().astype(np.float64), count)
+        return np.asarray(
+            np.bincount(labels.ravel(), plane.ravel().astype(np.float64), count), np.float64
+        )
 
     border = (alike > 0) & (cv2.erode(alike, _square(1)) == 0)
     beyond = cv2.dilate(np.minimum(differs, 60).astype(np.float32), _square(4))

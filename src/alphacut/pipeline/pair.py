@@ -6,8 +6,10 @@ F follows from either (triangulation: Smith and Blinn, "Blue Screen Matting", SI
 """
 
 import functools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
@@ -15,6 +17,7 @@ import numpy.typing as npt
 
 from alphacut.errors import ImageError
 from alphacut.pipeline.image import Image, check_image, downscale_to, white
+from alphacut.pipeline.load import INPUT_SUFFIXES
 from alphacut.pipeline.surface import Surface, fit_surface
 
 Array = npt.NDArray[np.float32]
@@ -26,6 +29,7 @@ _LEAST_CONTRAST = 48 / 255  # length of B1 - B2 in RGB under which nothing can b
 _MOST = 99.5  # percentile of the difference that bare ground has
 _BARE = (0.97, 0.9)  # share of the difference from which ground is bare: at first, and then
 _TOLERANCE = 0.1  # how far from its surface bare ground may be
+_ALL = 0.9  # of the samples of a rendered ground are one colour
 _EVEN = 0.75 / 255  # ground that varies by less has one colour
 # steps of the search for a misalignment, the first taken twice to each side: 3 px and a little
 _SHIFTS_PX = (1.5, 0.75, 0.4, 0.2, 0.1, 0.05)
@@ -46,12 +50,14 @@ class Pair:
         foreground: (H, W, 3) of the image's dtype, straight.
         error: How far the pictures are from the model, root of the mean square in levels of 255.
         shift_px: How far the second picture was moved onto the first.
+        sure: How well the pictures fit the model, in [0, 1].
     """
 
     alpha: Array
     foreground: Image
     error: float
     shift_px: float
+    sure: float
 
 
 def solve_pair(image: Image, other: Image) -> Pair:
@@ -77,16 +83,17 @@ def solve_pair(image: Image, other: Image) -> Pair:
         moved = _move(other, shift)
         if (least := _error(image, moved, grounds)) < error:
             other, error, shift_px = moved, least, float(np.hypot(*shift))
-    if shift_px > _MOST_PX:
-        raise ImageError(f"is shifted against the picture by {shift_px:.1f} px or more: align them")
-    noise = float(np.hypot(*(ground.spread for ground in grounds)))
+    noise = math.hypot(grounds[0].spread, grounds[1].spread)
     if error > max(_MOST_ERROR, _MOST_ERRORS * noise):
         raise ImageError(
             f"differs from the picture by {255 * error:.1f} levels where only the ground may "
             "differ: photograph the subject from the same place, in the same light"
         )
+    if shift_px > _MOST_PX:
+        raise ImageError(f"is shifted against the picture by {shift_px:.1f} px or more: align them")
     alpha, foreground = _solve(image, other, grounds)
-    return Pair(alpha, foreground, 255 * error, shift_px)
+    sure = round(max(0.0, 1 - error / max(_MOST_ERROR, _MOST_ERRORS * noise)), 3)
+    return Pair(alpha, foreground, 255 * error, shift_px, sure)
 
 
 def _fit_grounds(image: Image, other: Image) -> Grounds:
@@ -111,16 +118,19 @@ def _fit_grounds(image: Image, other: Image) -> Grounds:
                      for picture in (first, second))  # type: ignore[return-value]  # fmt: skip
 
     plain = fit(0)
-    grounds = plain
+    if all(ground.spread < _EVEN and ground.share > _ALL for ground in plain):
+        return plain  # rendered
+    grounds, tolerance = plain, _TOLERANCE
     for _ in range(6):
         levels = [ground.at(y, x) for ground in grounds]
         span = levels[0] - levels[1]
         clear = ((first - second) * span).sum(axis=1) / (span * span).sum(axis=1)
         off = np.maximum(np.abs(first - levels[0]), np.abs(second - levels[1])).max(axis=1)
-        bare = (clear > _BARE[1]) & (off < _TOLERANCE)
+        bare = (clear > _BARE[1]) & (off < tolerance)
         if bare.sum() < 24:
             return plain
         grounds = fit(2)
+        tolerance = max(4 * grounds[0].spread, 4 * grounds[1].spread, 1 / 255)
     varies = max(float(np.ptp(ground.at(y[bare], x[bare]), axis=0).max()) for ground in grounds)
     return fit(0) if varies < _EVEN else grounds
 
@@ -130,7 +140,7 @@ def _find_shift(image: Image, other: Image, grounds: Grounds) -> tuple[float, fl
     small = downscale_to(image, _SEARCH_PX)
     factor = small.shape[1] / image.shape[1]
     first, second = (
-        cv2.GaussianBlur(downscale_to(picture, _SEARCH_PX), (0, 0), 0.8)
+        np.asarray(cv2.GaussianBlur(downscale_to(picture, _SEARCH_PX), (0, 0), 0.8), picture.dtype)
         for picture in (image, other)
     )
     near = [replace(ground, size=small.shape[:2]) for ground in grounds]
@@ -183,7 +193,7 @@ def _solve(image: Image, other: Image, grounds: Grounds) -> tuple[Array, Image]:
     foreground = np.empty_like(image)
     top_level = np.float32(white(image))
     # rounding needs no snapping: it would take faint smoke away
-    noise = np.hypot(*(max(0.0, ground.spread - 0.75 / 255) for ground in grounds))
+    noise = math.hypot(*(max(0.0, ground.spread - 0.75 / 255) for ground in grounds))
     for rows, first, second in _bands(image, other):
         behind, under = grounds[0].rows(rows), grounds[1].rows(rows)
         span = behind - under
@@ -220,3 +230,23 @@ def _lattice(image: Image) -> tuple[tuple[int, int], npt.NDArray[np.intp], npt.N
 
 def _samples(picture: Image, y: npt.NDArray[np.intp], x: npt.NDArray[np.intp]) -> Array:
     return np.asarray(picture[y, x] / np.float32(white(picture)), np.float32)
+
+
+def find_pair(folder: Path, picture: str) -> Path:
+    """Find the other picture of a pair in a folder, by the picture's name.
+
+    Args:
+        folder: The folder.
+        picture: Path or address of the picture.
+
+    Raises:
+        ImageError: if there is none, or more than one.
+    """
+    stem, own = PurePath(picture).stem, Path(picture).resolve()
+    found = [each for each in sorted(folder.iterdir())
+             if each.stem == stem and each.suffix.lower() in INPUT_SUFFIXES
+             and each.resolve() != own]  # fmt: skip
+    if len(found) != 1:
+        many = f"{len(found)} pictures" if found else "no picture"
+        raise ImageError(f"{picture}: {folder} has {many} named {stem} to pair it with")
+    return found[0]

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float32]
 
-_ROUNDS = 12  # of reweighting
+_ROUNDS = 10  # of reweighting
+_SAMPLES = 6000  # that are fitted, at most
 _TUKEY = 4.7  # standard deviations beyond which a sample has no weight
 _LEAST_SPREAD = np.float64(0.4 / 255)  # rounding alone leaves 0.29 levels
 
@@ -63,29 +64,32 @@ def fit_surface(
         size: (H, W) of the image.
         order: 0 for one colour, 1 for a slope, 2 for a vignette as well.
     """
+    if len(colours) > _SAMPLES:  # a stride would fall in with the lattice
+        drawn = np.random.default_rng(0).integers(0, len(colours), _SAMPLES)
+        colours, y, x = colours[drawn], y[drawn], x[drawn]
+    samples = colours.astype(np.float64)
     powers = _powers(y, x, size, (1, 3, 6)[order])
-    weight = np.ones(len(colours))
     # begin at the most common colour, not at the mean of ground and others
-    start = np.median(colours, axis=0)
-    distance = np.abs(colours - start).max(axis=1)
-    spread = max(float(np.median(distance)) * 1.5, float(_LEAST_SPREAD))
-    weight = _biweight(distance / (_TUKEY * spread))
-    terms = np.zeros((powers.shape[1], 3))
+    start = np.median(samples, axis=0)
+    off = np.abs(samples - start).max(axis=1)
+    spread = max(float(np.median(off)) * 1.5, float(_LEAST_SPREAD))
+    weight = _biweight(off / (_TUKEY * spread))
+    terms: npt.NDArray[np.float64] = np.zeros((powers.shape[1], 3))
     for _ in range(_ROUNDS):
         weighted = powers * weight[:, np.newaxis]
         normal = weighted.T @ powers + 1e-6 * np.eye(powers.shape[1])
-        terms = np.linalg.solve(normal, weighted.T @ colours)
-        distance = np.abs(colours - powers @ terms).max(axis=1)
-        near = distance[weight > 0]
+        terms = np.asarray(np.linalg.solve(normal, weighted.T @ samples), np.float64)
+        off = np.abs(samples - powers @ terms).max(axis=1)
+        near = off[weight > 0]
         middle = float(np.median(near)) if len(near) else 0.0
         spread = max(1.2 * middle, float(_LEAST_SPREAD))
-        weight = _biweight(distance / (_TUKEY * spread))
+        weight = _biweight(off / (_TUKEY * spread))
     share = float((weight > 0).mean()) if len(weight) else 0.0
     return Surface(terms.astype(np.float32), size, spread, share)
 
 
 def _biweight(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.asarray(np.where(distance < 1, (1 - np.minimum(distance, 1) ** 2) ** 2, 0.0))
+    return np.asarray((1 - np.minimum(distance, 1) ** 2) ** 2)
 
 
 def _powers(
