@@ -153,7 +153,7 @@ def placed(rng: np.random.Generator, file: Path, size: tuple[int, int]) -> tuple
 
 def wires(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Array, Array]:
     """Draw a solid body with wires of 1 to 4 px of 600 hanging from it."""
-    H, W = size
+    H, _ = size
     alpha = _body(rng, size, (0.14, 0.22))
     for _ in range(int(rng.integers(6, 16))):
         alpha = np.maximum(alpha, _curve(rng, size, rng.uniform(1, 4) * H / 600))

@@ -101,17 +101,20 @@ def fit_ground(
     clean = np.clip(surface.at(y, x), _DARK, 1)
     light, off = _darkened(seen, clean)
     tolerance = max(_TOLERANCE * surface.spread, _LEAST_TOLERANCE)
-    belongs = np.abs(seen - clean).max(axis=1) < tolerance
+    off_surface = np.abs(seen - clean).max(axis=1)
+    belongs = off_surface < tolerance
     explained = belongs | ((light < 1) & (light > _DARKEST) & (off < tolerance))
     share, more = float(belongs[bare].mean()), float(explained[bare].mean())
     if surface.spread > _MOST_SPREAD or share < _BELONGS or more < _EXPLAINED:
         return None
+    way: Way = "screen" if _is_screen(clean) else "plain"
     usable = explained & (bare if rough is not None else True)
+    if way == "screen":  # whose light shines through soft edges: they look like shadow, too
+        usable &= off_surface < max(_TOLERANCE * surface.spread, 1 / 255)
     local = _local(seen - clean, light, usable, surface, clean, lattice)
     size = _grid_size((H, W))
     grid = _on_grid(surface, size)
     levels = np.clip(grid + cv2.resize(local, size[::-1]), _DARK, 1)
-    way: Way = "screen" if _is_screen(clean) else "plain"
     sure = min(1.0, max(0.0, 1 - surface.spread / _MOST_SPREAD)) ** 0.5 * more
     return Ground(way, grid, np.asarray(levels, np.float32), surface.spread, round(sure, 3))
 
@@ -138,7 +141,7 @@ def estimate_shadow(image: Image, alpha: Array, ground: Ground) -> Array:
     brightness = np.maximum(ground.clean.mean(axis=2), 0.05)
     filled, weight = dark * clear, clear.astype(np.float32)
     shadow = np.zeros((h, w), np.float32)
-    for sigma in (0.02, 0.008, 0.0015):  # coarse to fine: what the subject hides is filled in
+    for sigma in (0.08, 0.02, 0.008, 0.0015):  # coarse to fine: what the subject hides is filled in
         px = max(0.6, sigma * max(h, w))
         total, mass = (cv2.GaussianBlur(plane, (0, 0), px) for plane in (filled, weight))
         trust = np.clip(mass * 4, 0, 1)

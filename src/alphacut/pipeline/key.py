@@ -46,6 +46,7 @@ _SOFT_PX = 600
 _REACH_PX = 3  # on the grid: where the nearest sure colour is looked for
 _REFERENCE = 0.7  # of the strongest contrast nearby: the least that counts as alpha 1
 _FULL = 0.93  # alpha from which a pixel is opaque
+_AGREE = 0.5  # intersection over union of what a plate and a network find
 _TILE_PX = 512
 
 
@@ -72,6 +73,11 @@ def key(image: Image, ground: Ground, rough: Array) -> Array:
     """
     if ground.primary is not None:
         return key_screen(image, ground, rough)
+    if ground.way == "plate":  # it shows everything but the subject: a network that disagrees errs
+        alone = key_alone(image, ground)
+        both, either = np.minimum(alone, rough).sum(), np.maximum(alone, rough).sum()
+        if both < _AGREE * either:
+            return alone
     small = downscale_to(image, max(ground.levels.shape[:2]))
     h, w = small.shape[:2]
     colours = small.astype(np.float32) / np.float32(white(image))
@@ -95,7 +101,7 @@ def key_alone(image: Image, ground: Ground) -> Array:
         return key_screen(image, ground)
     small = downscale_to(image, max(ground.levels.shape[:2]))
     colours = small.astype(np.float32) / np.float32(white(image))
-    rest = np.asarray((colours - ground.levels) @ _AXES.T, np.float32)
+    rest = np.asarray(cv2.transform(colours - ground.levels, _AXES), np.float32)
     distance = cv2.magnitude(cv2.magnitude(rest[..., 0], rest[..., 1]), rest[..., 2])
     sigma = max(ground.spread, 0.6 / 255)
     nothing = np.zeros(distance.shape, np.float32)
@@ -123,7 +129,7 @@ def _decide(colours: Array, ground: Ground, rough: Array) -> _Model:
     side = max(rough.shape)
     away = round(_AWAY * side)
     levels = ground.levels
-    rest = np.asarray((colours - levels) @ _AXES.T, np.float32)
+    rest = np.asarray(cv2.transform(colours - levels, _AXES), np.float32)
     distance = cv2.magnitude(cv2.magnitude(rest[..., 0], rest[..., 1]), rest[..., 2])
     far = _dilate(rough > 0.02, away)
     bare = ~far
@@ -150,33 +156,33 @@ def _decide(colours: Array, ground: Ground, rough: Array) -> _Model:
     total = cv2.blur(rest * sure[..., np.newaxis], box, borderType=cv2.BORDER_REFLECT)
     mass = cv2.blur(sure, box, borderType=cv2.BORDER_REFLECT)
     line = total / np.maximum(mass, 1e-12)[..., np.newaxis]
-    length = np.sqrt((line * line).sum(axis=2))
+    length = np.sqrt(_dot(line, line))
     around = max(5, round(0.02 * side))
     strongest = cv2.dilate(cv2.medianBlur(distance * thing, 3), _square(around))
     strongest = cv2.blur(strongest, (around | 1,) * 2, borderType=cv2.BORDER_REFLECT)
     reference = np.maximum(np.maximum(length, np.float32(_REFERENCE) * strongest), 1e-6)
     direction = line / np.maximum(length * reference, 1e-9)[..., np.newaxis]
-    slope = np.asarray(direction @ _AXES, np.float32)
+    slope = np.asarray(cv2.transform(direction, _AXES.T), np.float32)
     lost = thing & (rough < 0.5)
     weight = np.where(lost, _smooth(differs, _DIFFERS, _CLEARLY), 0)
     weight[(shadow | soft) & (rough < 0.5)] = 0
-    weight[hole] = 1
+    weight[_dilate(hole, _REACH_PX) & (rough > 0.5)] = 1
     slope[hole] = 0
-    offset = -(levels * slope).sum(axis=2)
+    offset = -_dot(levels, slope)
     return _Model(slope, offset, noise / reference, np.asarray(weight, np.float32))
 
 
 def _shadow(colours: Array, ground: Ground, rough: Array, sigma: float) -> tuple[Mask, Array, Mask]:
     """Find the ground made darker with its colour kept, thin parts excepted."""
     clean = ground.clean
-    light = ((colours * clean).sum(axis=2) / (clean * clean).sum(axis=2)).astype(np.float32)
-    off = np.abs(colours - light[..., np.newaxis] * clean).max(axis=2)
+    light = (_dot(colours, clean) / _dot(clean, clean)).astype(np.float32)
+    off = _most(np.abs(colours - light[..., np.newaxis] * clean))
     tinted = off >= max(4 * ground.spread, 5 / 255)
     low, high = _SHADOW_LIGHT
     dim = np.where(rough > 0.5, 0, np.minimum(light, 1)).astype(np.float32)
     reach = round(_AWAY * max(rough.shape))
     closed = cv2.morphologyEx(cv2.medianBlur(dim, 3), cv2.MORPH_CLOSE, _square(reach))
-    brightness = np.sqrt((clean * clean).sum(axis=2) / 3)
+    brightness = np.sqrt(_dot(clean, clean) / 3)
     thin = (closed - light) * brightness >= _THIN_NOISE * sigma
     shadow = ~tinted & (light < high) & (light > low) & ~thin
     return shadow, light, tinted
@@ -185,10 +191,8 @@ def _shadow(colours: Array, ground: Ground, rough: Array, sigma: float) -> tuple
 def _holes(rest: Array, differs: Array, levels: Array, rough: Array, bare: Mask) -> Mask:
     """Find what cannot be told from the ground inside the network's subject."""
     mean = cv2.blur(rest, (5, 5), borderType=cv2.BORDER_REFLECT)
-    scale = np.median(differs[bare]) / max(
-        float(np.median(np.linalg.norm(rest[bare], axis=1))), 1e-9
-    )
-    length = np.sqrt((mean * mean).sum(axis=2)) * np.float32(scale)
+    scale = np.median(differs[bare]) / max(float(np.median(np.sqrt(_dot(rest, rest)[bare]))), 1e-9)
+    length = np.sqrt(_dot(mean, mean)) * np.float32(scale)
     length /= max(float(np.percentile(length[bare], 70)), 0.3)
     alike = ((differs < _ALIKE) & (length < _MEAN_ALIKE)).astype(np.uint8)
     alike = cv2.morphologyEx(alike, cv2.MORPH_OPEN, _square(1))
@@ -203,7 +207,7 @@ def _holes(rest: Array, differs: Array, levels: Array, rough: Array, bare: Mask)
     border = (alike > 0) & (cv2.erode(alike, _square(1)) == 0)
     beyond = cv2.dilate(np.minimum(differs, 60).astype(np.float32), _square(4))
     length_px = np.maximum(sums(border), 1)
-    clipped = (levels.min(axis=2) > 251 / 255) | (levels.max(axis=2) < 4 / 255)
+    clipped = (-_most(-levels) > 251 / 255) | (_most(levels) < 4 / 255)
     hole = sums(rough < 0.5) / area < 0.5
     hole &= area >= _LEAST_PX
     hole &= sums(border * beyond) / length_px > _RING
@@ -264,7 +268,7 @@ def _render(image: Image, rough: Array, model: _Model) -> Array:
                 continue
             part = _enlarge(fields, (H, W), (top, left, bottom, right))
             pixels = image[top:bottom, left:right] * unit
-            a = (pixels * part[..., :3]).sum(axis=2) + part[..., 3]
+            a = _dot(pixels, part[..., :3]) + part[..., 3]
             a *= _smooth(a / np.maximum(part[..., 4], 1e-6), 1.5, 4)
             a = np.where(a > _FULL, 1, np.clip(a, 0, 1))
             weight = part[..., 5]
@@ -306,3 +310,13 @@ def _square(reach: int) -> npt.NDArray[np.uint8]:
 
 def _dilate(mask: Mask, reach: int) -> Mask:
     return np.asarray(cv2.dilate(mask.astype(np.uint8), _square(reach)) > 0)
+
+
+def _dot(first: Array, second: Array) -> Array:
+    """Multiply colours (h, w, 3) and add: NumPy's own sum over three is ten times as slow."""
+    product = first * second
+    return np.asarray(product[..., 0] + product[..., 1] + product[..., 2], np.float32)
+
+
+def _most(colours: Array) -> Array:
+    return np.asarray(np.maximum(np.maximum(colours[..., 0], colours[..., 1]), colours[..., 2]))

@@ -23,6 +23,7 @@ _THROUGH = 0.9  # of the subject's own key: below it, ground may shine through
 _DEEP = 0.015  # of the long side: so far from there, none does
 _SNAP = 3.0  # alpha within so many standard deviations of 0 or 1 is that
 _ALIKE = 3.5  # standard deviations from the ground within which a pixel is it
+_LEAST_DEEP_PX = 4
 _OWN = (
     0.4,
     0.75,
@@ -55,13 +56,14 @@ def key_screen(image: Image, ground: Ground, rough: Array | None = None) -> Arra
     subject = _subject_share(share, noise)
     alpha = np.asarray(np.clip(share / subject, 0, 1), np.float32)
     through = (share < _THROUGH * subject).astype(np.uint8)
-    near = cv2.dilate(through, _square(max(2, round(_DEEP * side)))) > 0
+    deep = _square(max(_LEAST_DEEP_PX, round(_DEEP * side)))
+    near = cv2.dilate(through, deep) > 0
     alpha[~near] = 1
     alpha[alpha < _SNAP * noise] = 0
     alpha[alpha > 1 - _SNAP * noise] = 1
     if rough is None or not (rough > 0.5).any():
         return alpha
-    solid = cv2.erode((rough > 0.95).astype(np.uint8), _square(max(2, round(_DEEP * side)))) > 0
+    solid = cv2.erode((rough > 0.95).astype(np.uint8), deep) > 0
     alike = np.abs(share) < max(_ALIKE * noise, 0.05)
     alpha[solid & ~alike] = 1
     return np.asarray(np.where(_apart(alpha, rough), 0, alpha), np.float32)

@@ -58,8 +58,9 @@ class PoolEngine:
         facts = reply.facts
         H, W = facts["input_size"]
         return EncodedResult(
-            facts["format"], reply.data, facts["empty"], (H, W), facts["milliseconds"]
-        )
+            facts["format"], reply.data, facts["empty"], (H, W), facts["milliseconds"],
+            facts["ground"], facts["ground_sure"],
+        )  # fmt: skip
 
 
 def add(app: FastAPI, service: Service) -> None:
