@@ -2,8 +2,8 @@
 
     python benchmarks/studio.py --cutouts FOLDER --photos FOLDER [--seed 3] [--count 8]
 
-Each picture is cut out with one network's output, with `ground` off and with `ground` auto. For each
-kind: MAD x 1000 of both, how many pixels of alpha above 0.9 came out below 0.5, how far the
+Each picture is cut out with one network's output, with `ground` off and with `ground` auto. For
+each kind: MAD x 1000 of both, how many pixels of alpha above 0.9 came out below 0.5, how far the
 composite with the kept shadow is from the true one in the shadow's area (levels of 255), and
 processor milliseconds a megapixel of what `ground` adds. Even seeds were used for choosing: report
 odd ones. The last line names the photographs whose ground was taken for plain; all others come out

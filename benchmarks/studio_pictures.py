@@ -165,7 +165,7 @@ def hair(rng: np.random.Generator, size: tuple[int, int]) -> tuple[Array, Array]
     H, _ = size
     alpha = _body(rng, size, (0.2, 0.28))
     for _ in range(int(rng.integers(150, 350))):
-        one = _curve(rng, size, rng.uniform(0.5, 1.5) * H / 600, reach=rng.uniform(0.04, 0.16))
+        one = _curve(rng, size, rng.uniform(0.5, 1.5) * H / 600, reach=rng.uniform(0.08, 0.2))
         alpha = alpha + (1 - alpha) * one * np.float32(rng.uniform(0.5, 1))
     return _skin(rng, size), alpha
 
@@ -208,12 +208,12 @@ def _body(rng: np.random.Generator, size: tuple[int, int], radius: tuple[float, 
 
 
 def _curve(
-    rng: np.random.Generator, size: tuple[int, int], width_px: float, reach: float = 0.42
+    rng: np.random.Generator, size: tuple[int, int], width_px: float, reach: float = 0.45
 ) -> Array:
     """Draw a quadratic curve from the body outwards, antialiased by eight-fold sampling."""
     H, W = size
     angle = rng.uniform(0, 2 * np.pi)
-    start = np.array([0.5, 0.5]) + 0.17 * np.array([np.cos(angle), np.sin(angle)])
+    start = np.array([0.5, 0.5]) + 0.13 * np.array([np.cos(angle), np.sin(angle)])
     bend = angle + rng.normal(0, 0.5)
     end = start + reach * np.array([np.cos(bend), np.sin(bend)])
     middle = (start + end) / 2 + rng.normal(0, reach / 5, 2)
@@ -263,7 +263,7 @@ def cast(rng: np.random.Generator, alpha: Array, strong: bool) -> Array:
     """Draw a contact shadow below the subject and, when strong, a cast one beside it."""
     H, W = alpha.shape
     visible = np.argwhere(alpha > 0.5)
-    (top, left), (bottom, right) = visible.min(axis=0), visible.max(axis=0)
+    (_, left), (bottom, right) = visible.min(axis=0), visible.max(axis=0)
     plane = np.zeros_like(alpha)
     middle, wide = (left + right) // 2, max(8, (right - left) // 2)
     cv2.ellipse(plane, (int(middle), int(bottom)), (int(wide), max(4, int(wide * 0.12))),

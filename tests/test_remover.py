@@ -586,7 +586,9 @@ def test_a_pair_needs_no_network(tmp_path: Path) -> None:
     assert np.array_equal(cutout.photo, image)
     content = (tmp_path / "black" / "cup.png").read_bytes()
     assert np.array_equal(Remover("none", pair=content)(image).alpha, cutout.alpha)
-    with pytest.raises(ImageError, match="cup.png: is 160 x 120 pixels, but the picture 100 x 120"):
+    with pytest.raises(
+        ImageError, match=r"cup\.png: is 160 x 120 pixels, but the picture 100 x 120"
+    ):
         Remover("none", pair=tmp_path / "black" / "cup.png")(image[:, :100])
 
 

@@ -26,6 +26,7 @@ _LEAST_BARE = 0.05  # share of the frame that must be bare
 _FRAME = 0.04  # width of the frame's border that is taken for bare without a network, of its side
 _MOST_SPREAD = 7 / 255  # of a plain ground: paper and cloth are below it, landscapes above
 _BELONGS, _EXPLAINED = 0.6, 0.82  # least shares of samples on the surface, and with shadow
+_MOST_OTHER = 0.03  # share of wide things that are neither ground nor shadow nor subject
 _TOLERANCE, _LEAST_TOLERANCE = 4.0, 4 / 255  # distance from the surface, in spreads and at least
 _DARKEST = 0.4  # light that a shadow leaves, at least
 _GIVEN = 60 / 255  # how far a ground may be from the colour that a user says it has
@@ -106,6 +107,10 @@ def fit_ground(
     explained = belongs | ((light < 1) & (light > _DARKEST) & (off < tolerance))
     share, more = float(belongs[bare].mean()), float(explained[bare].mean())
     if surface.spread > _MOST_SPREAD or share < _BELONGS or more < _EXPLAINED:
+        return None
+    other = (bare & ~explained).reshape(lattice).astype(np.uint8)
+    wide = cv2.morphologyEx(other, cv2.MORPH_OPEN, np.ones((_THIN, _THIN), np.uint8))
+    if colour is None and wide.sum() > _MOST_OTHER * bare.sum():  # a table before a wall
         return None
     way: Way = "screen" if _is_screen(clean) else "plain"
     usable = explained & (bare if rough is not None else True)

@@ -35,7 +35,8 @@ _ALIKE, _MEAN_ALIKE = 3.5, 3.0  # not to be told from it: a pixel, and the mean 
 _BLOCK_PX = 8  # of JPEG: an edge disturbs the ground as far as that
 _MOST_RINGING = 0.05  # of an edge's contrast
 _AWAY = 0.012  # of the long side: where bare ground begins; as in `ground`
-_GAP = 0.02  # of the long side: what is closer to the subject hangs together with it
+_GAP = 0.006  # of the long side: what is closer to the subject hangs together with it
+_WIDE = 0.04  # of the long side: what is as wide as that is not thin
 _LEAST_PX = 12  # of anything that is added or cut
 _LEAST_PART = 2e-4  # of the frame: of what is subject without a network
 _RING = 16.0  # contrast in noise all around a hole
@@ -163,7 +164,10 @@ def _decide(colours: Array, ground: Ground, rough: Array) -> _Model:
     reference = np.maximum(np.maximum(length, np.float32(_REFERENCE) * strongest), 1e-6)
     direction = line / np.maximum(length * reference, 1e-9)[..., np.newaxis]
     slope = np.asarray(cv2.transform(direction, _AXES.T), np.float32)
+    # a network loses what is thin; what is wide it has seen, and left out
     lost = thing & (rough < 0.5)
+    wide = cv2.morphologyEx(lost.astype(np.uint8), cv2.MORPH_OPEN, _disc(_WIDE * side))
+    lost &= ~_dilate(wide > 0, 2)
     weight = np.where(lost, _smooth(differs, _DIFFERS, _CLEARLY), 0)
     weight[(shadow | soft) & (rough < 0.5)] = 0
     weight[_dilate(hole, _REACH_PX) & (rough > 0.5)] = 1
@@ -190,12 +194,12 @@ def _shadow(colours: Array, ground: Ground, rough: Array, sigma: float) -> tuple
 
 def _holes(rest: Array, differs: Array, levels: Array, rough: Array, bare: Mask) -> Mask:
     """Find what cannot be told from the ground inside the network's subject."""
-    mean = cv2.blur(rest, (5, 5), borderType=cv2.BORDER_REFLECT)
+    mean = np.asarray(cv2.blur(rest, (5, 5), borderType=cv2.BORDER_REFLECT), np.float32)
     scale = np.median(differs[bare]) / max(float(np.median(np.sqrt(_dot(rest, rest)[bare]))), 1e-9)
     length = np.sqrt(_dot(mean, mean)) * np.float32(scale)
     length /= max(float(np.percentile(length[bare], 70)), 0.3)
-    alike = ((differs < _ALIKE) & (length < _MEAN_ALIKE)).astype(np.uint8)
-    alike = cv2.morphologyEx(alike, cv2.MORPH_OPEN, _square(1))
+    found = ((differs < _ALIKE) & (length < _MEAN_ALIKE)).astype(np.uint8)
+    alike = np.asarray(cv2.morphologyEx(found, cv2.MORPH_OPEN, _square(1)), np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(alike, connectivity=4)
     area = np.maximum(stats[:, cv2.CC_STAT_AREA], 1)
 
@@ -267,9 +271,10 @@ def _render(image: Image, rough: Array, model: _Model) -> Array:
             if not said[rows, columns].any():
                 continue
             part = _enlarge(fields, (H, W), (top, left, bottom, right))
-            pixels = image[top:bottom, left:right] * unit
+            pixels = np.asarray(image[top:bottom, left:right] * unit, np.float32)
             a = _dot(pixels, part[..., :3]) + part[..., 3]
-            a *= _smooth(a / np.maximum(part[..., 4], 1e-6), 1.5, 4)
+            shown = a / np.maximum(part[..., 4], np.float32(1e-6))
+            a *= _smooth(np.asarray(shown, np.float32), 1.5, 4)
             a = np.where(a > _FULL, 1, np.clip(a, 0, 1))
             weight = part[..., 5]
             now = alpha[top:bottom, left:right]
@@ -306,6 +311,11 @@ def _smooth(x: Array, low: float, high: float) -> Array:
 
 def _square(reach: int) -> npt.NDArray[np.uint8]:
     return np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+
+
+def _disc(diameter_px: float) -> npt.NDArray[np.uint8]:
+    px = 2 * max(1, round(diameter_px / 2)) + 1
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (px, px)), np.uint8)
 
 
 def _dilate(mask: Mask, reach: int) -> Mask:
