@@ -11,9 +11,13 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from alphacut.cli.main import cli
+from alphacut.cli.options import REMBG_COMMANDS, REMBG_OPTIONS
 from alphacut.errors import INSTALL
 from alphacut.models.entry import ModelSpec, Weights
 from test_architecture import FLOORS
@@ -27,6 +31,30 @@ DOCS = {
 }
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.S)
 PORT = ":7000"  # the one that README shows
+
+
+def test_the_python_for_users_of_rembg_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", DOCS["docs/migrate-from-rembg.md"], re.S)
+    monkeypatch.chdir(ROOT)
+    names: dict[str, Any] = {}
+    exec(compile(code, "migrate-from-rembg.md", "exec"), names)
+    assert names["png"].startswith(b"\x89PNG")
+    assert names["mask"].mode == "L"
+
+
+def test_users_of_rembg_find_each_of_its_options() -> None:
+    text = DOCS["docs/migrate-from-rembg.md"]
+    for word in {word for word in REMBG_OPTIONS if not word.startswith("--")} - {"-i"}:
+        assert re.search(rf"`{word}[` ]", text), word
+    for word in REMBG_COMMANDS:
+        assert f"`rembg {word}" in text
+    ours = "".join(line.split("|")[2] for line in text.splitlines() if line.count("|") == 4)
+    flags = {name.replace("_", "-") for name in re.findall(r"--(?:no-)?([a-z][\w-]*)", ours)}
+    flags |= {name.replace("_", "-") for name in re.findall(r"(\w+)=", ours)}
+    assert {"mask", "harden"} <= flags
+    manual = CliRunner().invoke(cli, ["remove", "--help"]).output
+    for flag in flags:
+        assert f"--{flag}" in manual, flag
 
 
 def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,10 +223,6 @@ def test_docs_install_extras_as_messages_do() -> None:
 
 
 def test_its_command_line_exists() -> None:
-    from click.testing import CliRunner
-
-    from alphacut.cli.main import cli
-
     helps = [["batch", "run", "--help"], *([name, "--help"] for name in cli.commands)]
     text = "".join(CliRunner().invoke(cli, command).output for command in helps)
     for flag in set(re.findall(r"--[a-z][a-z-]*", README)) - {"--help"}:

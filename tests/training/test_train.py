@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -40,6 +42,27 @@ def states(out: Path) -> list[torch.Tensor]:
 @pytest.fixture(autouse=True)
 def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "LOG_EVERY", 1)
+
+
+def test_threads_stay_as_few_as_asked_for(
+    recipe: Recipe, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # closed-form matting, for the edges of what teachers agree on, turns OpenMP's threads up
+    load, find, counts = training.load_batches, training.find_gradients, []
+
+    def load_turning_up(*given: Any) -> Iterator[dict[str, torch.Tensor]]:
+        for batch in load(*given):
+            torch.set_num_threads(2)
+            yield batch
+
+    def find_counting(*given: Any) -> Any:
+        counts.append(torch.get_num_threads())
+        return find(*given)
+
+    monkeypatch.setattr(training, "load_batches", load_turning_up)
+    monkeypatch.setattr(training, "find_gradients", find_counting)
+    go(recipe, data, tmp_path / "run", threads=1, steps=2)
+    assert counts == [1, 1]
 
 
 def test_a_resumed_run_is_exact(recipe: Recipe, data: Path, tmp_path: Path) -> None:

@@ -48,6 +48,8 @@ class Job:
         retries: How often a store operation is retried, and how many later runs retry a failure.
         retry_failed: Whether to retry every failure.
         accept_license: Whether the terms of weights are accepted, if they must be downloaded.
+        fail_empty: Whether an image without a subject fails.
+        fail_doubt: The doubt above which one fails; None for none.
     """
 
     source: str
@@ -60,6 +62,8 @@ class Job:
     retries: int = 3
     retry_failed: bool = False
     accept_license: bool = False
+    fail_empty: bool = False
+    fail_doubt: float | None = None
 
 
 @dataclass
@@ -177,6 +181,7 @@ def _work(job: Job) -> Work:
     return Work(
         options=options, spec=spec, dest=job.dest, retries=job.retries,
         accept_license=job.accept_license, cores=processors(),
+        fail_empty=job.fail_empty, fail_doubt=job.fail_doubt,
     )  # fmt: skip
 
 
@@ -196,7 +201,7 @@ def _fingerprint(work: Work) -> str:
         specs.append(weights.find_model(network))
     models = {spec.name: {form: file.sha256 for form, file in spec.weights.items()}
               for spec in specs}  # fmt: skip
-    facts = [__version__, models, options, contents]
+    facts = [__version__, models, options, contents, work.fail_empty, work.fail_doubt]
     return json.dumps(facts, sort_keys=True, default=str)
 
 

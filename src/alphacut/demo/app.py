@@ -22,6 +22,7 @@ from alphacut.demo.engine import Engine
 from alphacut.demo.gradio_import import gr
 from alphacut.demo.layout import HERE
 from alphacut.demo.page import Page
+from alphacut.demo.share import shared
 from alphacut.demo.uploads import SWEEP_S, Uploads
 from alphacut.errors import OutputError
 from alphacut.options import Options
@@ -258,7 +259,7 @@ class _Server(uvicorn.Server):
 
 def serve(
     engine: Engine, options: Options, max_body_bytes: int, prefix: str, host: str, port: int,
-    browser: bool, loaded: Callable[[], object],
+    browser: bool, share: bool, loaded: Callable[[], object],
 ) -> None:  # fmt: skip
     """Show the page until a signal ends it; see `demo.serve`."""
     try:
@@ -282,4 +283,12 @@ def serve(
         app, root_path=prefix, log_level="warning", access_log=False, server_header=False,
         timeout_graceful_shutdown=3, ws="none",
     )  # fmt: skip
-    _Server(config, mounted.release, browser).run([listening])
+    with contextlib.ExitStack() as sharing:
+        if share:
+            address = sharing.enter_context(shared(host, listening.getsockname()[1]))
+            click.echo(
+                f"alphacut: {address}: until this command ends, anyone who knows this address can "
+                "use the page; pictures pass through Gradio's servers",
+                err=True,
+            )
+        _Server(config, mounted.release, browser).run([listening])

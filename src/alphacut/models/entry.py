@@ -48,8 +48,8 @@ class ModelSpec:
         input_size: (H, W) of the batch, aspect ratio not kept; None to follow the image.
         short_side: Shorter side of a batch that follows the image; None for the image's own.
         multiple: The sides of such a batch are rounded up to multiples of this.
-        downscale: How a larger image is reduced: by "area" averages, or "linear" without
-            antialiasing, as U-2-Net's authors did.
+        downscale: How a larger image is reduced: by "area" averages, "linear" without antialiasing,
+            as U-2-Net's authors did, or by Pillow's "lanczos" in 8 bits.
         divisor: What pixels are divided by: the image's own maximum ("max") or white ("white").
         mean: Subtracted from R, G and B after the division.
         std: Divides R, G and B after that.
@@ -74,7 +74,7 @@ class ModelSpec:
     input_size: tuple[int, int] | None = None
     short_side: int | None = None
     multiple: int = 1
-    downscale: Literal["area", "linear"] = "area"
+    downscale: Literal["area", "linear", "lanczos"] = "area"
     divisor: Literal["max", "white"] = "white"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD

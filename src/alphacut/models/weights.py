@@ -28,7 +28,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from alphacut import files
-from alphacut.errors import AlphacutWarning, OutputError, UnknownName, WeightsError
+from alphacut.errors import (
+    INSTALL_PACKAGE,
+    AlphacutWarning,
+    OutputError,
+    UnknownName,
+    WeightsError,
+)
 from alphacut.models import catalogue, entry
 from alphacut.models.download import Progress, download, is_url
 from alphacut.models.entry import NO_NETWORK, Format, ModelSpec, Weights
@@ -77,8 +83,8 @@ def find_model(name: str) -> ModelSpec:
     if known := catalogue.known_model(name):
         own = _entry_path(known.name)
         return _read_entry(own) if os.path.isfile(own) else known  # Path.is_file may raise
-    if path := _find_entry(name):
-        return _read_entry(path)
+    if found := _find_entry(name):
+        return _read_entry(found)
     raise UnknownName("model", name, (spec.name for spec in models()))
 
 
@@ -334,7 +340,7 @@ def _fetch(spec: ModelSpec, file: Weights, accept_license: bool, progress: Progr
     if file.package and not mirror:
         raise WeightsError(
             f"{file.file}: the weights of {spec.name} are not installed: "
-            f'pip install "alphacut[{spec.name}]", or run {by_hand}'
+            f"{INSTALL_PACKAGE.format(package=file.package.replace('_', '-'))}, or run {by_hand}"
         )
     if file.sha256 is None or not (file.urls or mirror):
         why = "no checksum is published" if file.sha256 is None else "it has no URL"

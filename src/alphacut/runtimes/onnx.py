@@ -1,5 +1,11 @@
-"""ONNX Runtime: a second runtime for ONNX files, with devices of its own."""
+"""ONNX Runtime: a second runtime for ONNX files, with devices of its own.
 
+Since 1.29 its builds report their use over the network, by threads that start at its import, and
+keep an identifier of the machine in the user's cache. A forked child that ends waits for those
+threads, which only its parent has, and aborts. Here none of it starts.
+"""
+
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +14,11 @@ from numpy.typing import NDArray
 from alphacut.errors import MissingExtra, RuntimeFailure, UnknownName
 from alphacut.runtimes.fork import PerProcess
 
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before ONNX Runtime looks
 try:
     import onnxruntime
+
+    onnxruntime.disable_telemetry_events()  # if the program had imported it before
 except ImportError as missing:
     raise MissingExtra("ONNX Runtime", "onnx") from missing
 

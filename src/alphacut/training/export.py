@@ -63,15 +63,16 @@ def export(
 def add_model(recipe: Recipe, path: Path, name: str) -> ModelSpec:
     """Add an exported ONNX file as a model that `--model NAME` finds; return its row.
 
-    The row feeds and reads the network as the recipe's model is. Its answer is alpha by itself, so
-    it is not stretched. The terms are the trainer's to state.
+    The row feeds and reads the network as the recipe's model is, but resizes as in training. The
+    answer is alpha by itself, so it is not stretched. The terms are the trainer's to state.
 
     Raises:
         WeightsError: if the name is unfit or the file cannot be added.
     """
     row = dataclasses.replace(
         weights.find_model(recipe.model),
-        name=name, aliases=(), weights={}, min_max=False, divisor="white", license="not stated",
-        commercial="unclear", note=f"Trained from {recipe.start} by a recipe.", source=path.name,
+        name=name, aliases=(), weights={}, min_max=False, divisor="white", downscale=recipe.resize,
+        license="not stated", commercial="unclear",
+        note=f"Trained from {recipe.start} by a recipe.", source=path.name,
     )  # fmt: skip
     return weights.add(path, row, "onnx")
