@@ -136,10 +136,6 @@ class OptionChanges(TypedDict, total=False):
     quality: Quality
     matting: str
     trimap: PathText | bytes | None
-    ground: str
-    spill: float
-    plate: PathText | bytes | None
-    pair: PathText | bytes | None
     trimap_kernel: str
     trimap_erode: int | None
     trimap_dilate: int | None
@@ -154,6 +150,10 @@ class OptionChanges(TypedDict, total=False):
     binary: float | None
     feather_px: float
     roi: str | None
+    ground: str
+    spill: float
+    plate: PathText | bytes | None
+    pair: PathText | bytes | None
     background: PathText | bytes | None
     fit: Fit
     linear_light: bool
@@ -231,26 +231,6 @@ class Options:
         "all else unknown. Of a folder, the one with the picture's name, or that and -trimap.",
         unit="FILE|FOLDER",
     )
-    ground: str = _option(
-        "off",
-        "Solve gaps and thin parts from a plain ground behind the subject: auto finds it, a colour "
-        "says what it is; pictures without one stay as they are.",
-        unit="auto|off|COLOUR", parse=values.parse_ground,
-    )  # fmt: skip
-    spill: float = _option(
-        1.0, "How much of a green or blue screen's light to take off the subject.",
-        unit="0..1", low=0, high=1,
-    )  # fmt: skip
-    plate: PathText | bytes | None = _option(
-        None, "The same scene without its subject, from the same place; it is aligned.",
-        unit="FILE",
-    )  # fmt: skip
-    pair: PathText | bytes | None = _option(
-        None,
-        "The same subject before another plain ground, as white and black: alpha is solved "
-        "exactly, without a network. Of a folder, the image with the picture's name.",
-        unit="FILE|FOLDER",
-    )
     trimap_kernel: str = _option(
         "3x3", "Kernel that erodes and dilates the mask into a trimap, width first.",
         unit="WxH", parse=functools.partial(values.parse_sides, "trimap_kernel", most=500),
@@ -289,6 +269,26 @@ class Options:
         None, "Region that can be subject: 'LEFT TOP RIGHT BOTTOM', px or %.",
         unit="REGION", parse=values.parse_region,
     )  # fmt: skip
+    ground: str = _option(
+        "off",
+        "Solve gaps and thin parts from a plain ground behind the subject: auto finds it, a colour "
+        "says what it is; pictures without one stay as they are.",
+        unit="auto|off|COLOUR", parse=values.parse_ground,
+    )  # fmt: skip
+    spill: float = _option(
+        1.0, "How much of a green or blue screen's light to take off the subject.",
+        unit="0..1", low=0, high=1,
+    )  # fmt: skip
+    plate: PathText | bytes | None = _option(
+        None, "The same scene without its subject, from the same place; it is aligned.",
+        unit="FILE",
+    )  # fmt: skip
+    pair: PathText | bytes | None = _option(
+        None,
+        "The same subject before another plain ground, as white and black: alpha is solved "
+        "exactly, without a network. Of a folder, the image with the picture's name.",
+        unit="FILE|FOLDER",
+    )
     background: PathText | bytes | None = _option(
         None,
         "Put the subject on a colour (name, #rrggbb, #rrggbbaa, rgb()), an image (path), "

@@ -40,6 +40,8 @@ _WIDE = 0.04  # of the long side: what is as wide as that is not thin
 _LEAST_PX = 12  # of anything that is added or cut
 _LEAST_PART = 2e-4  # of the frame: of what is subject without a network
 _RING = 16.0  # contrast in noise all around a hole
+_RING_OPEN = 0.15  # share of the ring that may have less than half of it
+_LIKE_SUBJECT = 0.35  # of the subject's usual contrast: what has less is a fold of the ground
 _SHADOW_LIGHT = (0.25, 1.0)  # share of the ground's light that is left in a shadow
 _THIN_NOISE = 6.0  # darker than its surroundings by so much noise: thin, and no shadow
 _SOFT = 0.2  # slope of a shadow against its depth, per px of a 600 px image; objects exceed it
@@ -48,7 +50,8 @@ _REACH_PX = 3  # on the grid: where the nearest sure colour is looked for
 _REFERENCE = 0.7  # of the strongest contrast nearby: the least that counts as alpha 1
 _FULL = 0.93  # alpha from which a pixel is opaque
 _AGREE = 0.5  # intersection over union of what a plate and a network find
-_TILE_PX = 512
+_PIXELS = 1 << 17  # rendered at a time: their floats fit a processor's cache
+_LINE = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +153,10 @@ def _decide(colours: Array, ground: Ground, rough: Array) -> _Model:
     weak = (differs > _DIFFERS) & (~shadow | (rough > 0.5))
     soft = _soft_parts(weak, light, off, rough, ground)
     weak &= ~soft
-    thing = _hanging_together(weak, weak & (distance > _CLEARLY * sigma), rough)
+    whole = rough > 0.9
+    usual = float(np.median(distance[whole])) if whole.any() else 0.0
+    clear = weak & (distance > max(_CLEARLY * sigma, _LIKE_SUBJECT * usual))
+    thing = _hanging_together(weak, clear, rough)
     # along the line from the ground to the nearest sure colour, or as far as others nearby
     sure = np.minimum(distance, 1) ** 4 * (thing | (rough > 0.9))
     box = (2 * _REACH_PX + 1,) * 2
@@ -208,17 +214,24 @@ def _holes(rest: Array, differs: Array, levels: Array, rough: Array, bare: Mask)
             np.bincount(labels.ravel(), plane.ravel().astype(np.float64), count), np.float64
         )
 
-    border = (alike > 0) & (cv2.erode(alike, _square(1)) == 0)
-    beyond = cv2.dilate(np.minimum(differs, 60).astype(np.float32), _square(4))
-    length_px = np.maximum(sums(border), 1)
-    clipped = (-_most(-levels) > 251 / 255) | (_most(levels) < 4 / 255)
+    # the ring around each, less what the means of 5 x 5 and a soft edge cost it
+    wide, narrow = (cv2.dilate(labels.astype(np.float32), _square(px)) for px in (6, 3))
+    names = np.where(narrow == 0, wide, 0).astype(np.int32).ravel()
+    ring_px = np.maximum(np.bincount(names, minlength=count), 1)
+
+    def around(plane: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+        return np.asarray(np.bincount(names, plane.ravel().astype(np.float64), count) / ring_px)
+
+    clipped = -_most(-levels) > 251 / 255
+    clipped |= _most(levels) < 4 / 255
     hole = sums(rough < 0.5) / area < 0.5
     hole &= area >= _LEAST_PX
-    hole &= sums(border * beyond) / length_px > _RING
-    hole &= sums(border & (beyond < 0.75 * _RING)) / length_px < 0.15
+    hole &= around(np.minimum(differs, 60)) > _RING
+    hole &= around(differs < 0.5 * _RING) < _RING_OPEN
     hole &= sums(clipped) / area < 0.5  # nothing can be told apart there
     hole[0] = False
-    return np.asarray(hole[labels])
+    reach = _dilate(hole[labels], 2) & (differs < _ALIKE)  # as far as the means took from it
+    return np.asarray(hole[labels] | reach)
 
 
 def _soft_parts(weak: Mask, light: Array, tinted: Mask, rough: Array, ground: Ground) -> Mask:
@@ -256,47 +269,33 @@ def _hanging_together(weak: Mask, strong: Mask, rough: Array) -> Mask:
 
 
 def _render(image: Image, rough: Array, model: _Model) -> Array:
-    """Apply a model at the image's size, in the tiles where it says anything."""
+    """Apply a model at the image's size, to the pixels that it says anything about."""
     (H, W), (h, w) = rough.shape, model.weight.shape
     alpha, unit = rough.copy(), np.float32(1 / white(image))
     said = cv2.dilate((model.weight > 0).astype(np.uint8), _square(2))
     if not said.any():
         return alpha
-    fields = np.dstack([model.slope, model.offset, model.noise, model.weight])
-    for top in range(0, H, _TILE_PX):
-        for left in range(0, W, _TILE_PX):
-            bottom, right = min(H, top + _TILE_PX), min(W, left + _TILE_PX)
-            rows = slice(top * h // H, max(-(-bottom * h // H), top * h // H + 1))
-            columns = slice(left * w // W, max(-(-right * w // W), left * w // W + 1))
-            if not said[rows, columns].any():
-                continue
-            part = _enlarge(fields, (H, W), (top, left, bottom, right))
-            pixels = np.asarray(image[top:bottom, left:right] * unit, np.float32)
-            a = _dot(pixels, part[..., :3]) + part[..., 3]
-            shown = a / np.maximum(part[..., 4], np.float32(1e-6))
-            a *= _smooth(np.asarray(shown, np.float32), 1.5, 4)
-            a = np.where(a > _FULL, 1, np.clip(a, 0, 1))
-            weight = part[..., 5]
-            now = alpha[top:bottom, left:right]
-            alpha[top:bottom, left:right] = weight * a + (1 - weight) * now
+    found = cv2.findNonZero(cv2.resize(said, (W, H), interpolation=cv2.INTER_NEAREST))
+    rest = np.dstack([model.offset, model.noise, model.weight])
+    for start in range(0, len(found), _PIXELS):
+        x, y = found[start : start + _PIXELS].reshape(-1, 2).T
+        down, across = (y + 0.5) * (h / H) - 0.5, (x + 0.5) * (w / W) - 0.5
+        slope, (offset, noise, weight) = (
+            _look_up(model.slope, down, across), _look_up(rest, down, across).T
+        )  # fmt: skip
+        a = _dot(np.asarray(image[y, x] * unit, np.float32), slope) + offset
+        a *= _smooth(a / np.maximum(noise, np.float32(1e-6)), 1.5, 4)
+        a = np.where(a > _FULL, 1, np.clip(a, 0, 1))
+        alpha[y, x] = weight * a + (1 - weight) * alpha[y, x]
     return alpha
 
 
-def _enlarge(fields: Array, size: tuple[int, int], box: tuple[int, int, int, int]) -> Array:
-    """Interpolate a grid's fields for a part of an image, linearly."""
-    (H, W), (h, w), (top, left, bottom, right) = size, fields.shape[:2], box
-    if (h, w) == (H, W):
-        return fields[top:bottom, left:right]
-    matrix = np.array(
-        [[w / W, 0, (left + 0.5) * w / W - 0.5], [0, h / H, (top + 0.5) * h / H - 0.5]], np.float32
-    )
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    part = [
-        cv2.warpAffine(plane, matrix, (right - left, bottom - top), flags=flags,
-                       borderMode=cv2.BORDER_REPLICATE)
-        for plane in (np.ascontiguousarray(fields[..., i]) for i in range(fields.shape[2]))
-    ]  # fmt: skip
-    return np.dstack(part)
+def _look_up(grid: Array, y: npt.NDArray[np.float64], x: npt.NDArray[np.float64]) -> Array:
+    """Interpolate a grid (h, w, 3) at n places, linearly: (n, 3)."""
+    lines = -(-len(y) // _LINE), _LINE  # OpenCV takes no longer ones
+    across, down = (np.resize(place.astype(np.float32), lines) for place in (x, y))
+    found = cv2.remap(grid, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(found.reshape(-1, 3)[: len(y)], np.float32)
 
 
 def _nothing(size: tuple[int, ...]) -> _Model:
