@@ -378,14 +378,16 @@ class Remover:
         elif self.spec is NO_NETWORK:
             with clock("ground"):
                 ground = _find_ground(picture, None, options)
-                alpha = key_alone(image, ground) if ground else np.zeros(full_size, np.float32)
+                alpha = (
+                    key_alone(image, ground) if ground else np.zeros(image.shape[:2], np.float32)
+                )
             saliency = images.downscale_to(alpha, _SALIENCY_PX)
         else:
             saliency = self._find_subject(image, options, clock) if given is None else given
             with clock("alpha"):
                 seen = saliency
                 if painted:
-                    seen = strokes.correct_saliency(saliency, image.shape[:2], painted)
+                    seen = strokes.correct_saliency(saliency, image, painted)
                 alpha, trimap = self._estimate_alpha(image, seen, given, plan, painted)
                 # a given trimap is unsure by intention; what options clear next is no contradiction
                 doubt = measure_doubt(seen if given is None else alpha, alpha)
@@ -476,7 +478,7 @@ class Remover:
             return rough, None
         trimap = trimap_of(rough, plan.options) if given is None else given
         if painted:
-            trimap = strokes.correct_trimap(trimap, painted)
+            trimap = strokes.correct_trimap(trimap, image, painted)
         if not plan.solve:
             return (rough if given is None else np.where(trimap == 0.5, rough, trimap)), trimap
         if plan.method.prior and given is None:

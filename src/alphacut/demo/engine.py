@@ -29,6 +29,7 @@ class EncodedResult:
         kind: Kind of file, such as "png".
         data: The file.
         empty: Whether no subject was found.
+        doubt: See `Cutout.doubt`.
         size: (H, W) of the input.
         milliseconds: What each stage took.
         ground: How the ground was known; see `Cutout.ground`.
@@ -38,6 +39,7 @@ class EncodedResult:
     kind: str
     data: bytes
     empty: bool
+    doubt: float
     size: tuple[int, int]
     milliseconds: Mapping[str, float]
     ground: str | None = None
@@ -128,8 +130,10 @@ class LocalEngine:
         data = b"".join(pieces)
         encode_ms = (time.perf_counter() - start) * 1000
         times = {**cutout.milliseconds, "encode": encode_ms}
-        return EncodedResult(kind, data, cutout.empty, cutout.input_size or cutout.size, times,
-                             cutout.ground, cutout.ground_sure)  # fmt: skip
+        return EncodedResult(
+            kind, data, cutout.empty, cutout.doubt, cutout.input_size or cutout.size, times,
+            cutout.ground, cutout.ground_sure,
+        )  # fmt: skip
 
 
 def _is_local(spec: ModelSpec) -> bool:

@@ -58,9 +58,15 @@ class PoolEngine:
         facts = reply.facts
         H, W = facts["input_size"]
         return EncodedResult(
-            facts["format"], reply.data, facts["empty"], (H, W), facts["milliseconds"],
-            facts["ground"], facts["ground_sure"],
-        )  # fmt: skip
+            facts["format"],
+            reply.data,
+            facts["empty"],
+            facts["doubt"],
+            (H, W),
+            facts["milliseconds"],
+            facts["ground"],
+            facts["ground_sure"],
+        )
 
 
 def add(app: FastAPI, service: Service) -> None:

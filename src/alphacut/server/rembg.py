@@ -96,6 +96,7 @@ async def _remove(service: Service, request: Request) -> Response:
         reply, headers = await while_connected(request, work())
     except RequestFailed as failed:
         raise _refusal(failed, service) from failed
+    headers["X-Alphacut-Doubt"] = f"{reply.facts['doubt']:.3f}"
     if ignored:
         headers["X-Alphacut-Ignored"] = ", ".join(ignored)
     return Response(reply.data, media_type="image/png", headers=headers)

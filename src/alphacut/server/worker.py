@@ -163,6 +163,7 @@ def _serve(
         "empty": box is None,
         "ground": cutout.ground,
         "ground_sure": cutout.ground_sure,
+        "doubt": cutout.doubt,
         "frames": 1 + len(cutout.frames),
         "milliseconds": {**cutout.milliseconds, "encode": encode_ms},
     }
