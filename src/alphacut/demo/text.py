@@ -22,8 +22,13 @@ _STRENGTHS = {
 }
 _STAGES = {
     "load": "Reading the file", "preprocess": "Shrinking", "predict": "Network",
-    "mask": "Mask", "alpha": "Edges", "refine": "Cleaning up", "foreground": "Colours",
+    "mask": "Mask", "alpha": "Edges", "ground": "Background", "refine": "Cleaning up",
+    "foreground": "Colours", "shadow": "Shadow",
     "encode": "Writing the file",
+}  # fmt: skip
+_GROUNDS = {
+    "plain": "Cut from its plain background", "screen": "Cut from its green or blue screen",
+    "plate": "Cut from its empty scene", "pair": "Cut from two backgrounds",
 }  # fmt: skip
 _FAULTS = {
     "not_a_picture": "{name} is not a picture, or its format is not supported. "
@@ -83,9 +88,12 @@ def times(result: EncodedResult, seconds: float, size: tuple[int, int], *, exact
         f"<tr><td>{_STAGES.get(stage, stage)}</td><td>{ms:.0f} ms</td></tr>"
         for stage, ms in result.milliseconds.items()
     )
+    ground = ""
+    if result.ground:
+        ground = f"<p>{_GROUNDS[result.ground]}, {100 * result.ground_sure:.0f} % sure</p>"
     return (f"<details><summary>{W} x {H} pixels, the file {about}{size[1]} x {size[0]}, "
             f"done in {seconds:.2f} s</summary>"
-            f"<table>{rows}</table></details>")  # fmt: skip
+            f"<table>{rows}</table></details>{ground}")  # fmt: skip
 
 
 @dataclass(frozen=True)
