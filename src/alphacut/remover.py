@@ -130,8 +130,8 @@ class Remover:
         if model is None or isinstance(model, str):
             model = weights.find_model(options.model)
         self.spec = model
-        if model.output == "alpha":
-            finders = (spec.name for spec in weights.models() if spec.output != "alpha")
+        if not model.finds_subjects:
+            finders = (spec.name for spec in weights.models() if spec.finds_subjects)
             raise UnknownName("model that finds subjects", model.name, finders)
         # what cannot work is refused before anything is loaded
         if options.classes:
@@ -153,7 +153,6 @@ class Remover:
             runtime=options.runtime,
             device=options.device,
             precision=options.precision,
-            half=options.half,
             hint=hint,
             threads=threads,
             accept_license=accept_license,

@@ -95,7 +95,7 @@ def remove(
         network = PendingRuntime(
             functools.partial(
                 runtimes.load, spec, runtime=chosen.runtime, device=chosen.device,
-                precision=chosen.precision, half=chosen.half,
+                precision=chosen.precision,
                 hint="throughput" if threads != 1 and several else "latency",
                 accept_license=accept_license, progress=downloading,
             )

@@ -14,6 +14,7 @@ from alphacut.models.entry import Format, ModelSpec
 from alphacut.options import RUNTIMES
 
 Hint = Literal["latency", "throughput"]
+_BF16_LOSS = 1e-3  # mean difference of a saliency up to which bfloat16 is as good as float32
 # Sizes at which a graph is traced and compared if the model's entry leaves them open
 _SIZES = ((256, 320), (192, 416))
 
@@ -45,7 +46,6 @@ def load(
     runtime: str = "openvino",
     device: str = "auto",
     precision: str = "auto",
-    half: bool = False,
     hint: Hint = "latency",
     threads: int | None = None,
     path: Path | None = None,
@@ -60,8 +60,10 @@ def load(
         spec: The model's entry.
         runtime: "openvino", "onnx" or "torch".
         device: "auto", or one that the runtime supports: "cpu", "gpu", "cuda", "mps" or "npu".
-        precision: "fp32", "int8", or "auto": int8 if the entry has it and the processor gains.
-        half: Whether to compute in float16: PyTorch on CUDA only.
+        precision: "fp32"; "int8"; "bf16", for PyTorch on CUDA, and OpenVINO on processors that have
+            such arithmetic; "fp16", for PyTorch on CUDA, and OpenVINO on a GPU or NPU; or "auto":
+            int8 if the entry has it, else bf16 if its loss was measured and is small, where the
+            processor gains; else fp32.
         hint: What OpenVINO compiles for: the "latency" of one call, or the "throughput" of many
             concurrent ones.
         threads: Number of processors to use; all by default.
@@ -77,9 +79,10 @@ def load(
     """
     if runtime not in RUNTIMES:
         raise UnknownName("runtime", runtime, RUNTIMES)
-    if half and runtime != "torch":
+    if runtime == "onnx" and precision in ("bf16", "fp16"):
         raise RuntimeFailure(
-            f"{runtime} computes in float32: for half precision choose --runtime torch on CUDA"
+            f"ONNX Runtime computes in the file's precision: for {precision} choose --runtime "
+            "openvino or torch"
         )
     if runtime == "torch":
         from alphacut.runtimes.pytorch import TorchRuntime, load_network
@@ -91,23 +94,34 @@ def load(
         if path is None:
             format = needed(spec, runtime)
             path = weights.fetch(spec, format, accept_license=accept_license, progress=progress)
-        network = load_network(spec.arch, path)
-        return TorchRuntime(network, device=device, half=half, threads=threads)
+        network = load_network(spec.arch, path, spec.arch_options)
+        return TorchRuntime(
+            network,
+            device=device,
+            precision=precision if precision in ("bf16", "fp16") else "fp32",
+            threads=threads,
+        )
 
     embedded = path is None and any(file.embedded for file in spec.weights.values())
     if path is None:
-        if needed(spec, runtime, precision, device) == "int8":
-            path = weights.fetch(spec, "int8", accept_license=accept_license, progress=progress)
+        form = needed(spec, runtime, precision, device)
+        if form in ("int8", "fp16"):
+            path = weights.fetch(spec, form, accept_license=accept_license, progress=progress)
         else:
             path = _graph(spec, accept_license, progress)
     if runtime == "onnx":
         from alphacut.runtimes.onnx import ONNXRuntime
 
         return ONNXRuntime(path, device=device, threads=threads)
-    from alphacut.runtimes.openvino import OpenVINORuntime
+    from alphacut.runtimes.openvino import OpenVINORuntime, computes_bf16
 
-    return OpenVINORuntime(path, device=device, hint=hint, compiled=_compiled(),
-                           side_outputs=not embedded, threads=threads)  # fmt: skip
+    if precision == "auto":
+        small = spec.bf16_loss is not None and spec.bf16_loss < _BF16_LOSS
+        in_bf16 = small and "int8" not in spec.weights and device in ("auto", "cpu")
+        precision = "bf16" if in_bf16 and computes_bf16() else "fp32"
+    return OpenVINORuntime(path, device=device, precision=precision, hint=hint,
+                           compiled=_compiled(), side_outputs=not embedded,
+                           threads=threads)  # fmt: skip
 
 
 def _compiled() -> Path | None:
@@ -171,7 +185,7 @@ def export(
     path = weights.fetch(spec, format, accept_license=accept_license, progress=progress)
     first = size or spec.input_size
     return write_graph(
-        load_network(spec.arch, path),
+        load_network(spec.arch, path, spec.arch_options),
         target,
         to=to,
         channels=spec.channels,
@@ -199,6 +213,8 @@ def needed(spec: ModelSpec, runtime: str, precision: str = "auto", device: str =
             and platform.machine().lower() in ("x86_64", "amd64")
         )
         own = "int8" if gains or precision == "int8" else "onnx"
+        if precision == "fp16" and "fp16" in spec.weights:
+            own = "fp16"
     if precision == "int8" and (own not in spec.weights or runtime == "torch"):
         raise WeightsError(
             f"{spec.name} has no int8 weights for {runtime}: choose --precision fp32, or make some "
@@ -217,7 +233,7 @@ def check(spec: ModelSpec, format: Format, path: Path) -> None:
     if format == "torch":
         from alphacut.runtimes.pytorch import load_network
 
-        load_network(str(spec.arch), path)
+        load_network(str(spec.arch), path, spec.arch_options)
     else:
         from alphacut.runtimes.openvino import check_graph
 
@@ -254,7 +270,7 @@ def _graph(spec: ModelSpec, accept_license: bool, progress: Progress | None) -> 
 
     with weights.locked("converted"):  # PyTorch exports one network at a time
         if not weights.is_sealed(path):  # another process may have made it in the meantime
-            network = load_network(str(spec.arch), source)
+            network = load_network(str(spec.arch), source, spec.arch_options)
             write_graph(
                 network, path, to="onnx", channels=spec.channels, sizes=_SIZES, dynamic=True
             )
