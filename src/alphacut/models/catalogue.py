@@ -27,6 +27,11 @@ _BIREFNET_TERMS = (
     "The author says that MIT covers the weights (BiRefNet#316), and that DIS5K and other training "
     "sets restrict commercial use of their images (BiRefNet#306)."
 )
+_INSPYRENET = "https://github.com/plemeri/InSPyReNet (Kim et al. 2022, arXiv 2209.09475)"
+_INSPYRENET_TERMS = (
+    "The repository, which publishes the weights, is MIT; their training sets include DIS5K, whose "
+    "terms forbid commercial use of its images."
+)
 _MOBILE_SAM = _HUGGING + "Acly/MobileSAM/resolve/0d3b403339b4674a82493d5e97964dd78089ddc8/"
 _DIS = "https://github.com/xuebinqin/DIS (Qin et al. 2022, arXiv 2203.03041)"
 _VISION = "https://github.com/pytorch/vision (Chen et al. 2017, arXiv 1706.05587)"
@@ -447,8 +452,65 @@ MODELS = (
         source="https://huggingface.co/PramaLLC/BEN2 (arXiv 2501.06230)",
     ),
     ModelSpec(
+        name="inspyrenet",
+        arch="inspyrenet_swinb",
+        arch_options={"base_size": 1024},
+        input_size=(1024, 1024),
+        multiple=32,
+        sigmoid=True,
+        min_max=True,
+        weights={
+            # no SHA-256 is published, so users add the file by hand
+            "torch": Weights(file="ckpt_base.pth", md5="d692e3dd5fa1b9658949d452bebf1cda"),
+        },
+        code_license="MIT",
+        license="MIT",
+        commercial="yes",
+        note=_INSPYRENET_TERMS,
+        good_for="people, animals, objects; transparent-background's network",
+        source=_INSPYRENET,
+    ),
+    ModelSpec(
+        name="inspyrenet-fast",
+        arch="inspyrenet_swinb",
+        arch_options={"base_size": 384},
+        input_size=(384, 384),
+        multiple=32,
+        sigmoid=True,
+        min_max=True,
+        weights={
+            # no SHA-256 is published, so users add the file by hand
+            "torch": Weights(file="ckpt_fast.pth", md5="9efdbfbcc49b79ef0f7891c83d2fd52f"),
+        },
+        code_license="MIT",
+        license="MIT",
+        commercial="yes",
+        note=_INSPYRENET_TERMS,
+        good_for="as inspyrenet, quicker",
+        source=_INSPYRENET,
+    ),
+    ModelSpec(
+        name="inspyrenet-res2net50",
+        arch="inspyrenet_res2net50",
+        arch_options={"base_size": 384},
+        input_size=(384, 384),
+        multiple=32,
+        sigmoid=True,
+        min_max=True,
+        weights={
+            # no SHA-256 is published, so users add the file by hand
+            "torch": Weights(file="inspyrenet_res2net50.pth"),
+        },
+        code_license="MIT",
+        license="MIT",
+        commercial="yes",
+        note=_INSPYRENET_TERMS,
+        good_for="as inspyrenet, on small machines",
+        source=_INSPYRENET,
+    ),
+    ModelSpec(
         name="modnet",
-        arch=None,
+        arch="modnet",
         short_side=512,
         multiple=32,
         mean=(0.5, 0.5, 0.5),
@@ -579,7 +641,7 @@ MODELS = (
     ModelSpec(
         name="vitmatte-small",
         aliases=("vitmatte",),
-        arch=None,
+        arch="vitmatte_s",
         input_size=(1024, 1024),
         output="alpha",
         weights={
@@ -601,7 +663,7 @@ MODELS = (
     ),
     ModelSpec(
         name="mobile-sam",
-        arch=None,
+        arch="mobile_sam",
         input_size=(1024, 1024),
         output="masks",
         weights={

@@ -21,6 +21,11 @@ ARCHITECTURES = (
     "alphacut_lite",
     "birefnet_lite",
     "birefnet",
+    "inspyrenet_swinb",
+    "inspyrenet_res2net50",
+    "modnet",
+    "vitmatte_s",
+    "mobile_sam",
 )
 # Tensors of published state dicts that are computed here, or that only training uses
 _UNUSED = {
@@ -28,6 +33,9 @@ _UNUSED = {
     "deeplabv3_resnet50": r"aux_classifier\.",
     "birefnet_lite": r".*\.relative_position_index$|decoder\.gdt_convs_pred_",
     "birefnet": r".*\.relative_position_index$|decoder\.gdt_convs_pred_",
+    "inspyrenet_swinb": r".*\.relative_position_index$",
+    "modnet": r"backbone\.",  # second names of lr_branch.backbone
+    "mobile_sam": r"image_encoder\.(norm_)?head\.",
 }
 
 
@@ -36,8 +44,8 @@ def build(arch: str, **options: Any) -> nn.Module:
 
     Args:
         arch: One of `ARCHITECTURES`.
-        **options: `expansion` (1 or 2) for indexnet, `patch_order` for BiRefNet; the others take
-            none.
+        **options: `expansion` (1 or 2) for indexnet, `patch_order` for BiRefNet, `base_size` for
+            InSPyReNet; the others take none.
 
     Raises:
         ValueError: if there is no such architecture.
@@ -67,6 +75,28 @@ def build(arch: str, **options: Any) -> nn.Module:
         from alphacut.models.nets.swin import LARGE, TINY
 
         return BiRefNet(TINY if arch == "birefnet_lite" else LARGE, **options)
+    if arch == "inspyrenet_swinb":
+        from alphacut.models.nets.inspyrenet import InSPyReNet
+        from alphacut.models.nets.swin import BASE, Swin
+
+        return InSPyReNet(Swin(BASE), (128, 128, 256, 512, 1024), **options)
+    if arch == "inspyrenet_res2net50":
+        from alphacut.models.nets.inspyrenet import InSPyReNet
+        from alphacut.models.nets.res2net import Res2Net
+
+        return InSPyReNet(Res2Net(), (64, 256, 512, 1024, 2048), **options)
+    if arch == "modnet":
+        from alphacut.models.nets.modnet import MODNet
+
+        return MODNet(**options)
+    if arch == "vitmatte_s":
+        from alphacut.models.nets.vitmatte import ViTMatte
+
+        return ViTMatte(**options)
+    if arch == "mobile_sam":
+        from alphacut.models.nets.mobile_sam import MobileSAM
+
+        return MobileSAM(**options)
     raise ValueError(f"unknown architecture {arch!r}: choose one of {', '.join(ARCHITECTURES)}")
 
 
@@ -75,10 +105,10 @@ def load_state(arch: str, checkpoint: Mapping[str, Any], **options: Any) -> nn.M
 
     Args:
         arch: One of `ARCHITECTURES`. A tensor's shape tells the released indexnet from the paper's.
-        checkpoint: State dict, or a dictionary that holds one as `state_dict`. The key prefixes
-            `module.` and `_orig_mod.` and what only training uses are dropped; batch norm's
-            counters (`num_batches_tracked`) may be missing. Without any batch norm, it is taken
-            for that of a folded network.
+        checkpoint: State dict, or a dictionary that holds one as `state_dict` or `model`. The key
+            prefixes `module.` and `_orig_mod.` and what only training uses are dropped; counters
+            of batch norms (`num_batches_tracked`) may be missing. Without any batch norm, it is
+            taken for that of a folded network.
         **options: As for `build`.
 
     Raises:
@@ -157,7 +187,7 @@ def load_onnx_weights(arch: str, initializers: Mapping[str, Tensor], **options: 
 
 def _state_dict(checkpoint: Mapping[str, Any]) -> Mapping[str, Tensor]:
     """Return the state dict in a checkpoint; ValueError if it holds anything but tensors."""
-    state = checkpoint.get("state_dict", checkpoint)
+    state = checkpoint.get("state_dict", checkpoint.get("model", checkpoint))
     if not (isinstance(state, Mapping) and all(isinstance(t, Tensor) for t in state.values())):
         raise ValueError("not a state dict, which maps names to tensors")
     return state
