@@ -56,6 +56,8 @@ def _lines() -> Iterator[str]:
             yield f"  - SHA-256 {file.sha256 or 'not published: add the file by hand'}"
             if file.embedded:
                 yield "  - bundled with the package"
+            if file.package:
+                yield f'  - `pip install "alphacut[{spec.name}]"`; a checkout contains it'
             for url in file.urls:
                 yield f"  - <{url}>"
 

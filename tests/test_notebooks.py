@@ -25,8 +25,7 @@ def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     examples = tmp_path / "examples"
     shutil.copytree(ROOT / "examples", examples, ignore=shutil.ignore_patterns("*-cutout.*"))
-    for name in ("recipes", "weights"):
-        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     before = set(os.listdir(examples))
     notebook = nbformat.read(examples / "notebooks" / path.name, as_version=4)
     folder = {"metadata": {"path": str(examples / "notebooks")}}

@@ -59,9 +59,8 @@ def test_isnet_added_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def indexnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelSpec:
-    """The entry, fetched from the checkout's weights."""
+    """The entry, whose weights lie in the checkout."""
     monkeypatch.setenv("ALPHACUT_HOME", str(tmp_path))
-    monkeypatch.setenv("ALPHACUT_MIRROR", str(Path(__file__).parents[1] / "weights"))
     return weights.find_model("indexnet")
 
 

@@ -2,6 +2,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,14 @@ from numpy.typing import NDArray
 
 import alphacut
 from alphacut import Options, Remover
-from alphacut.errors import ImageError, MissingExtra, NoForegroundWarning, UnknownName
+from alphacut.errors import (
+    ImageError,
+    MissingExtra,
+    NoForegroundWarning,
+    OptionError,
+    UnknownName,
+)
+from alphacut.models.weights import find_model
 from alphacut.parallel import side_by_side
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -48,7 +56,8 @@ def test_from_image_to_cutout() -> None:
     assert cutout.alpha.dtype == np.float32
     assert cutout.alpha[45, 60] == 1
     assert cutout.alpha[0, 0] == 0
-    top, left, bottom, right = cutout.box or (0, 0, 0, 0)
+    assert cutout.doubt < 0.15
+    left, top, right, bottom = cutout.box or (0, 0, 0, 0)
     np.testing.assert_allclose([top, left, bottom, right], [22, 30, 68, 90], atol=3)
     white = cutout.on("white")
     assert (white[0, 0] == 255).all()
@@ -160,6 +169,7 @@ def test_no_foreground_found(remover: Remover, name: str) -> None:
         cutout = remover(nothing_pictures()[name])
     assert len(caught) == 1
     assert cutout.empty
+    assert cutout.doubt == 1
     assert cutout.box is None
     assert not cutout.alpha.any()
     assert not np.asarray(cutout).any()
@@ -234,7 +244,7 @@ def test_ways_to_find_edges() -> None:
 
 def test_closed_form_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingExtra, match=r'pip install "alphacut\[matting\]"'):
+    with pytest.raises(MissingExtra, match=r'pip install "\.\[matting\]"'):
         Remover(network=Disc(), matting="closed-form")
 
 
@@ -282,6 +292,38 @@ def test_clean_up_is_asked_for() -> None:
     assert wide.sum() > Remover(network=Disc(), matting="none")(photo()).alpha.sum() * 1.1
 
 
+class Half(Disc):
+    """A runtime that is unsure of the lower half of the disc."""
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        disc = super().__call__(batch)
+        disc[..., disc.shape[2] // 2 :, :] *= 0.5
+        return disc
+
+
+def test_a_doubtful_cutout_says_so() -> None:
+    assert Remover(network=Disc())(photo()).doubt < 0.15
+    torn = Remover(network=Half(), matting="none", crop=True)(photo())
+    assert torn.doubt == pytest.approx(0.5, abs=0.15)
+    assert torn.inverted().doubt == torn.arrange().doubt == torn.doubt
+
+
+def test_what_options_clear_is_not_doubted() -> None:
+    cutout = Remover(network=Disc(), roi="0,0,60,90")(photo())
+    assert not cutout.alpha[:, 61:].any()
+    assert cutout.doubt < 0.15
+
+
+def test_unknown_parts_of_a_given_trimap_are_not_doubted(tmp_path: Path) -> None:
+    trimap = np.full((90, 120), 128, np.uint8)
+    trimap[30:60, 40:80], trimap[:5] = 255, 0
+    PIL.Image.fromarray(trimap).save(tmp_path / "trimap.png")
+    image = np.zeros((90, 120, 3), np.uint8)
+    image[25:65, 35:85] = 200
+    remover = Remover(network=Disc(), trimap=str(tmp_path / "trimap.png"), matting="closed-form")
+    assert remover(image).doubt < 0.15
+
+
 def test_colours_of_soft_edges_lose_the_old_background() -> None:
     """A red disc blended onto blue: its soft edge comes out red, or as it was if that is asked."""
     y, x = np.mgrid[:320, :320]
@@ -318,6 +360,55 @@ def test_a_broken_picture_raises_in_its_place() -> None:
         next(cutouts)
 
 
+def test_a_broken_picture_can_be_passed_over() -> None:
+    remover = Remover(network=Disc(), matting="none")
+    first, second, third = remover.map([photo(), b"", photo()], errors="return", crop=True)
+    assert isinstance(first, alphacut.Cutout)
+    assert isinstance(second, ImageError)
+    assert isinstance(third, alphacut.Cutout)
+    assert third.options.crop
+    with pytest.raises(UnknownName, match="unknown errors 'ignore'"):
+        remover.map([], errors="ignore")
+    with pytest.raises(OptionError, match="margin '60%'"):  # at once, not in place of each picture
+        remover.map([photo()], errors="return", margin="60%")
+
+
+def test_options_by_call() -> None:
+    remover = Remover(network=Disc(), background="white")
+    best = remover(photo(240, 320), quality="best", background="red")
+    assert best.trimap is not None
+    assert (best.options.quality, best.options.background) == ("best", "red")
+    assert remover(photo()).trimap is None  # for that call only
+    assert remover(photo()).options == remover.options == Options(background="white")
+    assert remover(photo(), grow_px=9).alpha.sum() > remover(photo()).alpha.sum()
+    for changes in ({"model": "u2net"}, {"runtime": "onnx"}, {"precision": "int8"},
+                    {"matting": "indexnet"}):  # fmt: skip
+        with pytest.raises(OptionError, match="make a Remover with it"):
+            remover(photo(), **changes)
+    assert remover(photo(), model="u2net-lite").size == (90, 120)  # the one that it has
+    with pytest.raises(UnknownName, match="unknown option 'colour'"):
+        remover(photo(), colour="red")
+    with pytest.raises(ImageError, match=r"background 'none\.jpg': No such file"):
+        remover(photo(), background="none.jpg")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])
+def test_floats(dtype: str) -> None:
+    floats = (photo() / 255).astype(dtype)
+    expected = Remover(network=Disc(), decontaminate=False)(photo())
+    cutout = Remover(network=Disc(), decontaminate=False)(floats)
+    np.testing.assert_array_equal(cutout.foreground, expected.foreground)
+    np.testing.assert_array_equal(cutout.alpha, expected.alpha)
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 255.0, np.nan])
+def test_floats_that_are_no_samples(wrong: float) -> None:
+    floats = np.zeros((8, 8, 3))
+    floats[0, 0, 0] = wrong
+    with pytest.raises(ImageError, match=r"are not in \[0, 1\]: divide"):
+        Remover(network=Disc())(floats)
+
+
 def test_pictures_side_by_side_leave_opencv_one_thread_and_give_it_back() -> None:
     before = cv2.getNumThreads()
     with side_by_side(2):
@@ -348,3 +439,77 @@ def test_an_unfinished_map_leaves_opencv_its_threads() -> None:
     assert cv2.getNumThreads() == before
     assert set(seen) == {1}
     cutouts.close()
+
+
+def test_a_binary_alpha_is_the_soft_one_rounded() -> None:
+    soft, hard = (Remover(network=Disc(), matting="none", binary=at)(photo()) for at in (None, 0.5))
+    np.testing.assert_array_equal(hard.alpha, np.rint(soft.alpha))  # as NumPy rounds it
+    assert ((soft.alpha > 0) & (soft.alpha < 1)).any()
+    np.testing.assert_array_equal(hard.foreground[hard.alpha == 1], photo()[hard.alpha == 1])
+    with pytest.raises(OptionError, match=r"binary 0\.5: give it or harden, not both"):
+        Options(binary=0.5, harden=0.5)
+
+
+class Sized(Disc):
+    """A disc, and the sizes of the batches that it was asked about."""
+
+    def __init__(self) -> None:
+        self.sizes: list[tuple[int, ...]] = []
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        self.sizes.append(batch.shape[2:])
+        return super().__call__(batch)
+
+
+@pytest.mark.parametrize("model", ["u2net-lite", "alphacut-lite"])
+def test_the_networks_input_has_the_size_that_was_asked_for(model: str) -> None:
+    network = Sized()
+    remover = Remover(model, network=network, input_size="64x48")
+    assert remover(photo()).size == (90, 120)
+    assert network.sizes == [(48, 64)]
+    remover(photo(), quality="best")
+    assert set(network.sizes) == {(48, 64)}
+    with pytest.raises(OptionError, match="decides which network is loaded"):
+        remover(photo(), input_size="96x96")
+    with pytest.raises(OptionError, match="input_size '64': give width x height, 32 to 8192"):
+        Options(input_size="64")
+    with pytest.raises(OptionError, match="give it or short_side, not both"):
+        Options(input_size="64x64", short_side=64)
+
+
+def test_sizes_that_a_model_does_not_take_are_refused_before_it_is_loaded() -> None:
+    spec = replace(find_model("deeplabv3"), multiple=32)
+    with pytest.raises(
+        OptionError, match="input_size '64x50': deeplabv3-resnet101 takes multiples"
+    ):
+        Remover(spec, input_size="64x50")
+
+
+def test_trimaps_are_made_as_it_was_asked_for(tmp_path: Path) -> None:
+    mask = Remover(network=Disc(), matting="none", binary=0.5)(photo()).alpha
+    settings = {"trimap_kernel": "10x4", "trimap_erode": 2, "trimap_dilate": 3}
+    made = Remover(network=Disc(), matting="none", binary=0.5, **settings)(photo())
+    kernel = np.ones((4, 10), np.uint8)
+    inner = cv2.erode(mask, kernel, iterations=2)
+    outer = cv2.dilate(mask, kernel, iterations=3)
+    made.save(tmp_path / "trimap.png", result="trimap")
+    levels = np.asarray(PIL.Image.open(tmp_path / "trimap.png"))
+    np.testing.assert_array_equal(levels, np.where(inner == 1, 255, np.where(outer == 0, 0, 128)))
+    saved = Remover(network=Disc(), matting="none", save_trimap=True, **settings)(photo())
+    assert saved.trimap is not None
+    with pytest.raises(OptionError, match="trimap_kernel '10': give width x height"):
+        Options(trimap_kernel="10")
+
+
+def test_each_picture_takes_its_trimap_from_a_folder(tmp_path: Path) -> None:
+    for name, level in (("a", 255), ("b_trimap", 0)):
+        PIL.Image.new("L", (120, 90), level).save(tmp_path / f"{name}.png")
+    for name in "abc":
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        PIL.Image.fromarray(photo()).save(tmp_path / "photos" / f"{name}.jpg")
+    remover = Remover(network=Disc(), trimap=tmp_path, matting="none")
+    assert remover(tmp_path / "photos" / "a.jpg").alpha.min() == 1
+    with pytest.warns(NoForegroundWarning):
+        assert remover(tmp_path / "photos" / "b.jpg").alpha.max() == 0
+    with pytest.raises(ImageError, match=r"c\.jpg: has no trimap in .*name it c-trimap\.png"):
+        remover(tmp_path / "photos" / "c.jpg")

@@ -11,7 +11,7 @@ from alphacut.errors import WeightsError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-Format = Literal["onnx", "int8", "fp16", "torch", "decoder"]
+Format = Literal["onnx", "int8", "fp16", "openvino", "torch", "decoder"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +22,12 @@ class Weights:
         file: File name, in the weights folder and on a mirror.
         embedded: Whether the file ships in the package's `assets` instead.
         bytes: File size; None if unpublished.
-        sha256: Checksum, verified after a download and before every use. None if unpublished: such
-            a file is never downloaded, only added by `models add`.
+        sha256: Checksum, verified after a download and before every use; see `weights.checksum`.
+            None if unpublished: such a file is never downloaded, only added by `models add`.
         md5: Where only that is published, what `models add` verifies; no use beside a SHA-256.
         urls: Where to download the file, tried in order; empty for embedded and users' own files.
+        package: Python package that brings the file, if it is installed; the extra of alphacut
+            that installs it has the model's name.
     """
 
     file: str
@@ -34,6 +36,7 @@ class Weights:
     sha256: str | None = None
     md5: str | None = None
     urls: tuple[str, ...] = ()
+    package: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +51,8 @@ class ModelSpec:
         input_size: (H, W) of the batch, aspect ratio not kept; None to follow the image.
         short_side: Shorter side of a batch that follows the image; None for the image's own.
         multiple: The sides of such a batch are rounded up to multiples of this.
-        downscale: How a larger image is reduced: by "area" averages, or "linear" without
-            antialiasing, as U-2-Net's authors did.
+        downscale: How a larger image is reduced: by "area" averages, "linear" without antialiasing,
+            as U-2-Net's authors did, or by Pillow's "lanczos" in 8 bits.
         divisor: What pixels are divided by: the image's own maximum ("max") or white ("white").
         mean: Subtracted from R, G and B after the division.
         std: Divides R, G and B after that.
@@ -60,9 +63,10 @@ class ModelSpec:
         classes: Names of the logits, background first.
         min_max: Whether the saliency is min-max normalised to [0, 1].
         weights: The file of each format: "onnx" for OpenVINO and ONNX Runtime, "int8" for the same
-            in 8-bit arithmetic, "fp16" in half precision, "torch" for PyTorch, "decoder" for the
-            second part of a network that answers clicks. If "onnx" or "torch" is missing, it is
-            made from the other where possible.
+            in 8-bit arithmetic, "fp16" in half precision, "openvino" for OpenVINO alone (.xml
+            beside .bin), "torch" for PyTorch, "decoder" for the second part of a network that
+            answers clicks. If "onnx" or "torch" is missing, it is made from the other where
+            possible.
         bf16_loss: Mean difference of the saliency in bfloat16 from that in float32, as measured on
             photographs; None if it was not.
         code_license: Terms of the authors' code.
@@ -82,7 +86,7 @@ class ModelSpec:
     input_size: tuple[int, int] | None = None
     short_side: int | None = None
     multiple: int = 1
-    downscale: Literal["area", "linear"] = "area"
+    downscale: Literal["area", "linear", "lanczos"] = "area"
     divisor: Literal["max", "white"] = "white"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD

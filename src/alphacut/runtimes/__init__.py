@@ -1,8 +1,9 @@
 """The seam: a loaded network, batch in, output out."""
 
+import dataclasses
 import platform
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from alphacut.models import weights
 from alphacut.models.download import Progress
 from alphacut.models.entry import Format, ModelSpec
 from alphacut.options import RUNTIMES
+
+if TYPE_CHECKING:
+    from alphacut.runtimes.graph import Difference
 
 Hint = Literal["latency", "throughput"]
 _BF16_LOSS = 1e-3  # mean difference of a saliency up to which bfloat16 is as good as float32
@@ -46,6 +50,7 @@ def load(
     runtime: str = "openvino",
     device: str = "auto",
     precision: str = "auto",
+    size: tuple[int, int] | None = None,
     hint: Hint = "latency",
     threads: int | None = None,
     path: Path | None = None,
@@ -59,11 +64,13 @@ def load(
     Args:
         spec: The model's entry.
         runtime: "openvino", "onnx" or "torch".
-        device: "auto", or one that the runtime supports: "cpu", "gpu", "cuda", "mps" or "npu".
+        device: "auto", or one that the runtime supports: "cpu", "gpu", "cuda", "mps", "npu" or
+            "openvino-auto".
         precision: "fp32"; "int8"; "bf16", for PyTorch on CUDA, and OpenVINO on processors that have
             such arithmetic; "fp16", for PyTorch on CUDA, and OpenVINO on a GPU or NPU; or "auto":
             int8 if the entry has it, else bf16 if its loss was measured and is small, where the
             processor gains; else fp32.
+        size: (H, W) of the batches, if not the weights' own.
         hint: What OpenVINO compiles for: the "latency" of one call, or the "throughput" of many
             concurrent ones.
         threads: Number of processors to use; all by default.
@@ -75,7 +82,8 @@ def load(
         UnknownName: if there is no such runtime or device.
         WeightsError: if the weights are missing or damaged, or their terms are not accepted.
         MissingExtra: if the runtime is not installed.
-        RuntimeFailure: if the device is absent or the library fails.
+        RuntimeFailure: if the device is absent or the library fails, or the network cannot take
+            batches of this size.
     """
     if runtime not in RUNTIMES:
         raise UnknownName("runtime", runtime, RUNTIMES)
@@ -104,22 +112,22 @@ def load(
 
     embedded = path is None and any(file.embedded for file in spec.weights.values())
     if path is None:
-        form = needed(spec, runtime, precision, device)
-        if form in ("int8", "fp16"):
+        form = needed(spec, runtime, precision, device, size)
+        if form in ("int8", "fp16", "openvino"):
             path = weights.fetch(spec, form, accept_license=accept_license, progress=progress)
         else:
             path = _graph(spec, accept_license, progress)
     if runtime == "onnx":
         from alphacut.runtimes.onnx import ONNXRuntime
 
-        return ONNXRuntime(path, device=device, threads=threads)
+        return ONNXRuntime(path, device=device, size=size, threads=threads)
     from alphacut.runtimes.openvino import OpenVINORuntime, computes_bf16
 
     if precision == "auto":
         small = spec.bf16_loss is not None and spec.bf16_loss < _BF16_LOSS
         in_bf16 = small and "int8" not in spec.weights and device in ("auto", "cpu")
         precision = "bf16" if in_bf16 and computes_bf16() else "fp32"
-    return OpenVINORuntime(path, device=device, precision=precision, hint=hint,
+    return OpenVINORuntime(path, device=device, precision=precision, size=size, hint=hint,
                            compiled=_compiled(), side_outputs=not embedded,
                            threads=threads)  # fmt: skip
 
@@ -147,7 +155,7 @@ def export(
     fp16: bool = False,
     accept_license: bool = False,
     progress: Progress | None = None,
-) -> float:
+) -> "Difference":
     """Write a model's network for other runtimes, from PyTorch.
 
     Args:
@@ -161,7 +169,7 @@ def export(
         progress: Called for every block of a download.
 
     Returns:
-        The largest difference from PyTorch on random batches, relative to its largest output.
+        How far its outputs for random batches are from PyTorch's.
 
     Raises:
         WeightsError: if the weights are missing or damaged.
@@ -175,7 +183,7 @@ def export(
         )
     if size and (size[0] % spec.multiple or size[1] % spec.multiple):
         raise RuntimeFailure(
-            f"{spec.name}: size {size[0]}x{size[1]}: both sides must be multiples of "
+            f"{spec.name}: size {size[1]}x{size[0]}: both sides must be multiples of "
             f"{spec.multiple}"
         )
     from alphacut.runtimes.graph import write_graph
@@ -195,8 +203,22 @@ def export(
     )
 
 
-def needed(spec: ModelSpec, runtime: str, precision: str = "auto", device: str = "auto") -> Format:
+def needed(
+    spec: ModelSpec,
+    runtime: str,
+    precision: str = "auto",
+    device: str = "auto",
+    size: tuple[int, int] | None = None,
+) -> Format:
     """Return which of a model's weights formats a runtime needs.
+
+    Args:
+        spec: The model's entry.
+        runtime: "openvino", "onnx" or "torch".
+        precision: "fp32", "int8" or "auto".
+        device: As for `load`.
+        size: (H, W) of the batches, if not the weights' own: 8-bit weights, calibrated at that
+            size, then are not chosen by themselves.
 
     Raises:
         WeightsError: if int8 is asked for and there is none.
@@ -207,12 +229,15 @@ def needed(spec: ModelSpec, runtime: str, precision: str = "auto", device: str =
         # measured: OpenVINO on x86 runs 2 to 3 times as fast, ONNX Runtime slower
         gains = (
             precision == "auto"
+            and size in (None, spec.input_size)
             and "int8" in spec.weights
             and runtime == "openvino"
             and device in ("auto", "cpu")
             and platform.machine().lower() in ("x86_64", "amd64")
         )
         own = "int8" if gains or precision == "int8" else "onnx"
+        if own == "onnx" and runtime == "openvino" and "openvino" in spec.weights:
+            own = "openvino"
         if precision == "fp16" and "fp16" in spec.weights:
             own = "fp16"
     if precision == "int8" and (own not in spec.weights or runtime == "torch"):
@@ -220,11 +245,19 @@ def needed(spec: ModelSpec, runtime: str, precision: str = "auto", device: str =
             f"{spec.name} has no int8 weights for {runtime}: choose --precision fp32, or make some "
             "with alphacut quantize"
         )
-    return own if own in spec.weights else next(iter(spec.weights), own)
+    if own in spec.weights:
+        return own
+    other: Format = "onnx" if own == "torch" else "torch"
+    return other if other in spec.weights else own
 
 
-def check(spec: ModelSpec, format: Format, path: Path) -> None:
-    """Make sure that a weights file fits a model's network.
+def fit(spec: ModelSpec, format: Format, path: Path) -> ModelSpec:
+    """Return a model's entry as a weights file needs it, which may fix the size of its batches.
+
+    Args:
+        spec: The entry that the file is like.
+        format: The file's format.
+        path: The file.
 
     Raises:
         WeightsError: if it is damaged, unsafe, or of another network.
@@ -234,10 +267,18 @@ def check(spec: ModelSpec, format: Format, path: Path) -> None:
         from alphacut.runtimes.pytorch import load_network
 
         load_network(str(spec.arch), path, spec.arch_options)
-    else:
-        from alphacut.runtimes.openvino import check_graph
+        return spec
+    from alphacut.runtimes.openvino import check_graph
 
-        check_graph(path, spec.channels)
+    size = check_graph(path, spec.channels, len(spec.classes) or 1)
+    if size is None or size == spec.input_size:
+        return spec
+    if spec.output == "alpha":
+        raise WeightsError(
+            f"{path}: takes {size[1]}x{size[0]} only, but matting needs a picture's own size: "
+            "export it with --dynamic"
+        )
+    return dataclasses.replace(spec, input_size=size, short_side=None)
 
 
 def devices(runtime: str) -> list[str]:

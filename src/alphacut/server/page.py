@@ -74,7 +74,7 @@ def add(app: FastAPI, service: Service) -> None:
         model=service.default_model, runtime=settings.runtime, device=settings.device,
         max_megapixels=settings.max_megapixels, metadata=settings.metadata,
     )  # fmt: skip
-    mounted = demo.mount(app, engine, options, settings.max_body_bytes)
+    mounted = demo.mount(app, engine, options, settings.max_body_bytes, settings.prefix)
 
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator[None]:

@@ -150,7 +150,7 @@ def _wants_json(accept: str) -> bool:
 
 def _json(reply: Reply) -> dict[str, Any]:
     """Return what an answer in JSON has as its data."""
-    top, left, bottom, right = reply.facts["box"]
+    left, top, right, bottom = reply.facts["box"]
     return {
         "result_b64": base64.b64encode(reply.data).decode(),
         "foreground_top": top,
@@ -163,7 +163,7 @@ def _json(reply: Reply) -> dict[str, Any]:
 def _headers(reply: Reply, fields: Fields) -> dict[str, str]:
     """Return the headers of this contract."""
     facts = reply.facts
-    top, left, bottom, right = facts["box"]
+    left, top, right, bottom = facts["box"]
     (H, W), (max_H, max_W) = facts["size"], facts["input_size"]
     numbers = {
         "X-Width": W, "X-Height": H, "X-Max-Width": max_W, "X-Max-Height": max_H,

@@ -16,6 +16,7 @@ from alphacut.options import (
     RuntimeName,
 )
 
+_ROOT_PATH = re.compile(r"(/[\w.~-]+)*/?", re.ASCII)
 _UNITS = {"": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
 
 
@@ -89,6 +90,9 @@ class Settings:
     cors: tuple[str, ...] = _setting(
         (), "Allow requests from web pages of this origin; * for any.", "ORIGIN"
     )
+    root_path: str = _setting(
+        "", "Prefix that a proxy in front strips from paths, such as /cut.", "PATH"
+    )
     demo: bool = _setting(False, "Show the web page at /, to anyone who can reach the address.")
     log: str = _setting("text", "Format of the log.", choices=("text", "json"))
 
@@ -112,10 +116,17 @@ class Settings:
                 raise OptionError(name, getattr(self, name), "give a number above 0")
         if self.demo and self.api_keys:
             raise OutputError("the web page cannot send a key: give --demo or --api-keys, not both")
+        if not _ROOT_PATH.fullmatch(self.root_path):
+            raise OptionError("root_path", self.root_path, "give a path such as /cut")
         if not self.model:
             raise OptionError("model", "", "name at least one")
         parse_bytes("worker_memory", self.worker_memory)
         parse_bytes("max_body", self.max_body)
+
+    @property
+    def prefix(self) -> str:
+        """What clients write before each path; no slash at its end."""
+        return self.root_path.rstrip("/")
 
     @property
     def max_body_bytes(self) -> int:

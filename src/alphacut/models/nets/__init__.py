@@ -39,6 +39,10 @@ _UNUSED = {
 }
 
 
+# What a checkpoint calls its state dict; an averaged one is better than the network's own
+_STATES = ("state_dict", "model_state_dict", "model", "average")
+
+
 def build(arch: str, **options: Any) -> nn.Module:
     """Build a network with random weights, in training mode.
 
@@ -105,10 +109,11 @@ def load_state(arch: str, checkpoint: Mapping[str, Any], **options: Any) -> nn.M
 
     Args:
         arch: One of `ARCHITECTURES`. A tensor's shape tells the released indexnet from the paper's.
-        checkpoint: State dict, or a dictionary that holds one as `state_dict` or `model`. The key
-            prefixes `module.` and `_orig_mod.` and what only training uses are dropped; counters
-            of batch norms (`num_batches_tracked`) may be missing. Without any batch norm, it is
-            taken for that of a folded network.
+        checkpoint: State dict, or a dictionary that holds one as `state_dict`, `model_state_dict`,
+            `model` or, as this package's own runs, `average`. The key prefixes `module.` and
+            `_orig_mod.` and what only training uses are dropped; counters of batch norms
+            (`num_batches_tracked`) may be missing. Without any batch norm, it is taken for that of
+            a folded network.
         **options: As for `build`.
 
     Raises:
@@ -187,7 +192,7 @@ def load_onnx_weights(arch: str, initializers: Mapping[str, Tensor], **options: 
 
 def _state_dict(checkpoint: Mapping[str, Any]) -> Mapping[str, Tensor]:
     """Return the state dict in a checkpoint; ValueError if it holds anything but tensors."""
-    state = checkpoint.get("state_dict", checkpoint.get("model", checkpoint))
+    state = next((checkpoint[key] for key in _STATES if key in checkpoint), checkpoint)
     if not (isinstance(state, Mapping) and all(isinstance(t, Tensor) for t in state.values())):
         raise ValueError("not a state dict, which maps names to tensors")
     return state
