@@ -35,6 +35,7 @@ from alphacut.pipeline.refine import refine
 from alphacut.pipeline.strokes import Stroke
 from alphacut.pipeline.trimap import find_trimap, read_trimap
 from alphacut.pipeline.views import predict_views
+from alphacut.pipeline.vitmatte import estimate_alpha_vitmatte
 from alphacut.runtimes import Runtime
 
 if TYPE_CHECKING:
@@ -72,10 +73,11 @@ METHODS = MappingProxyType({
 # By the architecture of a matting network; the option `matting` names the model
 _NETWORKS: Mapping[str | None, Callable[..., Array]] = MappingProxyType({
     "indexnet": estimate_alpha_indexnet,
+    "vitmatte_s": estimate_alpha_vitmatte,
 })  # fmt: skip
 
 
-def find_method(name: str, quality: str) -> Method:
+def find_method(name: str, quality: str, output: str = "saliency") -> Method:
     """Return the method that the options `matting` and `quality` name.
 
     Raises:
@@ -83,7 +85,9 @@ def find_method(name: str, quality: str) -> Method:
         WeightsError: if the user's entry of the network cannot be read.
     """
     if name == "auto":
-        name = "closed-form" if quality == "best" else "fast"
+        # a matte is alpha already: fitting it to colours again costs detail (docs/log.md)
+        own = "none" if output == "matte" else "fast"
+        name = "closed-form" if quality == "best" else own
     if name in METHODS:
         return METHODS[name]
     networks = {spec.name: _NETWORKS[spec.arch] for spec in weights.models()
@@ -96,7 +100,7 @@ def find_method(name: str, quality: str) -> Method:
 
 
 # Options that decide which network is loaded; the others may differ from call to call
-_LOADED = ("model", "runtime", "device", "precision", "half", "input_size")
+_LOADED = ("model", "runtime", "device", "precision", "input_size")
 
 
 class _Plan(NamedTuple):
@@ -201,7 +205,7 @@ class Remover:
         options = options.without_streams()
         if options.classes:
             catalogue.choose_classes(self.spec, options.classes)
-        method = find_method(options.matting, options.quality)
+        method = find_method(options.matting, options.quality, self.spec.output)
         if method.require:
             method.require()
         if options.background is not None:
@@ -358,9 +362,10 @@ class Remover:
         given = self._read_trimap(image, options) if options.trimap else None
         saliency = self._find_subject(image, options, clock) if given is None else given
         with clock("alpha"):
-            seen = saliency
+            fits = given is None and plan.method.rough is _fast
+            seen = matting.coarsen(saliency) if fits else saliency
             if painted:
-                seen = strokes.correct_saliency(saliency, image.shape[:2], painted)
+                seen = strokes.correct_saliency(seen, image.shape[:2], painted)
             alpha, trimap = self._estimate_alpha(image, seen, given, plan, painted)
             # a given trimap is unsure by intention; what options clear next is no contradiction
             doubt = measure_doubt(seen if given is None else alpha, alpha)

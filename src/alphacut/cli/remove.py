@@ -18,6 +18,8 @@ from alphacut.options import Options
 if TYPE_CHECKING:
     from alphacut.batch.folder import Existing, Outcome
 
+_DOUBTFUL = 0.3  # doubt from which another model is worth a try
+
 
 @click.command(cls=PictureCommand)
 @click.argument("inputs", nargs=-1, required=True, metavar="PHOTO...")
@@ -95,7 +97,7 @@ def remove(
         warnings.simplefilter("ignore", NoForegroundWarning)  # the error says it
     chosen = Options(**options)
     from alphacut import runtimes
-    from alphacut.models import weights
+    from alphacut.models import catalogue, weights
     from alphacut.runtimes.pending import PendingRuntime
 
     spec = weights.find_model(chosen.model)
@@ -129,7 +131,7 @@ def remove(
         note(f"{spec.name} in {chosen.runtime} on {remover.network.device}")
 
     counts = {"done": 0, "failed": 0, "skipped": 0}
-    empty = 0
+    empty, doubtful = 0, ""
     # lines of JSON on the terminal are progress enough
     no_bar = quiet or (as_json and sys.stdout.isatty())
     with reports.writing(report) as write, progress(len(items), quiet=no_bar) as shown:
@@ -147,6 +149,8 @@ def remove(
                 if as_json:
                     click.echo(reports.to_json(row))
                 _tell(outcome, quiet=quiet or as_json, verbose=verbose)
+                if outcome.verdict and outcome.verdict.doubt > _DOUBTFUL:
+                    doubtful = doubtful or outcome.item.source
                 if shown:
                     shown.advance(shown.task_ids[0])
         except (KeyboardInterrupt, SystemExit):
@@ -157,8 +161,18 @@ def remove(
             raise
     if len(items) > 1 and not as_json and (empty or not quiet):
         note(_sum_up(counts, empty))
+    better = catalogue.better_model(spec.name)
+    # for a person, who can follow it
+    if doubtful and better and on_terminal() and not (quiet or as_json or to_stdout):
+        note(f"{doubtful}: in doubt here; another network may see more: alphacut models pull "
+             f"{better}, then --model {better}")  # fmt: skip
     if counts["failed"]:
         sys.exit(1)
+
+
+def on_terminal() -> bool:
+    """Tell whether a person reads what is said."""
+    return sys.stderr.isatty()
 
 
 def _tell(outcome: "Outcome", *, quiet: bool, verbose: bool) -> None:

@@ -690,6 +690,21 @@ MODELS = (
 )
 
 
+# Which model does better than another where it is in doubt, by what each is good for
+_BETTER = {
+    "u2net-lite": "birefnet-lite", "u2net": "birefnet-lite", "silueta": "birefnet-lite",
+    "isnet": "birefnet-lite", "rmbg-1.4": "birefnet-lite", "alphacut-lite": "birefnet-lite",
+    "birefnet-lite-512": "birefnet-lite", "inspyrenet-fast": "inspyrenet",
+    "u2net-human": "birefnet-portrait", "ormbg": "birefnet-portrait",
+    "modnet": "birefnet-portrait", "birefnet-lite": "birefnet", "inspyrenet": "birefnet",
+}  # fmt: skip
+
+
+def better_model(name: str) -> str | None:
+    """Return the model to try where the one with this name is in doubt; None if there is none."""
+    return _BETTER.get(name)
+
+
 def known_model(name: str) -> ModelSpec | None:
     """Return the entry with this name or alias, in any spelling; None if there is none."""
     wanted = fold(name)
