@@ -80,6 +80,12 @@ def test_models_page_is_current() -> None:
     assert (ROOT / "MODELS.md").read_text(encoding="utf-8") == made, "run scripts/list_models.py"
 
 
+def test_comparison_is_current() -> None:
+    made = runpy.run_path(str(ROOT / "scripts" / "list_models.py"))["table"]()
+    text = (ROOT / "docs" / "models" / "README.md").read_text(encoding="utf-8")
+    assert made in text, "run scripts/list_models.py"
+
+
 def test_classes() -> None:
     deeplab = weights.find_model("deeplabv3")
     assert [deeplab.classes[i] for i in (0, 2, 3, 7, 8, 12, 13, 15)] == [

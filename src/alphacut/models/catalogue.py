@@ -289,7 +289,7 @@ MODELS = (
         license="MIT",
         commercial="yes",
         note=_BIREFNET_TERMS,
-        good_for="people, animals, objects: the best masks on a laptop",
+        good_for="people, animals, objects; fine parts, on a laptop",
         source=_BIREFNET,
     ),
     ModelSpec(
