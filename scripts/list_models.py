@@ -8,6 +8,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from alphacut.errors import INSTALL_PACKAGE
 from alphacut.models.catalogue import MODELS
 from alphacut.models.entry import ModelSpec
 
@@ -66,7 +67,8 @@ def _lines() -> Iterator[str]:
             if file.embedded:
                 yield "  - bundled with the package"
             if file.package:
-                yield f'  - `pip install "alphacut[{spec.name}]"`; a checkout contains it'
+                package = file.package.replace("_", "-")
+                yield f"  - {INSTALL_PACKAGE.format(package=package)}"
             for url in file.urls:
                 yield f"  - <{url}>"
 

@@ -102,6 +102,8 @@ def test_save_to_a_file_object_or_bytes(tmp_path: Path) -> None:
     assert load_image(tmp_path / "b").shape == (2, 3, 3)
     with (tmp_path / "c").open("w") as text, pytest.raises(OutputError, match="mode 'wb'"):
         cut.save(text)  # type: ignore[call-overload]
+    with pytest.raises(OutputError, match="NoneType: give a path or a file object"):
+        cut.save(None)  # type: ignore[call-overload]
     moving = dataclasses.replace(cut, frames=(cut,))
     with pytest.warns(AlphacutWarning, match="only the first of 2 frames"):
         moving.save(io.BytesIO(), format="jpg")

@@ -294,6 +294,8 @@ class Cutout:
     def _write(self, file: IO[bytes], options: Options) -> None:
         """Write the result to a file object."""
         name = describe(file)
+        if not hasattr(file, "write"):
+            raise OutputError(f"{name}: give a path or a file object")
         if hasattr(file, "encoding"):
             raise OutputError(f"{name}: opened as text: open it in mode 'wb'")
         kind = output_format(None, options.format, opaque=options.opaque)

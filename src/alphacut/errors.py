@@ -18,8 +18,10 @@ AlphacutWarning             something worth knowing that does not stop the work
 
 from collections.abc import Iterable
 
-# How extras are installed until alphacut is published; then: pip install "alphacut[{extra}]"
+# How extras and packages of weights are installed until they are published; then:
+# pip install "alphacut[{extra}]"
 INSTALL = 'in a checkout of alphacut, pip install ".[{extra}]"'
+INSTALL_PACKAGE = "in a checkout of alphacut, pip install ./packages/{package}"
 
 
 class AlphacutError(Exception):

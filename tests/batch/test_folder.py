@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,11 +18,13 @@ from hypothesis import strategies as st
 from alphacut import Options, Remover
 from alphacut.batch.folder import Existing, Item, Outcome, list_items
 from alphacut.batch.folder import run as run_items
-from alphacut.errors import ImageError, OutputError, RuntimeFailure
+from alphacut.errors import AlphacutWarning, ImageError, OutputError, RuntimeFailure
 from clusters import until
 from pictures import make_photo
 
 Make = Callable[..., None]
+# subfolders that are left out; a test of its own asserts that
+pytestmark = pytest.mark.filterwarnings("ignore::alphacut.errors.AlphacutWarning")
 
 
 @pytest.fixture
@@ -242,6 +245,26 @@ def test_inputs_without_pictures(make: Make, name: str, reason: str) -> None:
     assert [item.error is None for item in list_items([name], None, Options())] == [False]
 
 
+def test_subfolders_that_are_left_out_are_told(make: Make) -> None:
+    make("in/a.jpg", "in/x/b.jpg", "in/y/c.jpg", "in/out/a.png", "deep/x/y.jpg")
+    os.makedirs("in/texts")
+    with pytest.warns(AlphacutWarning, match="^in: pictures in its subfolders are left out"):
+        assert planned("in", output="in/out") == {"in/a.jpg": "in/out/a.png"}
+    (item,) = list_items(["deep"], None, Options())
+    assert str(item.error) == "deep: no pictures in this folder, but below it: use --recursive"
+    make("only/a.jpg", "only/out/a.png", "only/none/none.jpg", "only/none-cutouts/none.png")
+    os.remove("only/none/none.jpg")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        planned("only", output="only/out")
+
+
+def test_addresses_are_no_files(make: Make) -> None:
+    make("a.jpg")
+    (item,) = list_items(["https://example.org/a.jpg"], None, Options())
+    assert "addresses are not read here" in str(item.error)
+
+
 def test_streams(make: Make) -> None:
     make("a.jpg", "b.jpg", "in/c.jpg")
     assert planned("-") == {"-": "-"}
@@ -325,7 +348,7 @@ def test_existing_results(make: Make, fake_remover: Remover) -> None:
     (outcome,) = run(fake_remover, "a.jpg")
     assert "--overwrite or --skip-existing" in str(outcome.error)
     (outcome,) = run(fake_remover, "a.jpg", existing="skip")
-    assert (outcome.skipped, outcome.error, outcome.verdict) == (True, None, None)
+    assert (outcome.taken, outcome.error, outcome.verdict) == (True, None, None)
     assert Path("out/a.png").read_text() == "before"
     (outcome,) = run(fake_remover, "a.jpg", existing="overwrite")
     assert outcome.verdict is not None

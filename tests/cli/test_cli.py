@@ -225,6 +225,9 @@ def test_a_photo_named_like_a_command(run: Run, name: str) -> None:
 def test_version_and_help(run: Run) -> None:
     assert run("--version").out.decode() == f"alphacut, version {__version__}\n"
     assert b"remove" in run("--help").out
+    assert run("help").out == run("--help").out
+    commands = re.findall(r"^  (\w+)  ", run("-h").out.decode().partition("Commands:")[2], re.M)
+    assert commands[:3] == ["remove", "preview", "batch"]  # what most people need
     manual = " ".join(run("remove", "--help").out.decode().split())
     for flag in ("--output", "--overwrite", "--skip-existing", "--json", "--quiet", "--verbose"):
         assert flag in manual
@@ -356,7 +359,7 @@ def test_a_report_that_cannot_be(run: Run) -> None:
 
 def test_a_stopped_run_keeps_its_report(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(items: list[Item], *_: object, **__: object) -> Iterator[Outcome]:
-        yield Outcome(items[0], skipped=True)
+        yield Outcome(items[0], taken=True)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("alphacut.batch.folder.run", stop)
@@ -475,6 +478,31 @@ def test_existing_results(run: Run) -> None:
     assert Path("photo-cutout.png").read_text() == "before"
     assert run("photo.png", "--overwrite").status == 0
     assert load("photo-cutout.png")[0] == "PNG"
+
+
+def test_a_second_run_does_not_print_a_line_for_each_result(run: Run) -> None:
+    for index in range(6):
+        save(f"in/{index}.png")
+    Path("in/bad.jpg").write_text("no picture")
+    assert run("in", "-q").status == 1
+    for flags in ((), ("-q",)):
+        result = run("in", *flags)
+        assert result.status == 1
+        assert len(result.lines) == 3 + 1 + 1
+        assert result.lines[-1] == (
+            "alphacut: 7 pictures: 0 done, 7 failed (6 because a result exists: use --overwrite or "
+            "--skip-existing)"
+        )
+
+
+def test_a_missing_photo_is_missing_even_if_it_has_a_result(run: Run) -> None:
+    Path("photo-cutout.png").write_text("before")
+    for flags in ((), ("--skip-existing",), ("--overwrite",)):
+        result = run("photo.jgp", *flags)
+        assert (result.status, result.lines) == (
+            1, ["alphacut: photo.jgp: cannot be read: No such file or directory"]
+        )  # fmt: skip
+    assert Path("photo-cutout.png").read_text() == "before"
 
 
 def test_a_result_named_like_its_input_does_not_hide_it(run: Run) -> None:
@@ -729,6 +757,9 @@ def test_help_shows_first_what_most_people_need(run: Run) -> None:
         (("-i", "photo.png"), "alphacut PHOTO"),
         (("preview", "photo.png", "-m", "u2netp"), "--model NAME"),
         (("batch", "in", "out", "-om"), "--mask"),
+        (("remov", "photo.png"), "No such command or file: remov. Did you mean remove?"),
+        (("batch", "statu", "out"), "Did you mean status?"),
+        (("photo.png", "-o", ""), "-o is empty: give a file"),
     ],
 )
 def test_words_of_others_are_an_error_that_shows_ours(

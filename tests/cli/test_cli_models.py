@@ -72,8 +72,8 @@ def test_own_weights_from_adding_to_removing(home: Path, tmp_path: Path) -> None
     example = weights.ASSETS / "example.jpg"
     target = tmp_path / "out.png"
     record = json.loads(run(example, "--model", "mine", "--json", "-o", target).stdout)
-    assert record["model"] == "mine"
-    assert record["foreground"]
+    assert record["status"] == "done"
+    assert not record["empty"]
     path.write_bytes(b"damaged")
     with pytest.raises(WeightsError, match="damaged weights are never used"):
         run("models", "verify")

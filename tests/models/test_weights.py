@@ -74,7 +74,8 @@ def test_weights_of_a_package_are_used(
     monkeypatch.setattr(weights, "ASSETS", tmp_path)  # as an installation from a wheel
     monkeypatch.setenv("ALPHACUT_OFFLINE", "1")
     message = (
-        r'indexnet are not installed: pip install "alphacut\[indexnet\]", or run alphacut models'
+        r"indexnet are not installed: in a checkout of alphacut, pip install "
+        r"\./packages/alphacut-indexnet, or run alphacut models"
     )
     with pytest.raises(WeightsError, match=message):
         weights.fetch(INDEXNET)

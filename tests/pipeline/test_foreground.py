@@ -64,7 +64,7 @@ def test_tiles_leave_no_seam(monkeypatch):
     alpha = np.clip(0.5 + 0.4 * np.sin(x / 9) * np.cos(y / 7), 0, 1).astype(np.float32)
     image = mixture(alpha, (180, 90, 20), (20, 60, 200))
     whole = estimate_foreground(image, alpha)
-    monkeypatch.setattr(module, "_TILE_PX", 32)
+    monkeypatch.setattr(module, "TILE_PX", 32)
     tiled = estimate_foreground(image, alpha)
     assert np.abs(whole.astype(int) - tiled).max() <= 1
 

@@ -636,6 +636,14 @@ def test_what_is_cut_before_its_pixels_is_said_to_be(kind: str, places: tuple[in
             assert error.value.reason == "unreadable"
 
 
+def test_an_avif_of_colours_that_libavif_does_not_convert() -> None:
+    """BT.2020 with constant luminance, matrix 10, as some HDR files have: it is not damaged."""
+    data = CUT["avif"].replace(b"colrnclx\0\1\0\r\0\6", b"colrnclx\0\x09\0\x10\0\x0a")
+    assert data != CUT["avif"]
+    with pytest.raises(ImageError, match=r"AVIF of a kind that its decoder lacks .*convert it"):
+        load_image(data)
+
+
 def test_an_animation_that_is_cut() -> None:
     frames = [PIL.Image.fromarray(np.roll(NOISE, 9 * n, axis=0)) for n in range(4)]
     file = io.BytesIO()

@@ -71,6 +71,7 @@ def test_strips_do_not_show(monkeypatch):
     image, _, saliency = scene()
     whole = matting.estimate_alpha_fast(image, saliency)
     monkeypatch.setattr(matting, "_STRIP_PX", 7 * 240)
+    monkeypatch.setattr(matting, "TILE_PX", 50)
     assert np.abs(matting.estimate_alpha_fast(image, saliency) - whole).max() < 1e-5
 
 
@@ -120,13 +121,46 @@ def test_wrong_arrays_are_refused():
         matting.estimate_alpha_fast(image, saliency.astype(np.float64))
 
 
+def test_a_thin_part_that_the_network_hardly_sees_is_kept():
+    image, _, saliency = scene(400)
+    stick = np.zeros((400, 400), np.uint8)
+    stick[198:204, 290:380] = 1
+    image[stick > 0] = (60, 60, 70)
+    faint = 0.2 * cv2.GaussianBlur(stick.astype(np.float32), (0, 0), 3)
+    saliency = np.maximum(saliency, cv2.resize(faint, (80, 80), interpolation=cv2.INTER_AREA))
+    alpha = matting.estimate_alpha_fast(image, saliency)
+    assert alpha[200:202, 300:370].min() > 0.9
+    assert alpha[180:190, 320:370].max() < 0.05
+
+
+def test_a_faint_shade_of_the_ground_is_no_part():
+    image, _, saliency = scene(400)
+    saliency[39:41, 58:76] = 0.3
+    assert matting.estimate_alpha_fast(image, saliency)[200, 320:370].max() < 0.1
+
+
+@pytest.mark.parametrize(("subject", "ground"), [(235, 20), (20, 235)])
+def test_light_and_dark_hair_keeps_no_rim_of_the_ground(subject, ground):
+    """The network's blur makes alpha too large by pixels in the gaps between strands."""
+    _, true, saliency = scene(600)
+    y, x = np.mgrid[:600, :600]
+    rays = np.sin(np.arctan2(y - 300, x - 300) * 60) > 0
+    distance = np.hypot(y - 300, x - 300)
+    true = np.where((distance > 150) & (distance < 175) & rays, np.float32(1), true)
+    true = cv2.GaussianBlur(true, (0, 0), 0.7)
+    image = np.rint(true * subject + (1 - true) * ground).astype(np.uint8)
+    alpha = matting.estimate_alpha_fast(np.dstack([image] * 3), saliency)
+    near = (distance > 140) & (distance < 180)
+    assert mad(alpha, true, near) < 0.03
+
+
 # --- closed form ---
 
 
 def test_closed_form_without_pymatting_says_what_to_do(monkeypatch):
     image, true, _ = scene(60)
     monkeypatch.setitem(sys.modules, "pymatting", None)
-    with pytest.raises(MissingExtra, match=r"alphacut\[matting\]"):
+    with pytest.raises(MissingExtra, match=r"\.\[matting\]"):
         matting.estimate_alpha_closed_form(image, make_trimap(true))
 
 

@@ -21,7 +21,9 @@ def test_curves_of_a_log(tmp_path: Path) -> None:
     loss, error, rate = curves.draw(log).axes
     raw, smooth = loss.get_lines()
     assert raw.get_xydata().tolist() == [[1, 0.5], [2, 0.3], [3, 0.4]]
-    assert smooth.get_ydata().tolist() == pytest.approx([0.5, 0.48, 0.472])  # by 0.9, as there
+    assert smooth.get_ydata().tolist() == pytest.approx(
+        [0.5, 0.075 / 0.19, 0.1075 / 0.271]
+    )  # by 0.9
     assert error.get_lines()[0].get_xydata().tolist() == [[2, 0.2], [3, 0.1]]
     assert rate.get_lines()[0].get_ydata().tolist() == [1e-4, 2e-4, 3e-4]
     assert rate.get_xlabel() == "epoch"

@@ -185,6 +185,16 @@ def test_taught_photographs_count_less_in_doubt(tmp_path: Path, recipe: Recipe) 
     assert 0.2 < loss_weight.min() < 0.3
 
 
+def test_one_teacher_has_seen_the_upright_picture(tmp_path: Path) -> None:
+    pair(tmp_path / "pool", 6, "image", upright=True)
+    (tmp_path / "pool/alpha").rename(tmp_path / "pool/best")
+    source = dataclasses.replace(TAUGHT, teachers=("best",), doubt=())
+    files = find(source, tmp_path)
+    (subject,) = files.subjects
+    image, matte, _ = files.pair(subject)
+    assert np.abs(image[..., 0] / 255 - matte).mean() < 0.01
+
+
 def test_what_teachers_do_not_agree_on_is_passed_over(tmp_path: Path, recipe: Recipe) -> None:
     teach(tmp_path)
     for name in "abc":

@@ -1,5 +1,6 @@
 """The portrait recipe from data to cut-out, by the commands that docs/recipes.md gives."""
 
+import dataclasses
 import os
 import re
 import shlex
@@ -17,7 +18,10 @@ import pytest
 import torch
 from small import photograph, write
 
+from alphacut import runtimes
 from alphacut.models import nets, weights
+from alphacut.pipeline import transforms
+from alphacut.pipeline.matting import enlarge
 from alphacut.training import curves
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
@@ -75,6 +79,29 @@ def end(process: "subprocess.Popen[str]", mark: Path, number: int) -> str:
         time.sleep(0.05)
     process.send_signal(number)
     return process.communicate(timeout=200)[1]
+
+
+@pytest.mark.parametrize("stretched", [True, False])
+def test_inference_is_the_notebooks(stretched: bool) -> None:
+    """To the network's own size; only enlarging differs. With the bundled weights."""
+    spec = dataclasses.replace(
+        weights.find_model("u2net-lite"), downscale="lanczos", min_max=stretched,
+        divisor="max" if stretched else "white",
+    )  # fmt: skip
+    network = runtimes.load(spec, runtime="torch", device="cpu")
+    photo = PIL.Image.open(weights.ASSETS / "example.jpg").convert("RGB")
+    lanczos = PIL.Image.Resampling.LANCZOS
+    small = np.array(photo.resize((320, 320), lanczos))
+    normal = (small / small.max() - spec.mean) / spec.std
+    output = network(normal.transpose(2, 0, 1)[np.newaxis].astype(np.float32))[0, 0]
+    theirs = (output - output.min()) / (output.max() - output.min())
+    full = PIL.Image.fromarray(theirs * 255).convert("L").resize(photo.size, lanczos)
+
+    batch = transforms.preprocess(np.asarray(photo), spec)
+    ours = transforms.postprocess(network(batch), batch, spec)
+    assert np.abs(ours - theirs).max() < 1e-4
+    alpha = enlarge(np.asarray(photo), ours)
+    assert np.abs(alpha - np.asarray(full) / 255).mean() < 0.003  # half a level is 0.002
 
 
 @pytest.mark.slow

@@ -1,11 +1,13 @@
 """Images on one machine: where each result goes, and cutting them out several at a time."""
 
+import contextlib
 import functools
 import glob
 import io
 import os
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from typing import Literal, NamedTuple
 
 from alphacut.batch.inputs import FOLDER_MARKS, RESULT_MARKS, is_input
 from alphacut.batch.verdict import Verdict, judge
-from alphacut.errors import AlphacutError, ImageError, OutputError
+from alphacut.errors import AlphacutError, AlphacutWarning, ImageError, OutputError
 from alphacut.files import is_stream, write
 from alphacut.options import Options
 from alphacut.output.encode import Raster, encode, output_format
@@ -50,14 +52,14 @@ class Outcome:
         verdict: What was found out about the cut-out; None if there is none.
         milliseconds: Time of each stage, saving included.
         error: Why there is no result.
-        skipped: Whether the result existed already.
+        taken: Whether the result's place was taken: an error, or skipped if there is none.
     """
 
     item: Item
     verdict: Verdict | None = None
     milliseconds: dict[str, float] | None = None
     error: Exception | None = None
-    skipped: bool = False
+    taken: bool = False
 
 
 class _Found(NamedTuple):
@@ -182,17 +184,18 @@ def _cut_out(
     options = remover.options
     target = None if item.target == STREAM else Path(item.target)
     beside = target.with_name(f"{target.stem}-trimap.png") if target else None
+    missing = item.source != STREAM and not os.path.lexists(item.source)  # reading it says so
     if target and is_stream(target):
         beside = None
-    elif target and os.path.exists(target):
+    elif target and os.path.exists(target) and not missing:
         if os.path.isdir(target):
             raise OutputError(f"{target}: is a folder, but a file is needed")
         if existing == "skip":
-            return Outcome(item, skipped=True)
+            return Outcome(item, taken=True)
         if existing == "fail":
-            raise OutputError(f"{target}: already exists: use --overwrite or --skip-existing")
+            return _taken(item, target)
     if options.save_trimap and beside and beside.exists() and existing == "fail":
-        raise OutputError(f"{beside}: already exists: use --overwrite or --skip-existing")
+        return _taken(item, beside)
     cutout = remover(_read_stdin() if item.source == STREAM else item.source)
     verdict = judge(cutout, fail_empty=fail_empty, fail_doubt=fail_doubt)
     if verdict.error:
@@ -218,6 +221,11 @@ def _cut_out(
             raise OutputError(f"standard output: cannot be written: {reason}") from error
     save = round((time.perf_counter() - start) * 1000, 2)
     return Outcome(item, verdict, {**cutout.milliseconds, "save": save})
+
+
+def _taken(item: Item, target: Path) -> Outcome:
+    error = OutputError(f"{target}: already exists: use --overwrite or --skip-existing")
+    return Outcome(item, error=error, taken=True)
 
 
 def _read_stdin() -> io.BytesIO:
@@ -249,8 +257,13 @@ def _find(
                 found, problem = [], f"cannot be read: {error.strerror}"
             for path in found:
                 add(str(path), str(path.relative_to(name)), name)
+            below = not recursive and not problem and _has_more_below(Path(name), output)
+            if below and found:
+                warnings.warn(f"{name}: pictures in its subfolders are left out: use --recursive",
+                              AlphacutWarning, stacklevel=2)  # fmt: skip
             if not found:
                 problem = problem or "no pictures in this folder"
+                problem += ", but below it: use --recursive" if below else ""
                 failed.append(Item(name, "", ImageError(f"{name}: {problem}")))
         elif glob.has_magic(name) and not os.path.lexists(name):
             matches = sorted(filter(_is_image, map(Path, glob.iglob(name, recursive=True))))
@@ -258,6 +271,9 @@ def _find(
                 add(str(match), match.name)
             if not matches:
                 failed.append(Item(name, "", ImageError(f"{name}: no pictures match")))
+        elif "://" in name and not os.path.lexists(name):
+            problem = "addresses are not read here: download the picture, or use alphacut batch"
+            failed.append(Item(name, "", ImageError(f"{name}: {problem}")))
         elif not os.path.basename(name):
             failed.append(Item(name, "", ImageError(f"{name or repr('')}: no such file or folder")))
         else:
@@ -278,6 +294,17 @@ def _images_in(folder: Path, output: str | None, recursive: bool) -> Iterator[Pa
             holds_results(folder / above) for above in path.relative_to(folder).parents[:-1]
         ):
             yield path
+
+
+def _has_more_below(folder: Path, output: str | None) -> bool:
+    """Tell whether a subfolder holds images, results aside."""
+    results = _same_file(Path(output)) if output else None
+    for below in folder.iterdir():
+        if below.is_dir() and not _holds_results(below) and _same_file(below) != results:
+            with contextlib.suppress(OSError):  # it was not asked for
+                if any(map(_is_image, below.iterdir())):
+                    return True
+    return False
 
 
 def _holds_results(folder: Path) -> bool:
@@ -301,7 +328,7 @@ def _targets(images: Sequence[_Found], output: str | None, options: Options) -> 
         stem = image.below.stem + extra
         if output is None and image.folder is None:
             return Path(image.source).with_name(f"{stem}{RESULT_MARKS[options.result]}{extension}")
-        folder = Path(output) if output else _beside(str(image.folder), options)
+        folder = Path(output) if output is not None else _beside(str(image.folder), options)
         return folder / image.below.with_name(stem + extension)
 
     names = [name(image, "") for image in images]

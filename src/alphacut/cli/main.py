@@ -39,7 +39,7 @@ def cli() -> None:
     """
 
 
-for command in (remove, preview, batch, models, export, evaluate, quantize, train, serve, demo,
+for command in (remove, preview, batch, demo, serve, models, evaluate, train, export, quantize,
                 doctor):  # fmt: skip
     cli.add_command(command)
 

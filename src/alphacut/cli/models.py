@@ -315,7 +315,7 @@ def _describe(spec: "ModelSpec") -> dict[str, Any]:
     elif spec.source.startswith("recipes/") and not any(file.sha256 for file in files):
         state = "no weights yet: to train"
     elif any(file.package for file in files):
-        state = f"to install: alphacut[{spec.name}]"
+        state = "to install"
     elif any(file.sha256 and file.urls for file in files):
         state = "to pull" if weights.accepted(spec) else "to pull, if you accept its terms"
     else:

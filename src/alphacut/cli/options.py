@@ -1,6 +1,7 @@
 """Flags that several commands share, their help in sections, and groups with a default command."""
 
 import dataclasses
+import difflib
 import os
 import shlex
 from collections.abc import Callable, Sequence
@@ -104,10 +105,25 @@ class DefaultGroup(click.Group):
         self._default = default
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Insert the name of the default command if there is none."""
-        if args and args[0] not in {*self.commands, *ctx.help_option_names, "--version"}:
+        """Insert the name of the default command if there is none.
+
+        Raises:
+            click.UsageError: if the first word is a command misspelt rather than a file.
+        """
+        first = args[0] if args else "--help"
+        if first == "help" and not os.path.lexists(first):
+            args, first = ["--help"], "--help"
+        if first not in {*self.commands, *ctx.help_option_names, "--version"}:
+            similar = difflib.get_close_matches(first, self.commands, cutoff=0.8)
+            if similar and not os.path.lexists(first):
+                raise click.UsageError(f"No such command or file: {first}. Did you mean "
+                                       f"{similar[0]}?", ctx)  # fmt: skip
             args = [self._default, *args]
         return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order they were added, the most used first."""
+        return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; Ctrl-C ends it with the status that shells give to SIGINT."""

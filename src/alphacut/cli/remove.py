@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from alphacut.batch.folder import Existing, Outcome
 
 _DOUBTFUL = 0.3  # doubt from which another model is worth a try
+_SHOWN = 3  # results that exist already and get a line; a second run would print one for each
 
 
 @click.command(cls=PictureCommand)
@@ -39,7 +40,9 @@ _DOUBTFUL = 0.3  # doubt from which another model is worth a try
     metavar="N",
     help="Pictures at a time; default: one per processor.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@click.option(
+    "-q", "--quiet", is_flag=True, help="Print errors only, and how many have no subject."
+)
 @click.option(
     "-v", "--verbose", is_flag=True, help="Show device, timings, dropped metadata and tracebacks."
 )
@@ -76,6 +79,8 @@ def remove(
     alphacut cats/ -o cut/ --background white --format jpg
     """  # noqa: D301  click's mark for lines that stay as they are
     refuse_foreign(inputs, output)
+    if output == "":
+        raise click.UsageError("-o is empty: give a file, a folder, or - for standard output")
     if mask and invert:
         raise click.UsageError("--mask and --invert are mutually exclusive")
     if mask or invert:
@@ -131,7 +136,8 @@ def remove(
         note(f"{spec.name} in {chosen.runtime} on {remover.network.device}")
 
     counts = {"done": 0, "failed": 0, "skipped": 0}
-    empty, doubtful = 0, ""
+    empty = taken = 0
+    doubtful = ""
     # lines of JSON on the terminal are progress enough
     no_bar = quiet or (as_json and sys.stdout.isatty())
     with reports.writing(report) as write, progress(len(items), quiet=no_bar) as shown:
@@ -145,10 +151,12 @@ def remove(
                 row = _row(outcome)
                 counts[row.status] += 1
                 empty += row.status == "done" and bool(row.empty)
+                taken += outcome.taken and row.status == "failed"
                 write(row)
                 if as_json:
                     click.echo(reports.to_json(row))
-                _tell(outcome, quiet=quiet or as_json, verbose=verbose)
+                if not outcome.taken or taken <= _SHOWN:
+                    _tell(outcome, quiet=quiet or as_json, verbose=verbose)
                 if outcome.verdict and outcome.verdict.doubt > _DOUBTFUL:
                     doubtful = doubtful or outcome.item.source
                 if shown:
@@ -159,8 +167,8 @@ def remove(
                 note(f"stopped after {sum(counts.values())} of {len(items)}: to continue, run the "
                      "same command with --skip-existing")  # fmt: skip
             raise
-    if len(items) > 1 and not as_json and (empty or not quiet):
-        note(_sum_up(counts, empty))
+    if len(items) > 1 and not as_json and (empty or taken > _SHOWN or not quiet):
+        note(_sum_up(counts, empty, taken))
     better = catalogue.better_model(spec.name)
     # for a person, who can follow it
     if doubtful and better and on_terminal() and not (quiet or as_json or to_stdout):
@@ -185,7 +193,7 @@ def _tell(outcome: "Outcome", *, quiet: bool, verbose: bool) -> None:
         complain(outcome.error, source, verbose=verbose)
     elif quiet or item.target == STREAM:
         return
-    elif outcome.skipped:
+    elif outcome.taken:
         click.echo(f"{source}: skipped, {item.target} exists", err=True)
     else:
         click.echo(f"{source} -> {item.target}", err=True)
@@ -197,7 +205,7 @@ def _tell(outcome: "Outcome", *, quiet: bool, verbose: bool) -> None:
 def _row(outcome: "Outcome") -> reports.Row:
     """Return what a report says of an outcome."""
     item, error, times = outcome.item, outcome.error, outcome.milliseconds
-    status = "failed" if error else "skipped" if outcome.skipped else "done"
+    status = "failed" if error else "skipped" if outcome.taken else "done"
     row = reports.Row(
         item.source, None if error else item.target, status, one_line(error) if error else None,
         milliseconds=round(sum(times.values()), 1) if times else None,
@@ -213,13 +221,16 @@ def _row(outcome: "Outcome") -> reports.Row:
     )  # fmt: skip
 
 
-def _sum_up(counts: dict[str, int], empty: int) -> str:
+def _sum_up(counts: dict[str, int], empty: int, taken: int) -> str:
     """Say what became of all pictures."""
-    total = sum(counts.values())
-    without = f" ({empty} without a subject)" if empty else ""
-    parts = [f"{counts['done']} done{without}"]
-    parts += [f"{counts[status]} {status}" for status in ("skipped", "failed") if counts[status]]
-    return f"{total} pictures: {', '.join(parts)}"
+    parts = [f"{counts['done']} done" + (f" ({empty} without a subject)" if empty else "")]
+    if counts["skipped"]:
+        parts.append(f"{counts['skipped']} skipped")
+    if counts["failed"]:
+        parts.append(f"{counts['failed']} failed")
+    if taken:
+        parts[-1] += f" ({taken} because a result exists: use --overwrite or --skip-existing)"
+    return f"{sum(counts.values())} pictures: {', '.join(parts)}"
 
 
 @click.command(cls=PictureCommand)

@@ -74,7 +74,7 @@ def writing(path: Path | None) -> Iterator[Callable[[Row], None]]:
         files.replacing(path) as part,
         part.open("x", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
-        table = csv.writer(file)
+        table = csv.writer(file, lineterminator="\n")
         if path.suffix.lower() == ".csv":
             table.writerow(Row._fields)
 

@@ -91,7 +91,10 @@ def _say_heard() -> None:
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-o", "--output", type=_FILE, help="Picture to write; default: RUN/curves.png.")
 def plot(run: Path, output: Path | None) -> None:
-    """Draw the loss, error and learning rate of RUN, the folder of a run."""
+    """Draw the curves of RUN, the folder of a run.
+
+    They are its loss, error and learning rate.
+    """
     from alphacut.training.curves import save
 
     click.echo(f"wrote {save(run, output)}", err=True)

@@ -29,7 +29,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from alphacut import files
-from alphacut.errors import AlphacutWarning, OutputError, UnknownName, WeightsError
+from alphacut.errors import (
+    INSTALL_PACKAGE,
+    AlphacutWarning,
+    OutputError,
+    UnknownName,
+    WeightsError,
+)
 from alphacut.models import catalogue, entry
 from alphacut.models.download import Progress, download, is_url
 from alphacut.models.entry import Format, ModelSpec, Weights
@@ -340,7 +346,7 @@ def _fetch(spec: ModelSpec, file: Weights, accept_license: bool, progress: Progr
     if file.package and not mirror:
         raise WeightsError(
             f"{file.file}: the weights of {spec.name} are not installed: "
-            f'pip install "alphacut[{spec.name}]", or run {by_hand}'
+            f"{INSTALL_PACKAGE.format(package=file.package.replace('_', '-'))}, or run {by_hand}"
         )
     if file.sha256 is None or not (file.urls or mirror):
         why = "no checksum is published" if file.sha256 is None else "it has no URL"

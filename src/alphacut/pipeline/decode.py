@@ -34,6 +34,8 @@ DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, Type
 # What they raise where they did not look first: its words are about Python, not about the file
 _STUMBLES = (KeyError, TypeError, IndexError, AttributeError, ZeroDivisionError, struct.error)
 _WHOLE = ("AVIF", "HEIF", "WEBP", "JXL", "JPEG2000")  # whose decoders give all pixels or none
+# What libavif says of files that are sound
+_BEYOND = ("Reformat failed", "Not implemented")
 _ORIENTATION = 0x0112
 # How to turn an array upright, by EXIF orientation
 _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
@@ -70,6 +72,8 @@ def damage_of(
         if allow_truncated or kind in _WHOLE:
             advice = "get the file again, or convert it to PNG with a program that reads it"
         what = f"damaged or truncated {kind}" if kind else "damaged or truncated"
+        if any(words in str(error) for words in _BEYOND):
+            what = f"{kind} of a kind that its decoder lacks"
         raise ImageError(f"{name}: {what} ({words_of(error)}): {advice}") from error
 
 

@@ -15,7 +15,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from alphacut.pipeline.image import Image, check_image, check_plane, downscale, downscale_to
+from alphacut.pipeline.image import (
+    TILE_PX,
+    Image,
+    check_image,
+    check_plane,
+    downscale,
+    downscale_to,
+    look_up,
+)
 
 Array = npt.NDArray[np.float32]
 
@@ -26,8 +34,6 @@ _NEAR_PX = 1  # their radius on it
 _OPEN = np.float32(1e-4)  # mean weight under which a mean is left to the wider one
 _DAMPING = np.float32(0.05)  # keeps JPEG noise, doubled where alpha is 1/2, out of the colours
 _SURE = 2.0**-17  # alpha that 16 bits cannot tell from 0, and from 1
-_TILE_PX = 512  # side of the image's tiles: the soft pixels' floats of one fit a processor's cache
-_LINE = 256  # places looked up at a time make lines of so many: OpenCV takes no long ones
 
 
 def estimate_foreground(image: Image, alpha: Array) -> Image:
@@ -53,7 +59,7 @@ def estimate_foreground(image: Image, alpha: Array) -> Image:
     def correct(tile: tuple[int, int]) -> None:
         _correct_tile(foreground, alpha, near, tile)
 
-    tiles = [(top, left) for top in range(0, H, _TILE_PX) for left in range(0, W, _TILE_PX)]
+    tiles = [(top, left) for top in range(0, H, TILE_PX) for left in range(0, W, TILE_PX)]
     with ThreadPoolExecutor(max(1, cv2.getNumThreads())) as pool:
         list(pool.map(correct, tiles))
     return foreground
@@ -87,14 +93,14 @@ def _correct_tile(
 ) -> None:
     """Turn image into foreground at the soft pixels of the tile that begins at (top, left)."""
     (H, W), (h, w), (top, left) = alpha.shape, means[0].shape[:2], tile
-    part = alpha[top : top + _TILE_PX, left : left + _TILE_PX]
+    part = alpha[top : top + TILE_PX, left : left + TILE_PX]
     soft = cv2.inRange(part, _SURE, 1 - _SURE)
     if not cv2.countNonZero(soft):
         return
     x, y = cv2.findNonZero(soft).reshape(-1, 2).astype(np.intp).T
     shares = np.repeat(part[y, x], 3).reshape(-1, 3)
     y, x = y + top, x + left
-    found = [_look_up(mean, (y + 0.5) * (h / H) - 0.5, (x + 0.5) * (w / W) - 0.5) for mean in means]
+    found = [look_up(mean, (y + 0.5) * (h / H) - 0.5, (x + 0.5) * (w / W) - 0.5) for mean in means]
     pixels, where, white = foreground.reshape(-1, 3), y * W + x, np.iinfo(foreground.dtype).max
     colours, _ = _correct(pixels[where] * np.float32(1 / white), (shares, 1 - shares), found)
     pixels[where] = np.rint(colours * white)
@@ -128,11 +134,3 @@ def _weighted_mean(colour: Array, weight: Array, otherwise: Array, radius_px: in
 def _three(plane: Array) -> Array:
     """Repeat a plane for each colour channel: (h, w, 3)."""
     return np.asarray(cv2.merge([plane] * 3), np.float32)
-
-
-def _look_up(grid: Array, y: npt.NDArray[np.float64], x: npt.NDArray[np.float64]) -> Array:
-    """Interpolate a grid at n places, linearly: (n, 3)."""
-    lines = -(-len(y) // _LINE), _LINE
-    across, down = (np.resize(place.astype(np.float32), lines) for place in (x, y))
-    found = cv2.remap(grid, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(found.reshape(-1, 3)[: len(y)], np.float32)

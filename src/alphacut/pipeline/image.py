@@ -18,6 +18,10 @@ SUFFIXES = {
 }  # fmt: skip
 
 
+TILE_PX = 512  # side of an image's tiles: the soft pixels' floats of one fit a processor's cache
+_LINE = 256  # places looked up at a time make lines of so many: OpenCV takes no long ones
+
+
 @dataclass(frozen=True)
 class Metadata:
     """What a file says about its pixels, kept from input to output.
@@ -156,3 +160,13 @@ def limit_megapixels(picture: Picture, megapixels: float) -> Picture:
     alpha = mean(alpha)
     image = np.asarray(cv2.divide(weighted, cv2.merge([alpha] * 3), scale=max_value), image.dtype)
     return replace(picture, image=image, alpha=alpha)
+
+
+def look_up(
+    grid: NDArray[np.float32], y: NDArray[np.float64], x: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Interpolate a grid (h, w, C) at n places, linearly: (n, C); C is at most 4."""
+    lines = -(-len(y) // _LINE), _LINE
+    across, down = (np.resize(place.astype(np.float32), lines) for place in (x, y))
+    found = cv2.remap(grid, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(found.reshape(-1, grid.shape[2])[: len(y)], np.float32)

@@ -34,7 +34,7 @@ from alphacut.pipeline.foreign import name_foreign
 from alphacut.pipeline.gif import find_gif
 from alphacut.pipeline.image import SUFFIXES, Image, Metadata, Picture
 from alphacut.pipeline.mend import is_cut_short, mend
-from alphacut.pipeline.tiff import find_tiff, name_tiff
+from alphacut.pipeline.tiff import find_tiff, name_tiff, silence_libtiff
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | PIL.Image.Image | NDArray[Any]"
 INPUT_SUFFIXES = {
@@ -172,6 +172,8 @@ def _load_pillow(
         )
     _check_size(source.size[::-1], 1, max_megapixels, name)
     packed = raw_mode(source)
+    if source.format == "TIFF":
+        silence_libtiff()
     with damage_of(name, source.format, allow_truncated=allow_truncated):
         load_pixels(source, allow_truncated)
         pillow = source.copy()

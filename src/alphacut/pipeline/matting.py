@@ -1,14 +1,18 @@
 """Alpha mattes: from an image and a coarse map to alpha at the image's size.
 
 `estimate_alpha_closed_form` needs a trimap and PyMatting (extra `matting`). `estimate_alpha_fast`
-needs only the network's saliency. It works in three steps, in this order:
+needs only the network's saliency. It works in five steps, in this order:
 
-1. colour evidence: how often does each colour occur in the subject, and how often around it? The
+1. thin parts: a handle or a stem is a line that continues the subject and is unlike the ground
+   beside it, and the network is hardly sure of it. It counts as subject;
+2. colour evidence: how often does each colour occur in the subject, and how often around it? The
    two histograms (Boykov and Jolly, ICCV 2001) correct the saliency where it is in doubt;
-2. guided filter: in a small window alpha is a linear function of colour, `alpha = a . I + b` (He,
+3. guided filter: in a small window alpha is a linear function of colour, `alpha = a . I + b` (He,
    Sun and Tang, ECCV 2010). Fitted on a small grid, twice: the second time to the first's result;
-3. rendering: the coefficients a and b are smooth where alpha is not, so they are what is enlarged;
-   each pixel's own colour then gives its alpha (fast guided filter, arXiv 1505.00996).
+4. rendering: the coefficients a and b are smooth where alpha is not, so they are what is enlarged;
+   each pixel's own colour then gives its alpha (fast guided filter, arXiv 1505.00996);
+5. unmixing: where subject and ground beside an edge have colours that are far apart and even, such
+   as white fur before a dark wall, a pixel's place on the line between the two is its alpha.
 """
 
 import importlib.util
@@ -21,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alphacut.errors import ImageError, MissingExtra, RuntimeFailure
-from alphacut.pipeline.image import Image, check_image, check_plane
+from alphacut.pipeline.image import TILE_PX, Image, check_image, check_plane, look_up
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -38,6 +42,21 @@ _RADIUS_PX = 4  # of the windows, on the grid: they have to be wider than the ne
 _NOISE = np.float32(1e-5)  # variance of colour (0..1) that is noise, not signal: 0.8 of 255
 _FLAT = np.float32(1e-4)  # variance of alpha below which there is nothing to explain
 _STRETCH = ((0.1, 0.9), (0.05, 0.95))  # what becomes 0..1 after each fit: fits avoid the ends
+_FAINT = 0.05  # saliency from which there may be a thin part, up to which there is certain ground
+_UNLIKE = (12.0, 40.0)  # squared distance from the ground's colours, in variances: no part, a part
+_GROUND_NOISE = np.float32(1e-3)  # least variance of a ground's colours, summed over channels
+_THIN = 0.03  # width of a thin part at most, as a share of the long side
+_PART = 0.97  # saliency of a part that is unlike the ground
+_BLUR_PX = ((4, 3), (2, 2), (1, 2))  # shrinking, radius on it: colours from afar fill what is open
+_OPEN = np.float32(3e-3)  # mean weight under which a mean is left to the wider one
+_PURE = 0.97  # alpha from which, and share of ground, a pixel's colour is subject's or ground's own
+_APART = (8.0, 30.0)  # squared distance of both colours, in variances: tells nothing, tells alpha
+_COLOUR_NOISE = np.float32(4e-4)  # least variance of a colour, summed over channels
+_OFF_LINE = 0.01, 0.001  # distance of a mixture from the line between both: of its length, at least
+_CERTAIN = 0.25, 0.06  # distance of the saliency from 0 and 1: colours decide, the network does
+_SOFT = 0.004  # least distance of a soft alpha from 0 and 1
+_TINY = np.float32(1e-6)
+_RIM = 1 / 250  # width beyond soft pixels where colours may decide, as a share of the long side
 _FINE = (2.0, 3.0)  # magnification of the saliency up to which it decides, from which it is free
 _DECISION_STEP = 0.04  # saliency from 0.5 to 0.52 lifts the least alpha from 0 to 0.5, smoothly
 _SOLVE_PX = 640  # long side of the closed form's grid when alpha is known roughly
@@ -69,10 +88,17 @@ def estimate_alpha_fast(image: Image, saliency: Array) -> Array:
     check_plane("saliency", saliency)
     grid = _grid_size(image, max(_GRID_PX, *saliency.shape))
     guide = _unit_range(_resize(image, grid))
-    prior = _weigh_colours(guide, _resize(saliency, grid))
+    seen = _resize(saliency, grid)
+    coarse = _resize(guide, (-(-grid[0] // 2), -(-grid[1] // 2)))
+    thin = _find_thin_parts(guide, coarse, seen)
+    seen = np.maximum(seen, thin)
+    prior = _weigh_colours(guide, seen)
     unknown = _near_edges(prior)
     model = _model(guide, prior, prior > 0.5, unknown, _RADIUS_PX, _STRETCH)
-    return _keep_decisions(_render(image, model), saliency)
+    alpha = _keep_decisions(_render(image, model), saliency, thin)
+    # a thin part's colour is its own
+    _unmix(image, alpha, coarse, np.where(thin > 0, np.float32(1), seen))
+    return alpha
 
 
 def coarsen(saliency: Array) -> Array:
@@ -157,7 +183,55 @@ def require_pymatting() -> None:
         raise MissingExtra("PyMatting, which solves closed-form matting,", "matting")
 
 
-# --- 1. colour evidence ---
+# --- 1. thin parts ---
+
+
+def _find_thin_parts(guide: Array, coarse: Array, saliency: Array) -> Array:
+    """Find thin parts that the network hardly sees: their saliency (h, w), zero elsewhere."""
+    part = np.zeros_like(saliency)
+    faint, square = saliency > _FAINT, np.ones((3, 3), np.uint8)
+    ground = cv2.erode((~faint).astype(np.uint8), square).astype(np.float32)
+    if not ground.any() or not (faint & (saliency < 0.5)).any():
+        return part
+    colours = _local_colours(coarse, _resize(ground, coarse.shape[:2]))
+    colours = _resize(colours, saliency.shape)
+    offset = guide - colours[..., :3]
+    distance = np.sum(offset * offset, axis=2) / (colours[..., 3] + _GROUND_NOISE)
+    unlike = np.interp(distance, _UNLIKE, (0, _PART)).astype(np.float32)
+    possible = (faint & (unlike > 0)) | (saliency > 0.5)
+    count, labels = cv2.connectedComponents(possible.astype(np.uint8), connectivity=8)
+    continues = np.zeros(count, np.bool_)
+    continues[labels[saliency > 0.8]] = True
+    width = max(3, round(_THIN * max(saliency.shape)) | 1)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+    thick = cv2.morphologyEx(possible.astype(np.uint8), cv2.MORPH_OPEN, disc)
+    thin = possible & continues[labels] & (cv2.dilate(thick, square) == 0)
+    np.copyto(part, unlike, where=thin)
+    return part
+
+
+def _local_colours(coarse: Array, weight: Array) -> Array:
+    """Return the weighted mean and variance (h, w, 4) of the colours around each pixel."""
+    h, w = weight.shape
+    squares = cv2.transform(coarse * coarse, np.ones((1, 3), np.float32))
+    three: Any = cv2.merge([weight] * 3)
+    shares: Any = cv2.merge([*cv2.split(coarse * three), weight])
+    powers: Any = squares * weight
+    found = np.array([[[0.5, 0.5, 0.5, 1]]], np.float32)
+    for factor, radius_px in _BLUR_PX:
+        size, kernel = (-(-h // factor), -(-w // factor)), (2 * radius_px + 1, 2 * radius_px + 1)
+        colour, square = (
+            cv2.blur(_resize(plane, size), kernel, borderType=cv2.BORDER_REPLICATE)
+            for plane in (shares, powers)
+        )
+        total = cv2.merge([*cv2.split(colour)[:3], square])
+        found = (total + _OPEN * _resize(found, size)) / (colour[..., 3:] + _OPEN)
+    mean = found[..., :3]
+    np.maximum(found[..., 3] - np.sum(mean * mean, axis=2), 0, out=found[..., 3])
+    return np.asarray(found, np.float32)
+
+
+# --- 2. colour evidence ---
 
 
 def _weigh_colours(guide: Array, saliency: Array) -> Array:
@@ -198,7 +272,7 @@ def _logit(probability: Array, limits: tuple[float, float]) -> Array:
     return np.asarray(np.log(p / (1 - p)), np.float32)
 
 
-# --- 2. guided filter ---
+# --- 3. guided filter ---
 
 
 def _near_edges(prior: Array) -> Mask:
@@ -270,7 +344,7 @@ def _fit(
     return np.asarray(np.dstack((a0, a1, a2, b)), np.float32)
 
 
-# --- 3. rendering ---
+# --- 4. rendering ---
 
 
 def _render(image: Image, model: Array) -> Array:
@@ -304,7 +378,7 @@ def _render(image: Image, model: Array) -> Array:
     return alpha
 
 
-def _keep_decisions(alpha: Array, saliency: Array) -> Array:
+def _keep_decisions(alpha: Array, saliency: Array, thin: Array) -> Array:
     """In images hardly finer than the network's grid, let the network decide what is subject.
 
     There its output is about as sharp as the image, and thin parts whose colours are mixed with
@@ -316,8 +390,62 @@ def _keep_decisions(alpha: Array, saliency: Array) -> Array:
     sure = float(np.interp(magnification, _FINE, (0.5, 1)))
     saliency = _resize(saliency, alpha.shape)
     low = np.clip((saliency - sure) / _DECISION_STEP, 0, 0.5)
+    if thin.any():  # what it hardly sees may be thicker than its answer
+        saliency = np.maximum(saliency, _resize(thin, alpha.shape))
     high = 1 - np.clip((1 - sure - saliency) / _DECISION_STEP, 0, 0.5)
     return np.clip(alpha, low, high)
+
+
+# --- 5. unmixing ---
+
+
+def _unmix(image: Image, alpha: Array, coarse: Array, saliency: Array) -> None:
+    """Set alpha, in place, from colours that are far apart and even on both sides of an edge."""
+    H, W = alpha.shape
+    soft = cv2.inRange(alpha, _SOFT, 1 - _SOFT)
+    if not cv2.countNonZero(soft):
+        return
+    h, w = coarse.shape[:2]
+    small = _resize(alpha, (h, w))
+    subject, ground = (
+        _local_colours(coarse, np.clip((share - _PURE) / (1 - _PURE), 0, 1))
+        for share in (small, 1 - small)
+    )
+    line = subject[..., :3] - ground[..., :3]
+    apart = np.sum(line * line, axis=2) / (subject[..., 3] + ground[..., 3] + _COLOUR_NOISE)
+    trust = np.interp(apart, _APART, (0, 1)).astype(np.float32)
+    trust *= trust * (3 - 2 * trust)
+    ground[..., 3] = trust
+    grids = ground, np.dstack((line, _resize(saliency, (h, w))))
+    reach = 2 * max(1, round(_RIM * max(H, W))) + 1
+    soft = cv2.dilate(soft, np.ones((reach, reach), np.uint8))
+    soft[cv2.resize(trust, (W, H), interpolation=cv2.INTER_LINEAR) == 0] = 0
+
+    def unmix(tile: tuple[int, int]) -> None:
+        top, left = tile
+        part = soft[top : top + TILE_PX, left : left + TILE_PX]
+        if not cv2.countNonZero(part):
+            return
+        x, y = cv2.findNonZero(part).reshape(-1, 2).astype(np.intp).T
+        y, x = y + top, x + left
+        first, second = (
+            look_up(grid, (y + 0.5) * (h / H) - 0.5, (x + 0.5) * (w / W) - 0.5) for grid in grids
+        )
+        line, trust, seen = second[:, :3], first[:, 3], second[:, 3]
+        offset = image[y, x] * np.float32(1 / np.iinfo(image.dtype).max) - first[:, :3]
+        length = np.maximum(np.sum(line * line, axis=1), _TINY)
+        share = np.clip(np.sum(offset * line, axis=1) / length, 0, 1)
+        off = np.sum((offset - share[:, None] * line) ** 2, axis=1)
+        trust = trust * np.clip(2 - off / (_OFF_LINE[0] * length + _OFF_LINE[1]), 0, 1)
+        rough = alpha[y, x]
+        unsure = np.where(share < rough, 1 - seen, seen)  # colours do not overrule a sure network
+        free, bound = _CERTAIN
+        trust *= np.clip((unsure - bound) / (free - bound), 0, 1)
+        alpha[y, x] = rough + trust * (share - rough)
+
+    tiles = [(top, left) for top in range(0, H, TILE_PX) for left in range(0, W, TILE_PX)]
+    with ThreadPoolExecutor(max(1, cv2.getNumThreads())) as pool:
+        list(pool.map(unmix, tiles))
 
 
 # --- closed form ---

@@ -62,7 +62,7 @@ def draw(log: dict[str, list[float]]) -> "Figure":
     for axes, name in zip(figure.subplots(len(_PANELS), sharex=True), _PANELS, strict=True):
         points = [(x, y) for x, y in zip(log[unit], log[name], strict=True) if not math.isnan(y)]
         if name == "loss":
-            axes.plot(*zip(*points, strict=True), linewidth=0.5, alpha=0.4)
+            axes.plot(*zip(*points, strict=True), linewidth=0.8, alpha=0.4)
             points = _smooth(points)
         if points:
             axes.plot(*zip(*points, strict=True), marker="." if len(points) < 60 else "")
@@ -104,9 +104,9 @@ def write(figure: "Figure", path: Path) -> None:
 
 
 def _smooth(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Take the moving mean, from the first value on."""
-    mean, smooth = points[0][1], []
-    for x, y in points:
+    """Take the moving mean; of the first ones, too, nothing but them counts."""
+    mean, smooth = 0.0, []
+    for n, (x, y) in enumerate(points, start=1):
         mean = _SMOOTHING * mean + (1 - _SMOOTHING) * y
-        smooth.append((x, mean))
+        smooth.append((x, mean / (1 - _SMOOTHING**n)))
     return smooth

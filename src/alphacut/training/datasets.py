@@ -188,7 +188,8 @@ def find(source: Source, root: Path, decoded_px: int = 0) -> Files:
             raise TrainingError(f"{root / source.backgrounds[0]}: no background is like `only`")
     decoded = Decoded(root / "decoded", decoded_px)
     classes = source.layout in _CLASSES
-    return Files(tuple(subjects), tuple(backgrounds), classes, source.exif, source.doubt, decoded)
+    exif = "image" if source.teachers else source.exif  # teachers have seen the upright picture
+    return Files(tuple(subjects), tuple(backgrounds), classes, exif, source.doubt, decoded)
 
 
 def _part(folder: Path, part: str, named: frozenset[str] = frozenset()) -> list[Path]:
@@ -274,7 +275,7 @@ def read_pair(
         subject: The photograph, and its alpha in 8 or 16 bits, its mask of classes, or the masks
             of teachers at any size.
         classes: Whether it is a mask of classes; all but class 0 is the subject.
-        exif: The source's; teachers have seen the upright picture.
+        exif: The source's.
         doubt: Of the teachers behind the first.
 
     Returns:

@@ -224,11 +224,13 @@ def train(
 
     began, first = time.monotonic(), step
     with _stop_request(heard) as stopped, log or contextlib.nullcontext():
-        if owed is not None and log:
-            if not look(owed):
+        if owed is not None:
+            looked = look(owed)
+            if log and looked:
+                log.write(step, pace.count(step), owed)
+                yield report(owed)
+            if _agreed(not looked, any, processes, chosen):
                 raise KeyboardInterrupt
-            log.write(step, pace.count(step), owed)
-            yield report(owed)
             save(None)
         for batch in load_batches(pictures, batches, workers, chosen):
             if threads:  # PyMatting's compiler turns all of OpenMP up to every core
@@ -268,9 +270,9 @@ def train(
             stopping = _agreed(stopped.is_set(), any, processes, chosen)
             if (looked and (stopping or step == last)) or (stopping and not saved):
                 save(None)
-            if log and (due or step % LOG_EVERY == 0 or stopping):
-                if looked or not due:  # else the row is owed
-                    log.write(step, pace.count(step), values)
+            if log and (looked or (not due and step % LOG_EVERY == 0)):
+                log.write(step, pace.count(step), values)
+            if log and (due or step % LOG_EVERY == 0):
                 yield report(values)
             if stopping:
                 raise KeyboardInterrupt
