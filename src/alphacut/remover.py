@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from alphacut import runtimes
+from alphacut import runtimes, values
 from alphacut.cutout import Cutout, difference, trimap_of
 from alphacut.errors import ImageError, NoForegroundWarning, OptionError, UnknownName
 from alphacut.models import catalogue, weights
 from alphacut.models.download import Progress
-from alphacut.models.entry import ModelSpec
-from alphacut.options import OptionChanges, Options
+from alphacut.models.entry import NO_NETWORK, ModelSpec
+from alphacut.options import OptionChanges, Options, PathText
 from alphacut.output import geometry
 from alphacut.output.background import load_background
 from alphacut.parallel import in_order, side_by_side
@@ -28,13 +28,20 @@ from alphacut.pipeline import image as images
 from alphacut.pipeline import matting, strokes, transforms
 from alphacut.pipeline.doubt import measure_doubt
 from alphacut.pipeline.foreground import estimate_foreground
+from alphacut.pipeline.ground import Ground, estimate_shadow, fit_ground
 from alphacut.pipeline.image import Image, Picture
 from alphacut.pipeline.indexnet import estimate_alpha_indexnet
+from alphacut.pipeline.key import key, key_alone
 from alphacut.pipeline.load import Source, describe, load_frames, load_image
+from alphacut.pipeline.pair import Pair, find_pair, solve_pair
+from alphacut.pipeline.plate import match_plate
+from alphacut.pipeline.profile import convert_profile
 from alphacut.pipeline.refine import refine
+from alphacut.pipeline.screen import remove_spill, unmix
 from alphacut.pipeline.strokes import Stroke
 from alphacut.pipeline.trimap import find_trimap, read_trimap
 from alphacut.pipeline.views import predict_views
+from alphacut.pipeline.vitmatte import estimate_alpha_vitmatte
 from alphacut.runtimes import Runtime
 
 if TYPE_CHECKING:
@@ -61,6 +68,7 @@ class Method(NamedTuple):
     require: Callable[[], None] | None = None
 
 
+_SALIENCY_PX = 320  # long side of a saliency that is made of alpha
 _fast = matting.estimate_alpha_fast
 # By the name of the option `matting`
 METHODS = MappingProxyType({
@@ -72,10 +80,11 @@ METHODS = MappingProxyType({
 # By the architecture of a matting network; the option `matting` names the model
 _NETWORKS: Mapping[str | None, Callable[..., Array]] = MappingProxyType({
     "indexnet": estimate_alpha_indexnet,
+    "vitmatte_s": estimate_alpha_vitmatte,
 })  # fmt: skip
 
 
-def find_method(name: str, quality: str) -> Method:
+def find_method(name: str, quality: str, output: str = "saliency") -> Method:
     """Return the method that the options `matting` and `quality` name.
 
     Raises:
@@ -83,7 +92,9 @@ def find_method(name: str, quality: str) -> Method:
         WeightsError: if the user's entry of the network cannot be read.
     """
     if name == "auto":
-        name = "closed-form" if quality == "best" else "fast"
+        # a matte is alpha already: fitting it to colours again costs detail (docs/log.md)
+        own = "none" if output == "matte" else "fast"
+        name = "closed-form" if quality == "best" else own
     if name in METHODS:
         return METHODS[name]
     networks = {spec.name: _NETWORKS[spec.arch] for spec in weights.models()
@@ -96,7 +107,7 @@ def find_method(name: str, quality: str) -> Method:
 
 
 # Options that decide which network is loaded; the others may differ from call to call
-_LOADED = ("model", "runtime", "device", "precision", "half", "input_size")
+_LOADED = ("model", "runtime", "device", "precision", "input_size")
 
 
 class _Plan(NamedTuple):
@@ -164,8 +175,8 @@ class Remover:
         if model is None or isinstance(model, str):
             model = weights.find_model(options.model)
         self.spec = model
-        if model.output == "alpha":
-            finders = (spec.name for spec in weights.models() if spec.output != "alpha")
+        if not model.finds_subjects:
+            finders = (spec.name for spec in weights.models() if spec.finds_subjects)
             raise UnknownName("model that finds subjects", model.name, finders)
         if size := options.network_size:
             if any(side % model.multiple for side in size):
@@ -178,7 +189,6 @@ class Remover:
             runtime=options.runtime,
             device=options.device,
             precision=options.precision,
-            half=options.half,
             hint=hint,
             threads=threads,
             accept_license=accept_license,
@@ -202,7 +212,7 @@ class Remover:
         options = options.without_streams()
         if options.classes:
             catalogue.choose_classes(self.spec, options.classes)
-        method = find_method(options.matting, options.quality)
+        method = find_method(options.matting, options.quality, self.spec.output)
         if method.require:
             method.require()
         if options.background is not None:
@@ -282,6 +292,9 @@ class Remover:
         if isinstance(given, str) and os.path.isdir(given):
             given = find_trimap(Path(given), describe(source))
             plan = plan._replace(options=options.replace(trimap=given))
+        if isinstance(options.pair, str) and os.path.isdir(options.pair):
+            pair = os.fspath(find_pair(Path(options.pair), describe(source)))
+            plan = plan._replace(options=plan.options.replace(pair=pair))
         cutout = self._cut(first, plan, clock, painted)
         del first  # a large picture's pixels, of which the cut-out has its own
         frames = tuple(self._cut(picture, plan, _Clock(), painted) for picture in pictures)
@@ -357,14 +370,37 @@ class Remover:
         picture = images.limit_megapixels(picture, options.output_megapixels)
         image = picture.image
         given = self._read_trimap(image, options) if options.trimap else None
-        saliency = self._find_subject(image, options, clock) if given is None else given
-        with clock("alpha"):
-            seen = saliency
-            if painted:
-                seen = strokes.correct_saliency(saliency, image, painted)
-            alpha, trimap = self._estimate_alpha(image, seen, given, plan, painted)
-            # a given trimap is unsure by intention; what options clear next is no contradiction
-            doubt = measure_doubt(seen if given is None else alpha, alpha)
+        ground: Ground | None = None
+        pair: Pair | None = None
+        trimap, doubt = None, 0.0
+        if options.pair is not None:
+            with clock("ground"):
+                pair = _solve_pair(picture, options)
+            alpha = pair.alpha
+            saliency = images.downscale_to(alpha, _SALIENCY_PX)
+        elif self.spec is NO_NETWORK:
+            with clock("ground"):
+                ground = _find_ground(picture, None, options)
+                alpha = (
+                    key_alone(image, ground) if ground else np.zeros(image.shape[:2], np.float32)
+                )
+            saliency = images.downscale_to(alpha, _SALIENCY_PX)
+        else:
+            saliency = self._find_subject(image, options, clock) if given is None else given
+            with clock("alpha"):
+                fits = given is None and plan.method.rough is _fast
+                seen = matting.coarsen(saliency) if fits else saliency
+                if painted:
+                    seen = strokes.correct_saliency(seen, image, painted)
+                alpha, trimap = self._estimate_alpha(image, seen, given, plan, painted)
+                # a given trimap is unsure by intention; what options clear next is no contradiction
+                doubt = measure_doubt(seen if given is None else alpha, alpha)
+            if given is None and options.solves_ground:
+                with clock("ground"):
+                    if ground := _find_ground(picture, alpha, options):
+                        alpha = key(image, ground, alpha)
+        if painted and (pair or ground):
+            alpha = strokes.keep_strokes(alpha, painted)
         with clock("refine"):
             alpha = refine(
                 alpha,
@@ -382,10 +418,19 @@ class Remover:
                 inside = geometry.rescale(inside, full_size, alpha.shape)
                 alpha = geometry.keep_inside(alpha, inside)
         with clock("foreground"):
-            if options.decontaminate:
+            if options.decontaminate and pair:
+                foreground = pair.foreground
+            elif options.decontaminate and ground and ground.primary is not None:
+                foreground = unmix(image, alpha, ground)
+                foreground = remove_spill(foreground, alpha, ground, options.spill)
+            elif options.decontaminate:
                 foreground = estimate_foreground(image, alpha)
             else:
                 foreground = image.copy()
+        shadow = None
+        if options.shadow == "keep" and ground:
+            with clock("shadow"):
+                shadow = estimate_shadow(image, alpha, ground)
         if picture.alpha is not None:  # what the file hides stays hidden
             shown = np.asarray(picture.alpha / images.white(picture.alpha), np.float32)
             alpha = alpha * shown
@@ -402,6 +447,9 @@ class Remover:
             replaced=difference(picture.image, foreground),
             options=options,
             doubt=doubt,
+            ground="pair" if pair else ground.way if ground else None,
+            ground_sure=pair.sure if pair else ground.sure if ground else 0.0,
+            shadow=shadow,
         )
 
     def _find_subject(self, image: Image, options: Options, clock: "_Clock") -> Array:
@@ -477,6 +525,55 @@ def _load(
         threads=threads,
         accept_license=accept_license,
     )
+
+
+def _find_ground(picture: Picture, alpha: Array | None, options: Options) -> Ground | None:
+    """Find the ground that the options ask for; None if it is not plain and need not be.
+
+    Raises:
+        ImageError: if it has to be there and is not.
+    """
+    if options.plate is not None:
+        try:
+            return match_plate(picture.image, _read_like(picture, options.plate, options), alpha)
+        except ImageError as error:
+            raise ImageError(f"{_name(options.plate, 'plate')}: {error}") from error
+    colour = values.parse_ground(options.ground)
+    ground = fit_ground(picture.image, alpha, colour)
+    if ground is None and (colour or alpha is None):
+        said = f"no plain ground of {options.ground}" if colour else "no plain ground"
+        raise ImageError(f"{said} found: choose ground off, and a model that finds subjects")
+    return ground
+
+
+def _solve_pair(picture: Picture, options: Options) -> Pair:
+    """Solve a picture with the one that the options pair it with.
+
+    Raises:
+        ImageError: if that cannot be read, or does not belong to it.
+    """
+    given = options.pair or b""
+    try:
+        return solve_pair(picture.image, _read_like(picture, given, options))
+    except ImageError as error:
+        raise ImageError(f"{_name(given, 'pair')}: {error}") from error
+
+
+def _read_like(picture: Picture, source: PathText | bytes, options: Options) -> Image:
+    """Read an image that belongs to a picture: in its profile, downscaled as it was."""
+    frames = load_frames(
+        source,
+        keep_depth=options.keep_depth,
+        max_megapixels=options.max_megapixels,
+        allow_truncated=options.allow_truncated,
+    )
+    other = images.limit_megapixels(next(frames), options.output_megapixels)
+    theirs, ours = other.metadata.icc_profile, picture.metadata.icc_profile
+    return convert_profile(other.image, theirs, ours)
+
+
+def _name(source: PathText | bytes, otherwise: str) -> str:
+    return otherwise if isinstance(source, bytes) else os.fspath(source)
 
 
 class _Clock:

@@ -177,7 +177,8 @@ def _work(job: Job) -> Work:
         spec, options.runtime, options.precision, options.device, options.network_size
     )
     # "auto" depends on the processor, and a cluster may have several kinds
-    options = options.replace(precision="int8" if form == "int8" else "fp32")
+    if options.precision == "auto":
+        options = options.replace(precision="int8" if form == "int8" else "fp32")
     return Work(
         options=options, spec=spec, dest=job.dest, retries=job.retries,
         accept_license=job.accept_license, cores=processors(),
@@ -188,7 +189,8 @@ def _work(job: Job) -> Work:
 def _fingerprint(work: Work) -> str:
     """Return what results depend on besides their inputs: version, model and options."""
     options: dict[str, Any] = dataclasses.asdict(work.options)
-    background, paths = options["background"], [options["trimap"]]
+    background = options["background"]
+    paths = [options[name] for name in ("trimap", "pair", "plate")]
     if isinstance(background, str):
         paths.append(values.parse_background(background).path)
     for name, value in options.items():

@@ -32,6 +32,8 @@ class EncodedResult:
         doubt: See `Cutout.doubt`.
         size: (H, W) of the input.
         milliseconds: What each stage took.
+        ground: How the ground was known; see `Cutout.ground`.
+        ground_sure: How sure that is.
     """
 
     kind: str
@@ -40,6 +42,8 @@ class EncodedResult:
     doubt: float
     size: tuple[int, int]
     milliseconds: Mapping[str, float]
+    ground: str | None = None
+    ground_sure: float = 0.0
 
 
 class Engine(Protocol):
@@ -127,12 +131,13 @@ class LocalEngine:
         encode_ms = (time.perf_counter() - start) * 1000
         times = {**cutout.milliseconds, "encode": encode_ms}
         return EncodedResult(
-            kind, data, cutout.empty, cutout.doubt, cutout.input_size or cutout.size, times
-        )
+            kind, data, cutout.empty, cutout.doubt, cutout.input_size or cutout.size, times,
+            cutout.ground, cutout.ground_sure,
+        )  # fmt: skip
 
 
 def _is_local(spec: ModelSpec) -> bool:
     """Tell whether a model finds subjects and its weights are on this machine."""
-    return spec.output != "alpha" and any(
+    return spec.finds_subjects and any(
         weights.locate(file) is not None for file in spec.weights.values()
     )

@@ -138,6 +138,11 @@ class Layout:
         if importlib.util.find_spec("pymatting") is None:
             qualities = qualities[:1]
         form["quality"] = gr.Radio(qualities, **self._field("quality", "Edges"))
+        form["ground"] = gr.Checkbox(
+            self._options.solves_ground, label="Plain background",
+            info="Paper, a wall or a screen of one colour: thin parts and gaps come out finer. "
+            "Other pictures stay as they are.",
+        )  # fmt: skip
         with gr.Accordion("Crop, shape and shadow", open=False):
             form["preset"] = gr.Dropdown(_choices("preset"), **self._field("preset", "Preset"))
             form["size"] = gr.Textbox(

@@ -292,6 +292,9 @@ class Page:
         changes = {name: form[name] for name in ("model", "runtime", "device", "quality")}
         if changes["model"] not in [spec.name for spec in self.engine.models]:
             raise OptionError("model", changes["model"], "is not on this machine: choose another")
+        # a real shadow is measured against the ground
+        kept = form["shadow"] == "keep" and not plain
+        changes["ground"] = "auto" if form["ground"] or kept else "off"
         if not plain:
             changes |= {name: form[name] for name in ("preset", "crop", "shadow")}
             changes["size"] = str(form["size"] or "").strip() or None

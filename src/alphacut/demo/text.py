@@ -14,16 +14,15 @@ from alphacut.pipeline.load import load_frames
 
 _THUMBNAIL_MP = 0.1
 _DOUBTFUL = 0.3  # above it people are asked to look
-_STRENGTHS = {
-    "u2netp": "Fast and small; people, animals, objects.",
-    "u2net": "Finer outlines; several times slower than u2net-lite.",
-    "isnet": "Finest outlines; the slowest.",
-    "deeplabv3": "Finds 20 classes, such as person, cat or car; coarse outlines, slow.",
-}
 _STAGES = {
     "load": "Reading the file", "preprocess": "Shrinking", "predict": "Network",
-    "mask": "Mask", "alpha": "Edges", "refine": "Cleaning up", "foreground": "Colours",
+    "mask": "Mask", "alpha": "Edges", "ground": "Background", "refine": "Cleaning up",
+    "foreground": "Colours", "shadow": "Shadow",
     "encode": "Writing the file",
+}  # fmt: skip
+_GROUNDS = {
+    "plain": "Cut from its plain background", "screen": "Cut from its green or blue screen",
+    "plate": "Cut from its empty scene", "pair": "Cut from two backgrounds",
 }  # fmt: skip
 _FAULTS = {
     "not_a_picture": "{name} is not a picture, or its format is not supported. "
@@ -40,7 +39,8 @@ def describe(spec: ModelSpec) -> str:
     commercial = {"yes": "commercial use allowed", "no": "not for commercial use"}.get(
         spec.commercial, "commercial use unclear"
     )
-    return f"{_STRENGTHS.get(str(spec.arch), '')} Licence: {spec.license}; {commercial}."
+    good_for = f"{spec.good_for[:1].upper()}{spec.good_for[1:]}." if spec.good_for else ""
+    return f"{good_for} Licence: {spec.license}; {commercial}."
 
 
 def problem(error: AlphacutError, name: str, max_megapixels: float) -> str:
@@ -83,9 +83,12 @@ def times(result: EncodedResult, seconds: float, size: tuple[int, int], *, exact
         f"<tr><td>{_STAGES.get(stage, stage)}</td><td>{ms:.0f} ms</td></tr>"
         for stage, ms in result.milliseconds.items()
     )
+    ground = ""
+    if result.ground:
+        ground = f"<p>{_GROUNDS[result.ground]}, {100 * result.ground_sure:.0f} % sure</p>"
     return (f"<details><summary>{W} x {H} pixels, the file {about}{size[1]} x {size[0]}, "
             f"done in {seconds:.2f} s</summary>"
-            f"<table>{rows}</table></details>")  # fmt: skip
+            f"<table>{rows}</table></details>{ground}")  # fmt: skip
 
 
 @dataclass(frozen=True)

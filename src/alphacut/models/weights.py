@@ -7,6 +7,7 @@ The user's folder is `ALPHACUT_HOME`, or `alphacut` in the system's folder for u
     models/NAME.json   entries of users' own weights, and of files added to a known entry
     converted/         ONNX files made from PyTorch weights
     compiled/          networks compiled by OpenVINO, for a faster start
+    costs/NAME.json    seconds and memory of a picture, measured by `models benchmark`
     locks/             one process downloads a file while others wait
 
 Other settings: `ALPHACUT_MIRROR`, a folder or base URL with the same file names, used instead of
@@ -37,7 +38,7 @@ from alphacut.errors import (
 )
 from alphacut.models import catalogue, entry
 from alphacut.models.download import Progress, download, is_url
-from alphacut.models.entry import Format, ModelSpec, Weights
+from alphacut.models.entry import NO_NETWORK, Format, ModelSpec, Weights
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -78,6 +79,8 @@ def find_model(name: str) -> ModelSpec:
         UnknownName: if there is no such model; the message lists the names.
         WeightsError: if the user's entry cannot be read.
     """
+    if name == NO_NETWORK.name:
+        return NO_NETWORK
     if known := catalogue.known_model(name):
         own = _entry_path(known.name)
         return _read_entry(own) if os.path.isfile(own) else known  # Path.is_file may raise
@@ -133,6 +136,13 @@ def add(path: Path, spec: ModelSpec, format: Format) -> ModelSpec:
             f"{path}: not the {format} file of {spec.name} (SHA-256 {sha256}, expected "
             f"{described.sha256}): add it under another --name"
         )
+    if described.sha256 is None and described.md5 is not None:
+        found = files.md5(path)
+        if found != described.md5:
+            raise WeightsError(
+                f"{path}: not the {format} file of {spec.name} (MD5 {found}, expected "
+                f"{described.md5}): add it under another --name"
+            )
     ours = Weights(
         file=described.file or spec.name + "".join(path.suffixes[-1:]),
         bytes=size,

@@ -64,6 +64,8 @@ class PoolEngine:
             facts["doubt"],
             (H, W),
             facts["milliseconds"],
+            facts["ground"],
+            facts["ground_sure"],
         )
 
 

@@ -92,7 +92,8 @@ async def _remove(service: Service, request: Request) -> Response:
         metadata=service.settings.metadata,
     )
     uploaded = fields.bytes_of("bg_image_file")
-    if uploaded and len(uploaded) > max_bytes:
+    if any(len(each) > max_bytes for each in (uploaded, options.pair, options.plate)
+           if isinstance(each, bytes)):  # fmt: skip
         raise refuse("file_too_large", f"{max_bytes / 1e6:g}")
 
     async def work() -> tuple[Reply, dict[str, str]]:
@@ -172,6 +173,8 @@ def _headers(reply: Reply, fields: Fields) -> dict[str, str]:
         "X-Credits-Charged": 0, "X-Alphacut-Doubt": f"{facts['doubt']:.3f}",
     }  # fmt: skip
     headers = {name: str(number) for name, number in numbers.items()}
+    if facts["ground"]:
+        headers["X-Ground"] = f"{facts['ground']}; sure={facts['ground_sure']:.2f}"
     level = fields.text("type_level") or "1"
     if level != "none":
         coarse, fine = SUBJECTS[(fields.text("type") or "auto").lower()]
