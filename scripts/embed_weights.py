@@ -11,13 +11,16 @@ Source: https://github.com/xuebinqin/U-2-Net (Apache-2.0), as exported for rembg
 """
 
 import hashlib
+import os
 import sys
 import tempfile
 from pathlib import Path
 
 import onnx
-import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before its import
+import onnxruntime as ort
 
 PUBLISHED_SHA256 = "309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8"
 PUBLISHED_INPUT, PUBLISHED_D0 = "input.1", "1959"

@@ -8,6 +8,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from alphacut.errors import INSTALL_PACKAGE
 from alphacut.models.catalogue import MODELS
 from alphacut.models.entry import ModelSpec
 
@@ -56,6 +57,9 @@ def _lines() -> Iterator[str]:
             yield f"  - SHA-256 {file.sha256 or 'not published: add the file by hand'}"
             if file.embedded:
                 yield "  - bundled with the package"
+            if file.package:
+                package = file.package.replace("_", "-")
+                yield f"  - {INSTALL_PACKAGE.format(package=package)}"
             for url in file.urls:
                 yield f"  - <{url}>"
 

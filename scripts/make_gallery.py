@@ -15,7 +15,7 @@ COMMANDS = """
 alphacut examples/astronaut.png --result preview --background blur --file-quality 75 -o docs/gallery/steps.webp
 alphacut examples/astronaut.png --preset profile --size 300x300 --background disc:9 -o docs/gallery/profile.jpg
 alphacut examples/coffee.png --preset product --size 300x300 --shadow drop -o docs/gallery/product.jpg
-alphacut examples/astronaut.png --background examples/coffee.png --scale 95% --position bottom --size 300x300 -o docs/gallery/image.jpg
+alphacut examples/astronaut.png --background examples/rocket.jpg --scale 95% --position bottom --size 300x300 -o docs/gallery/image.jpg
 alphacut examples/coffee.png --background '#e8e4dc' --scale 80% --shadow contact --size 300x300 -o docs/gallery/contact.jpg
 alphacut examples/astronaut.png --crop --margin 5% --size 300x300 -o docs/gallery/cutout.webp
 alphacut examples/astronaut.png --invert --size 300x300 -o docs/gallery/hole.webp

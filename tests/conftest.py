@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -8,6 +9,8 @@ from numpy.typing import NDArray
 
 from alphacut import Remover
 from pictures import FakeRuntime, make_photo
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # some tests import ONNX Runtime before alphacut does
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,6 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from alphacut.output.encode import Raster, quantise
+from alphacut.pipeline.image import Image, white
+
 SHARED = Path(__file__).parents[1] / ".." / "shared"
 
 
@@ -37,3 +40,8 @@ def make_photo(H: int = 48, W: int = 64) -> NDArray[np.uint8]:
     image = np.stack([across, across + 40, across + 80], axis=2)
     image[disc(H, W) > 0] = (200, 180, 160)
     return np.asarray(cv2.blur(image, (3, 3)), np.uint8)
+
+
+def with_alpha(image: Image, alpha: NDArray[np.float32]) -> Image:
+    """Join colours (H, W, 3) and alpha (H, W) in [0, 1] to (H, W, 4), zero where alpha is zero."""
+    return Raster(image, quantise(alpha, white(image))).joined()

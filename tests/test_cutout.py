@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from alphacut import Options, Remover
+from alphacut import Options, Remover, load_image
 from alphacut.cutout import Cutout, difference
 from alphacut.errors import AlphacutWarning, ImageError, OptionError, OutputError
 from alphacut.options import Result, Shadow
@@ -32,7 +32,8 @@ def cutout(dtype: type = np.uint8) -> Cutout:
 def test_views_of_a_cutout() -> None:
     cut = cutout()
     assert cut.size == (2, 3)
-    assert cut.box == (0, 1, 2, 3)
+    assert cut.box == (1, 0, 3, 2)
+    assert cut.image.crop(cut.box).size == (2, 2)
     assert not cut.empty
     assert cut.image.mode == "RGBA"
     assert cut.image.getpixel((1, 0)) == (200, 180, 160, 128)
@@ -42,6 +43,77 @@ def test_views_of_a_cutout() -> None:
     assert cutout(np.uint16).image.getpixel((2, 1)) == (200, 180, 160, 255)
     assert cut._repr_png_().startswith(b"\x89PNG")
     assert cut.mask.shape == cut.size
+
+
+def test_a_cutout_is_shown_in_one_line() -> None:
+    cut = dataclasses.replace(cutout(), doubt=0.126)
+    assert repr(cut) == "<alphacut.Cutout 3 x 2, box (1, 0, 3, 2), doubt 0.13>"
+    empty = dataclasses.replace(cut, alpha=np.zeros((2, 3), np.float32), doubt=1.0)
+    assert repr(empty) == "<alphacut.Cutout 3 x 2, no subject>"
+    moving = dataclasses.replace(cut, frames=(cut,))
+    assert repr(moving) == "<alphacut.Cutout 3 x 2, box (1, 0, 3, 2), doubt 0.13, 2 frames>"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Options(),
+        Options(crop=True, background="white"),
+        Options(background="blur:3", size="50x40"),
+        Options(background="#ff000080", shadow="drop"),
+        Options(format="jpg"),
+        Options(result="mask", crop=True, margin="5px"),
+        Options(result="trimap"),
+        Options(result="foreground"),
+        Options(result="background"),
+        Options(result="preview"),
+    ],
+)
+def test_its_image_is_what_would_be_saved(asked: Options) -> None:
+    cut = dataclasses.replace(subject(), options=asked)
+    with PIL.Image.open(io.BytesIO(cut.to_bytes(file_quality=100))) as written:
+        assert (cut.image.mode, cut.image.size) == (written.mode, written.size)
+        tolerance = 4 if written.format == "JPEG" else 0
+        np.testing.assert_allclose(cut.image, written, atol=tolerance)
+    np.testing.assert_array_equal(np.asarray(cut), np.asarray(cut.image))
+    with PIL.Image.open(io.BytesIO(cut._repr_png_())) as shown:
+        assert shown.size == cut.image.size
+
+
+def test_its_image_has_the_photos_profile_where_it_has_colours() -> None:
+    cut = in_profile("AdobeRGB")
+    assert cut.image.info["icc_profile"] == PROFILES["AdobeRGB"]
+    mask = dataclasses.replace(cut, options=Options(result="mask"))
+    assert "icc_profile" not in mask.image.info
+
+
+def test_save_to_a_file_object_or_bytes(tmp_path: Path) -> None:
+    cut = cutout()
+    for kind in ("png", "webp", "tiff", "zip"):
+        file = io.BytesIO()
+        cut.save(file, format=kind)
+        assert file.getvalue() == cut.to_bytes(kind) == cut.to_bytes(format=kind)
+        assert file.getvalue() == cut.save(tmp_path / f"a.{kind}").read_bytes() or kind == "zip"
+    assert cut.to_bytes().startswith(b"\x89PNG")
+    assert cut.to_bytes(background="red").startswith(b"\xff\xd8")
+    assert cut.to_bytes("png", background="red").startswith(b"\x89PNG")
+    with (tmp_path / "b").open("wb") as file:
+        cut.save(file, result="mask")
+    assert load_image(tmp_path / "b").shape == (2, 3, 3)
+    with (tmp_path / "c").open("w") as text, pytest.raises(OutputError, match="mode 'wb'"):
+        cut.save(text)  # type: ignore[call-overload]
+    with pytest.raises(OutputError, match="NoneType: give a path or a file object"):
+        cut.save(None)  # type: ignore[call-overload]
+    moving = dataclasses.replace(cut, frames=(cut,))
+    with pytest.warns(AlphacutWarning, match="only the first of 2 frames"):
+        moving.save(io.BytesIO(), format="jpg")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_file_object_that_cannot_be_written() -> None:
+    no_space = pytest.raises(OutputError, match="/dev/full: cannot be written: No space")
+    with open("/dev/full", "wb", buffering=0) as full, no_space:
+        cutout().save(full)
 
 
 def test_nothing_visible() -> None:
@@ -132,7 +204,7 @@ def test_the_photo_is_put_together_anew() -> None:
     with pytest.raises(ImageError, match="does not know its photo"):
         Cutout(foreground, alpha, alpha).on("blur:3")
     with pytest.raises(ImageError, match="does not know its photo"):
-        cut.arrange(crop=True).on("grey")
+        cut.arrange(crop=True).on("desaturate")
 
 
 def test_inverted_has_a_hole() -> None:
@@ -161,11 +233,11 @@ def test_crop_by_hand() -> None:
     assert (part.alpha == 1).all()
     part = cut.arrange(crop=True, margin="10% 5px 20% 15%")
     assert part.size == (1 + 10 + 2, 3 + 20 + 5)
-    assert part.box == (1, 3, 11, 23)
+    assert part.box == (3, 1, 23, 11)
     np.testing.assert_array_equal(part.foreground, cut.foreground[9:22, 17:45])
     part = cut.arrange(crop=True, margin="15px")  # five rows more than the photo has above
     assert part.size == (40, 50)
-    assert part.box == (15, 15, 25, 35)
+    assert part.box == (15, 15, 35, 25)
     assert not part.foreground[:5].any()
     assert cut.arrange(crop=True, threshold=0.005).size == (20, 40)
     assert part.mask.shape == part.size
@@ -227,7 +299,7 @@ def test_each_plane_is_resized_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_own_background_keeps_its_place() -> None:
     cut = subject()
-    grey = cut.on("grey", crop=True, margin="5px")
+    grey = cut.on("desaturate", crop=True, margin="5px")
     assert grey.shape == (20, 30, 3)
     np.testing.assert_array_equal(grey[5:15, 5:25], cut.foreground[10:20, 20:40])
     expected = np.asarray(PIL.Image.fromarray(cut.foreground[5:25, 15:45]).convert("L"))
@@ -236,7 +308,7 @@ def test_own_background_keeps_its_place() -> None:
     np.testing.assert_allclose(dark[0], cut.foreground[0] / 2, atol=2)
 
 
-@pytest.mark.parametrize("background", ["white", "grey", "blur:3", "checkerboard", None])
+@pytest.mark.parametrize("background", ["white", "desaturate", "blur:3", "checkerboard", None])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_everything_at_once(tmp_path: Path, background: str | None, dtype: type) -> None:
     cut = cutout(dtype)
@@ -318,7 +390,7 @@ def test_an_image_is_brought_to_the_photos_profile() -> None:
 
 def test_the_photos_own_background_stays_as_it_is() -> None:
     plain, profiled = cutout(), in_profile("ProPhoto")
-    for word in ("grey", "darken:50%", "blur:1"):
+    for word in ("desaturate", "darken:50%", "blur:1"):
         np.testing.assert_array_equal(profiled.on(word), plain.on(word))
 
 

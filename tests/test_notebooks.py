@@ -1,6 +1,7 @@
 """The notebooks run from first to last cell, as a reader would run them, and show pictures."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -24,9 +25,10 @@ def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PYTHONWARNINGS", "default")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     examples = tmp_path / "examples"
-    shutil.copytree(ROOT / "examples", examples, ignore=shutil.ignore_patterns("*-cutout.*"))
-    for name in ("recipes", "weights"):
-        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copytree(
+        ROOT / "examples", examples, ignore=shutil.ignore_patterns("*-cutout.*", "results")
+    )
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     before = set(os.listdir(examples))
     notebook = nbformat.read(examples / "notebooks" / path.name, as_version=4)
     folder = {"metadata": {"path": str(examples / "notebooks")}}
@@ -39,7 +41,20 @@ def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         if "image/jpeg" in output.get("data", {})
     ]
     assert len(pictures) >= 2
+    links = set(re.findall(r"href='(results/[^']+)'", str(notebook.cells)))
+    assert links
+    for link in links:  # what the recipe saves
+        assert (examples / "notebooks" / link).stat().st_size > 1000
     assert set(os.listdir(examples)) == before  # nothing is left behind
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_says_what_ran_and_links_what_it_saved(path: Path) -> None:
+    """As it is kept, with the pictures that a reader sees."""
+    text = path.read_text(encoding="utf-8")
+    assert "FileLink(" in text
+    if "rmbg" in text:
+        assert "What runs: " in text
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

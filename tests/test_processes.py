@@ -1,6 +1,7 @@
 """What crosses processes: errors, results and options by pickle, real pools."""
 
 import copy
+import json
 import multiprocessing
 import pickle
 from collections.abc import Iterator
@@ -42,6 +43,8 @@ def test_every_error_survives(
     for survivor in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error), copy.copy(error)):
         assert type(survivor) is kind
         assert (str(survivor), vars(survivor)) == (str(error), vars(error))
+    # as task queues do, which write what they are made of as JSON
+    assert str(kind(*json.loads(json.dumps(error.args)))) == str(error)
 
 
 def test_options_survive() -> None:

@@ -11,9 +11,14 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from alphacut.cli.main import cli
+from alphacut.cli.options import REMBG_COMMANDS, REMBG_OPTIONS
+from alphacut.errors import INSTALL
 from alphacut.models.entry import ModelSpec, Weights
 from test_architecture import FLOORS
 
@@ -26,6 +31,30 @@ DOCS = {
 }
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.S)
 PORT = ":7000"  # the one that README shows
+
+
+def test_the_python_for_users_of_rembg_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", DOCS["docs/migrate-from-rembg.md"], re.S)
+    monkeypatch.chdir(ROOT)
+    names: dict[str, Any] = {}
+    exec(compile(code, "migrate-from-rembg.md", "exec"), names)
+    assert names["png"].startswith(b"\x89PNG")
+    assert names["mask"].mode == "L"
+
+
+def test_users_of_rembg_find_each_of_its_options() -> None:
+    text = DOCS["docs/migrate-from-rembg.md"]
+    for word in {word for word in REMBG_OPTIONS if not word.startswith("--")} - {"-i"}:
+        assert re.search(rf"`{word}[` ]", text), word
+    for word in REMBG_COMMANDS:
+        assert f"`rembg {word}" in text
+    ours = "".join(line.split("|")[2] for line in text.splitlines() if line.count("|") == 4)
+    flags = {name.replace("_", "-") for name in re.findall(r"--(?:no-)?([a-z][\w-]*)", ours)}
+    flags |= {name.replace("_", "-") for name in re.findall(r"(\w+)=", ours)}
+    assert {"mask", "harden"} <= flags
+    manual = CliRunner().invoke(cli, ["remove", "--help"]).output
+    for flag in flags:
+        assert f"--{flag}" in manual, flag
 
 
 def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,11 +214,15 @@ def test_its_extras_exist() -> None:
     assert set(named.strip(",").split(",")) <= extras
 
 
+def test_docs_install_extras_as_messages_do() -> None:
+    """Before alphacut is published, `pip install "alphacut[serve]"` installs nothing of ours."""
+    (source,) = re.findall(r'pip install "(.*)\[', INSTALL)
+    for page, text in DOCS.items():
+        for named in re.findall(r'pip install (?:-e )?"([^\s"[]+)\[', text):
+            assert named == source, page
+
+
 def test_its_command_line_exists() -> None:
-    from click.testing import CliRunner
-
-    from alphacut.cli.main import cli
-
     helps = [["batch", "run", "--help"], *([name, "--help"] for name in cli.commands)]
     text = "".join(CliRunner().invoke(cli, command).output for command in helps)
     for flag in set(re.findall(r"--[a-z][a-z-]*", README)) - {"--help"}:
@@ -211,6 +244,14 @@ def test_files_that_the_docs_name_exist() -> None:
             assert any(file.endswith(f"/{name}") for file in files), f"{page} names {name}"
         for name in re.findall(r"\]\((?!https?:)([^)#]+)", text):
             assert (ROOT / page).parent.joinpath(name).exists(), f"{page} links {name}"
+
+
+def test_no_address_is_invented() -> None:
+    """The project has no place of its own on the web yet."""
+    files = [ROOT / "pyproject.toml", ROOT / "NOTICE", *(ROOT / "src").rglob("*.py"),
+             *(ROOT / "packages").rglob("*.toml")]  # fmt: skip
+    texts = [*DOCS.values(), *(path.read_text(encoding="utf-8") for path in files)]
+    assert not [text for text in texts if re.search(r"https?://[\w./-]*alphacut", text)]
 
 
 def test_the_model_to_add_is_an_entry() -> None:

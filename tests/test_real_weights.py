@@ -59,9 +59,8 @@ def test_isnet_added_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def indexnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelSpec:
-    """The entry, fetched from the checkout's weights."""
+    """The entry, whose weights lie in the checkout."""
     monkeypatch.setenv("ALPHACUT_HOME", str(tmp_path))
-    monkeypatch.setenv("ALPHACUT_MIRROR", str(Path(__file__).parents[1] / "weights"))
     return weights.find_model("indexnet")
 
 
@@ -102,3 +101,16 @@ def test_indexnet_beats_closed_form_where_a_trimap_is_unknown(
         errors.append([metrics.mad(alpha, truth, trimap == 0.5) for alpha in solved])
     ours, closed_form = np.mean(errors, axis=0)
     assert ours < closed_form
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not ISNET.exists(), reason="IS-Net's weights are not beside the checkout")
+def test_isnet_at_another_size_is_what_pytorch_computes(indexnet: ModelSpec) -> None:
+    coarse = np.random.default_rng(0).random((8, 8, 3), np.float32)
+    batch = cv2.resize(coarse, (256, 256)).transpose(2, 0, 1)[np.newaxis] - np.float32(0.5)
+    spec = weights.find_model("isnet")
+    ours, theirs = (
+        runtimes.load(spec, runtime=name, path=ISNET, size=(256, 256))(batch)
+        for name in ("openvino", "torch")
+    )
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)

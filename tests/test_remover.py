@@ -2,6 +2,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,14 @@ from numpy.typing import NDArray
 
 import alphacut
 from alphacut import Options, Remover
-from alphacut.errors import ImageError, MissingExtra, NoForegroundWarning, UnknownName
+from alphacut.errors import (
+    ImageError,
+    MissingExtra,
+    NoForegroundWarning,
+    OptionError,
+    UnknownName,
+)
+from alphacut.models.weights import find_model
 from alphacut.parallel import side_by_side
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -49,7 +57,7 @@ def test_from_image_to_cutout() -> None:
     assert cutout.alpha[45, 60] == 1
     assert cutout.alpha[0, 0] == 0
     assert cutout.doubt < 0.15
-    top, left, bottom, right = cutout.box or (0, 0, 0, 0)
+    left, top, right, bottom = cutout.box or (0, 0, 0, 0)
     np.testing.assert_allclose([top, left, bottom, right], [22, 30, 68, 90], atol=3)
     white = cutout.on("white")
     assert (white[0, 0] == 255).all()
@@ -236,7 +244,7 @@ def test_ways_to_find_edges() -> None:
 
 def test_closed_form_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(MissingExtra, match=r'pip install "alphacut\[matting\]"'):
+    with pytest.raises(MissingExtra, match=r'pip install "\.\[matting\]"'):
         Remover(network=Disc(), matting="closed-form")
 
 
@@ -352,6 +360,55 @@ def test_a_broken_picture_raises_in_its_place() -> None:
         next(cutouts)
 
 
+def test_a_broken_picture_can_be_passed_over() -> None:
+    remover = Remover(network=Disc(), matting="none")
+    first, second, third = remover.map([photo(), b"", photo()], errors="return", crop=True)
+    assert isinstance(first, alphacut.Cutout)
+    assert isinstance(second, ImageError)
+    assert isinstance(third, alphacut.Cutout)
+    assert third.options.crop
+    with pytest.raises(UnknownName, match="unknown errors 'ignore'"):
+        remover.map([], errors="ignore")
+    with pytest.raises(OptionError, match="margin '60%'"):  # at once, not in place of each picture
+        remover.map([photo()], errors="return", margin="60%")
+
+
+def test_options_by_call() -> None:
+    remover = Remover(network=Disc(), background="white")
+    best = remover(photo(240, 320), quality="best", background="red")
+    assert best.trimap is not None
+    assert (best.options.quality, best.options.background) == ("best", "red")
+    assert remover(photo()).trimap is None  # for that call only
+    assert remover(photo()).options == remover.options == Options(background="white")
+    assert remover(photo(), grow_px=9).alpha.sum() > remover(photo()).alpha.sum()
+    for changes in ({"model": "u2net"}, {"runtime": "onnx"}, {"precision": "int8"},
+                    {"matting": "indexnet"}):  # fmt: skip
+        with pytest.raises(OptionError, match="make a Remover with it"):
+            remover(photo(), **changes)
+    assert remover(photo(), model="u2net-lite").size == (90, 120)  # the one that it has
+    with pytest.raises(UnknownName, match="unknown option 'colour'"):
+        remover(photo(), colour="red")
+    with pytest.raises(ImageError, match=r"background 'none\.jpg': No such file"):
+        remover(photo(), background="none.jpg")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])
+def test_floats(dtype: str) -> None:
+    floats = (photo() / 255).astype(dtype)
+    expected = Remover(network=Disc(), decontaminate=False)(photo())
+    cutout = Remover(network=Disc(), decontaminate=False)(floats)
+    np.testing.assert_array_equal(cutout.foreground, expected.foreground)
+    np.testing.assert_array_equal(cutout.alpha, expected.alpha)
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 255.0, np.nan])
+def test_floats_that_are_no_samples(wrong: float) -> None:
+    floats = np.zeros((8, 8, 3))
+    floats[0, 0, 0] = wrong
+    with pytest.raises(ImageError, match=r"are not in \[0, 1\]: divide"):
+        Remover(network=Disc())(floats)
+
+
 def test_pictures_side_by_side_leave_opencv_one_thread_and_give_it_back() -> None:
     before = cv2.getNumThreads()
     with side_by_side(2):
@@ -382,3 +439,190 @@ def test_an_unfinished_map_leaves_opencv_its_threads() -> None:
     assert cv2.getNumThreads() == before
     assert set(seen) == {1}
     cutouts.close()
+
+
+def test_a_binary_alpha_is_the_soft_one_rounded() -> None:
+    soft, hard = (Remover(network=Disc(), matting="none", binary=at)(photo()) for at in (None, 0.5))
+    np.testing.assert_array_equal(hard.alpha, np.rint(soft.alpha))  # as NumPy rounds it
+    assert ((soft.alpha > 0) & (soft.alpha < 1)).any()
+    np.testing.assert_array_equal(hard.foreground[hard.alpha == 1], photo()[hard.alpha == 1])
+    with pytest.raises(OptionError, match=r"binary 0\.5: give it or harden, not both"):
+        Options(binary=0.5, harden=0.5)
+
+
+class Sized(Disc):
+    """A disc, and the sizes of the batches that it was asked about."""
+
+    def __init__(self) -> None:
+        self.sizes: list[tuple[int, ...]] = []
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        self.sizes.append(batch.shape[2:])
+        return super().__call__(batch)
+
+
+@pytest.mark.parametrize("model", ["u2net-lite", "alphacut-lite"])
+def test_the_networks_input_has_the_size_that_was_asked_for(model: str) -> None:
+    network = Sized()
+    remover = Remover(model, network=network, input_size="64x48")
+    assert remover(photo()).size == (90, 120)
+    assert network.sizes == [(48, 64)]
+    remover(photo(), quality="best")
+    assert set(network.sizes) == {(48, 64)}
+    with pytest.raises(OptionError, match="decides which network is loaded"):
+        remover(photo(), input_size="96x96")
+    with pytest.raises(OptionError, match="input_size '64': give width x height, 32 to 8192"):
+        Options(input_size="64")
+    with pytest.raises(OptionError, match="give it or short_side, not both"):
+        Options(input_size="64x64", short_side=64)
+
+
+def test_sizes_that_a_model_does_not_take_are_refused_before_it_is_loaded() -> None:
+    spec = replace(find_model("deeplabv3"), multiple=32)
+    with pytest.raises(
+        OptionError, match="input_size '64x50': deeplabv3-resnet101 takes multiples"
+    ):
+        Remover(spec, input_size="64x50")
+
+
+def test_trimaps_are_made_as_it_was_asked_for(tmp_path: Path) -> None:
+    mask = Remover(network=Disc(), matting="none", binary=0.5)(photo()).alpha
+    settings = {"trimap_kernel": "10x4", "trimap_erode": 2, "trimap_dilate": 3}
+    made = Remover(network=Disc(), matting="none", binary=0.5, **settings)(photo())
+    kernel = np.ones((4, 10), np.uint8)
+    inner = cv2.erode(mask, kernel, iterations=2)
+    outer = cv2.dilate(mask, kernel, iterations=3)
+    made.save(tmp_path / "trimap.png", result="trimap")
+    levels = np.asarray(PIL.Image.open(tmp_path / "trimap.png"))
+    np.testing.assert_array_equal(levels, np.where(inner == 1, 255, np.where(outer == 0, 0, 128)))
+    saved = Remover(network=Disc(), matting="none", save_trimap=True, **settings)(photo())
+    assert saved.trimap is not None
+    with pytest.raises(OptionError, match="trimap_kernel '10': give width x height"):
+        Options(trimap_kernel="10")
+
+
+def test_each_picture_takes_its_trimap_from_a_folder(tmp_path: Path) -> None:
+    for name, level in (("a", 255), ("b_trimap", 0)):
+        PIL.Image.new("L", (120, 90), level).save(tmp_path / f"{name}.png")
+    for name in "abc":
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        PIL.Image.fromarray(photo()).save(tmp_path / "photos" / f"{name}.jpg")
+    remover = Remover(network=Disc(), trimap=tmp_path, matting="none")
+    assert remover(tmp_path / "photos" / "a.jpg").alpha.min() == 1
+    with pytest.warns(NoForegroundWarning):
+        assert remover(tmp_path / "photos" / "b.jpg").alpha.max() == 0
+    with pytest.raises(ImageError, match=r"c\.jpg: has no trimap in .*name it c-trimap\.png"):
+        remover(tmp_path / "photos" / "c.jpg")
+
+
+# --- known grounds ---
+
+
+def studio(
+    background: tuple[float, ...] = (205, 200, 210), *, wire: bool = True, shadow: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """A disc that `Disc` finds, on one colour, with a wire that it does not find, and its alpha."""
+    H, W = 120, 160
+    y, x = np.mgrid[:H, :W]
+    inside = np.clip((np.hypot((y + 0.5) / H - 0.5, (x + 0.5) / W - 0.5) < 0.24) * 1.0, 0, 1)
+    alpha = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), 0.8)
+    if wire:
+        alpha[58:60, 110:156] = 1
+    light = 1 - shadow * np.exp(-(((x - 118) / 20) ** 2) - ((y - 90) / 12) ** 2)
+    a = alpha[..., np.newaxis]
+    mixed = a * (30, 60, 120) + (1 - a) * np.array(background) * light[..., np.newaxis]
+    noise = np.random.default_rng(0).normal(0, 0.7, mixed.shape)
+    return np.clip(np.rint(mixed + noise), 0, 255).astype(np.uint8), alpha
+
+
+def test_a_plain_ground_brings_back_what_the_network_lost() -> None:
+    image, truth = studio()
+    remover = Remover(network=Disc())
+    off, auto = remover(image), remover(image, ground="auto")
+    assert (off.ground, off.ground_sure) == (None, 0)
+    assert auto.ground == "plain"
+    assert auto.ground_sure > 0.5
+    assert np.abs(auto.alpha - truth).mean() < np.abs(off.alpha - truth).mean() * 0.7
+    assert remover(image, ground="#cdc8d2").ground == "plain"
+    with pytest.raises(ImageError, match="no plain ground of blue found"):
+        remover(image, ground="blue")
+
+
+def test_where_the_ground_is_not_plain_not_a_bit_changes() -> None:
+    remover = Remover(network=Disc())
+    image = (photo() // 3 + np.random.default_rng(1).integers(0, 160, (90, 120, 3))).astype(
+        np.uint8
+    )
+    off, auto = remover(image), remover(image, ground="auto")
+    assert auto.ground is None
+    assert np.array_equal(np.asarray(off), np.asarray(auto))
+
+
+def test_without_a_network_the_ground_says_it_all() -> None:
+    image, truth = studio()
+    cutout = Remover("none", ground="auto")(image)
+    assert cutout.ground == "plain"
+    assert np.abs(cutout.alpha - truth).mean() < 0.01
+    green, truth = studio((10, 180, 60))
+    cutout = Remover("none", ground="auto")(green)
+    assert cutout.ground == "screen"
+    assert np.abs(cutout.alpha - truth).mean() < 0.01
+    with pytest.raises(ImageError, match="no plain ground found"):
+        Remover("none", ground="auto")(
+            np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8)
+        )
+
+
+def test_a_pair_needs_no_network(tmp_path: Path) -> None:
+    image, truth = studio((255, 255, 255))
+    other, _ = studio((0, 0, 0))
+    (tmp_path / "black").mkdir()
+    alphacut.save_image(tmp_path / "black" / "cup.png", other)
+    alphacut.save_image(tmp_path / "cup.png", image)
+    remover = Remover("none", pair=tmp_path / "black")
+    cutout = remover(tmp_path / "cup.png")
+    assert cutout.ground == "pair"
+    assert np.abs(cutout.alpha - truth).max() < 6 / 255
+    assert np.array_equal(cutout.photo, image)
+    content = (tmp_path / "black" / "cup.png").read_bytes()
+    assert np.array_equal(Remover("none", pair=content)(image).alpha, cutout.alpha)
+    with pytest.raises(
+        ImageError, match=r"cup\.png: is 160 x 120 pixels, but the picture 100 x 120"
+    ):
+        Remover("none", pair=tmp_path / "black" / "cup.png")(image[:, :100])
+
+
+def test_a_plate_is_the_scene_without_the_subject(tmp_path: Path) -> None:
+    scene = cv2.resize(np.random.default_rng(3).integers(60, 220, (12, 16, 3)).astype(np.uint8),
+                       (160, 120))  # fmt: skip
+    _, alpha = studio()
+    a = alpha[..., np.newaxis]
+    image = np.rint(a * np.array((250, 0, 250)) + (1 - a) * scene).astype(np.uint8)
+    alphacut.save_image(tmp_path / "empty.png", scene)
+    cutout = Remover("none", plate=tmp_path / "empty.png")(image)
+    assert cutout.ground == "plate"
+    assert np.abs(cutout.alpha - alpha).mean() < 0.02
+
+
+def test_the_real_shadow_goes_with_the_subject() -> None:
+    image, truth = studio(wire=False, shadow=0.5)
+    cutout = Remover(network=Disc(), ground="auto", shadow="keep")(image)
+    assert cutout.shadow is not None
+    beside = (truth == 0) & (cutout.shadow > 0.2)
+    assert beside.sum() > 200
+    on_grey = cutout.on("#808080")
+    dark = 128 * (1 - cutout.shadow)
+    assert np.abs(on_grey[beside, 0] - dark[beside]).max() <= 1
+    moved = cutout.arrange(crop=True, margin="20px")
+    assert moved.shadow is not None
+    assert moved.shadow.shape == moved.alpha.shape
+    layers = np.asarray(cutout)  # one picture: black where only the shadow is
+    assert layers[beside, 3] == pytest.approx(cutout.shadow[beside] * 255, abs=1)
+    assert layers[beside, :3].max() == 0
+
+
+def test_strokes_win_over_the_ground() -> None:
+    image, _ = studio()
+    stroke = alphacut.Stroke("remove", radius=0.05, points=((0.8, 0.49), (0.95, 0.49)))
+    painted = Remover(network=Disc(), ground="auto")(image, painted=[stroke])
+    assert painted.alpha[59, 132:150].max() == 0

@@ -54,12 +54,14 @@ def test_backgrounds() -> None:
     assert parse_background("blur").strength == Length(2, True)
     assert parse_background("blur:20").strength == Length(20)
     assert parse_background("disc:7.5px").strength == Length(7.5)
-    assert parse_background("gray").kind == "grey"
+    assert parse_background("gray").colour == parse_background("grey").colour == (128,) * 3 + (255,)
+    assert parse_background("desaturate").kind == "desaturate"
     assert parse_background("darken:30%").strength == Length(30, True)
     assert parse_background("transparent").opaque is False
     assert parse_background("checkerboard").opaque is True
     assert parse_background("#0000").opaque is False
-    assert parse_background("grey").own
+    assert parse_background("desaturate").own
+    assert not parse_background("grey").own
     assert not parse_background("grey.png").own
 
 

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, overload
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from alphacut import files, values
 from alphacut.errors import AlphacutWarning, ImageError, OutputError
-from alphacut.options import OptionChanges, Options
+from alphacut.options import FileFormat, OptionChanges, Options
 from alphacut.output import geometry
 from alphacut.output.archive import ARCHIVES, encode_archive
 from alphacut.output.background import Background, load_background, make_background
@@ -27,14 +27,15 @@ from alphacut.output.encode import (
     encode,
     output_format,
     quantise,
-    with_alpha,
 )
 from alphacut.output.geometry import Placement
 from alphacut.output.plot import draw, render
 from alphacut.output.scene import make_scene, recover_background
 from alphacut.output.shadow import make_shadow
 from alphacut.pipeline import image as images
+from alphacut.pipeline.ground import Way
 from alphacut.pipeline.image import Image, Metadata, Picture
+from alphacut.pipeline.load import describe
 from alphacut.pipeline.metadata import limit_metadata
 from alphacut.pipeline.trimap import encode_trimap, make_trimap
 
@@ -66,6 +67,11 @@ class Cutout:
         replaced: Where the foreground differs from the photo, as flat indexes, and the photo's
             samples there; see `difference`. None if the photo is not known.
         options: What the remover was asked for; used where a method is given no others.
+        ground: How the ground behind the subject was known, and alpha solved from it: "plain",
+            "screen", "plate" or "pair"; None if the network alone decided.
+        ground_sure: How sure that is, in [0, 1]; 0 if it was not known.
+        shadow: (H, W) float32 in [0, 1], the share of the ground's light that the subject's real
+            shadow takes; None if it was not asked for, or the ground is not known.
         doubt: Share of the subject that is in doubt, 0 to 1: see `pipeline.doubt`. 1 if nothing was
             found, 0 if no Remover made the cut-out. Each frame has its own.
     """
@@ -83,6 +89,9 @@ class Cutout:
     replaced: tuple[NDArray[np.intp], Image] | None = None
     options: Options = field(default_factory=Options)
     doubt: float = 0.0
+    ground: Way | None = None
+    ground_sure: float = 0.0
+    shadow: NDArray[np.float32] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -92,8 +101,14 @@ class Cutout:
 
     @property
     def box(self) -> tuple[int, int, int, int] | None:
-        """(top, left, bottom, right) of what is visible, the last two exclusive; None if empty."""
-        return geometry.box_of(self.alpha, VISIBLE)
+        """(left, top, right, bottom) of what is visible, as Pillow's `crop` takes; None if empty.
+
+        In pixels of `alpha`; the last two are exclusive.
+        """
+        if (box := geometry.box_of(self.alpha, VISIBLE)) is None:
+            return None
+        top, left, bottom, right = box
+        return left, top, right, bottom
 
     @property
     def empty(self) -> bool:
@@ -109,11 +124,15 @@ class Cutout:
 
     @property
     def image(self) -> PIL.Image.Image:
-        """The cut-out as a Pillow image, RGBA, 8 bits a channel, with the photo's profile."""
-        foreground = images.to_depth(self.foreground, np.uint8)
-        image = PIL.Image.fromarray(with_alpha(foreground, self.alpha))
-        if self.metadata.icc_profile:
-            image.info["icc_profile"] = self.metadata.icc_profile
+        """What `save` writes, as a Pillow image of 8 bits a channel: RGBA unless options say else.
+
+        Of an animation the first frame. It has the photo's colour profile.
+        """
+        raster = self._rasters(self.options, opaque=self.options.format in OPAQUE)[0]
+        image = PIL.Image.fromarray(images.to_depth(raster.joined(), np.uint8))
+        profile = self.metadata.icc_profile
+        if profile and raster.channels > 1 and self.options.result != "preview":
+            image.info["icc_profile"] = profile
         return image
 
     @property
@@ -170,6 +189,8 @@ class Cutout:
                 *geometry.lay(frame.foreground, frame.alpha, placement),
                 geometry.lay_saliency(frame.saliency, frame.size, placement),
                 frame.metadata, frame.duration_ms, frame.loop, doubt=frame.doubt,
+                ground=frame.ground, ground_sure=frame.ground_sure,
+                shadow=frame._lay_shadow(placement),
             )
             for frame in (self, *self.frames)
         )  # fmt: skip
@@ -209,6 +230,8 @@ class Cutout:
     def plot(self, options: Options | None = None, **changes: "Unpack[OptionChanges]") -> "Figure":
         """Draw original, mask, trimap, cut-out and, if there is a background, composite in a row.
 
+        Where a trimap was given, there is no mask.
+
         Args:
             options: What to draw, as for `on`.
             **changes: Fields of `Options` to change, such as `background="white"`.
@@ -221,7 +244,8 @@ class Cutout:
         """
         options = (options or self.options).replace(**changes)
         panels = [("original", self.photo)] if self.replaced else []
-        panels.append(("mask", quantise(self.mask)))
+        if self.options.trimap is None:  # a given one is in place of the mask
+            panels.append(("mask", quantise(self.mask)))
         panels.append(("trimap", encode_trimap(self._known)))
         panels.append(("cut-out", self.on("checkerboard", Options())))
         if options.background is not None or options.shadow != "none":
@@ -231,39 +255,100 @@ class Cutout:
             panels.append(("composite", composite.joined()))
         return draw(panels, self.metadata.icc_profile)
 
+    @overload
     def save(
         self,
         path: str | os.PathLike[str],
         options: Options | None = None,
         **changes: "Unpack[OptionChanges]",
-    ) -> Path:
+    ) -> Path: ...
+
+    @overload
+    def save(
+        self,
+        path: IO[bytes],
+        options: Options | None = None,
+        **changes: "Unpack[OptionChanges]",
+    ) -> None: ...
+
+    def save(
+        self,
+        path: str | os.PathLike[str] | IO[bytes],
+        options: Options | None = None,
+        **changes: "Unpack[OptionChanges]",
+    ) -> Path | None:
         """Write the result to a file, whole or not at all.
 
         Args:
-            path: The file, in the format of its ending. JPEG has no transparency: what shines
-                through becomes white.
+            path: The file, in the format of its ending; or a file object open for writing bytes,
+                in `format`. JPEG has no transparency: what shines through becomes white.
             options: What to write, and how.
             **changes: Fields of `Options` to change, such as `result="mask"`.
 
         Returns:
-            The path.
+            The path; None for a file object.
 
         Raises:
             OutputError: if the ending is unknown or the file cannot be written.
             ImageError: if the background cannot be read.
         """
         options = (options or self.options).replace(**changes)
+        if not isinstance(path, str | os.PathLike):
+            self._write(path, options)
+            return None
         path = Path(path)
         kind = output_format(path, options.format, opaque=options.opaque)
-        if self.frames and kind not in ANIMATED:
-            warnings.warn(
-                f"{path}: {kind} cannot be animated: only the first of {len(self.frames) + 1} "
-                "frames is written",
-                AlphacutWarning,
-                stacklevel=2,
-            )
+        self._warn_of_frames(kind, str(path))
         files.write(path, self._encode(kind, options))
         return path
+
+    def _write(self, file: IO[bytes], options: Options) -> None:
+        """Write the result to a file object."""
+        name = describe(file)
+        if not hasattr(file, "write"):
+            raise OutputError(f"{name}: give a path or a file object")
+        if hasattr(file, "encoding"):
+            raise OutputError(f"{name}: opened as text: open it in mode 'wb'")
+        kind = output_format(None, options.format, opaque=options.opaque)
+        self._warn_of_frames(kind, name)
+        pieces = list(self._encode(kind, options))
+        try:
+            file.writelines(pieces)
+        except OSError as error:
+            raise files.unwritable(Path(name), error) from error
+
+    def _warn_of_frames(self, kind: str, name: str) -> None:
+        if self.frames and kind not in ANIMATED:
+            warnings.warn(
+                f"{name}: {kind} cannot be animated: only the first of {len(self.frames) + 1} "
+                "frames is written",
+                AlphacutWarning,
+                stacklevel=3,
+            )
+
+    def to_bytes(
+        self,
+        format: FileFormat = "auto",
+        /,
+        options: Options | None = None,
+        **changes: "Unpack[OptionChanges]",
+    ) -> bytes:
+        """Encode the result as `save` writes it, and return the file's content.
+
+        Args:
+            format: The file's format, such as "webp"; "auto" is that of the options, or else JPEG
+                on an opaque background and PNG otherwise.
+            options: What to encode, and how.
+            **changes: Fields of `Options` to change, such as `background="white"`.
+
+        Raises:
+            OutputError: if the format cannot hold the result.
+            ImageError: if the background cannot be read.
+        """
+        options = (options or self.options).replace(**changes)
+        if format != "auto":
+            options = options.replace(format=format)
+        return b"".join(self.encode(options)[1])
 
     def encode(self, options: Options | None = None) -> tuple[str, list[bytes | memoryview]]:
         """Encode the result as `save` writes it.
@@ -289,26 +374,37 @@ class Cutout:
         if kind in ARCHIVES and options.result not in ("cutout", "background"):
             raise OutputError(f"{kind} holds a whole cut-out, not the {options.result}: choose png")
         quality, effort = options.file_quality, options.png
-        if options.result == "preview":
-            preview = Raster(render(self.plot(options)))
-            yield from encode([preview], kind, quality=quality, effort=effort)
-            return
-        subject = self.inverted() if options.result == "background" else self
-        metadata = limit_metadata(self.metadata, options.metadata)
-        placement = subject._place(options)
+        metadata = None
+        if options.result != "preview":
+            metadata = limit_metadata(self.metadata, options.metadata)
         if kind in ARCHIVES:
+            subject = self._subject(options)
             yield encode_archive(
-                subject._layers(options.background, options, placement), kind,
-                metadata=metadata, linear_light=options.linear_light,
+                subject._layers(options.background, options, subject._place(options)), kind,
+                metadata=metadata or Metadata(), linear_light=options.linear_light,
                 quality=quality, effort=effort,
             )  # fmt: skip
             return
-        frames = (subject, *subject.frames) if kind in ANIMATED else (subject,)
         yield from encode(
-            [frame._raster(kind, options, placement) for frame in frames], kind,
-            metadata=metadata, quality=quality, effort=effort,
-            durations_ms=[frame.duration_ms for frame in frames], loop=self.loop,
+            self._rasters(options, opaque=kind in OPAQUE, animated=kind in ANIMATED), kind,
+            metadata=metadata, quality=quality, effort=effort, loop=self.loop,
+            durations_ms=[frame.duration_ms for frame in (self, *self.frames)],
         )  # fmt: skip
+
+    def _subject(self, options: Options) -> "Cutout":
+        """Return what the options take for the subject: itself, or all but it."""
+        return self.inverted() if options.result == "background" else self
+
+    def _rasters(
+        self, options: Options, *, opaque: bool = False, animated: bool = False
+    ) -> list[Raster]:
+        """Make the samples of what `options.result` names: of all frames, or of the first."""
+        if options.result == "preview":
+            return [Raster(render(self.plot(options)))]
+        subject = self._subject(options)
+        placement = subject._place(options)
+        frames = (subject, *subject.frames) if animated else (subject,)
+        return [frame._raster(options, placement, opaque=opaque) for frame in frames]
 
     def _place(self, options: Options) -> Placement:
         """Decide where the subject goes; all frames of an animation go to the same place."""
@@ -333,10 +429,14 @@ class Cutout:
     ) -> Layers:
         """Lay the subject, its shadow and the background on the canvas."""
         foreground, alpha = geometry.lay(self.foreground, self.alpha, placement)
-        shadow = make_shadow(
-            alpha, options.shadow, opacity=options.shadow_opacity, offset=options.shadow_offset,
-            blur=options.shadow_blur, threshold=options.threshold,
-        )  # fmt: skip
+        if options.shadow == "keep":  # measured, not drawn
+            shadow = self._lay_shadow(placement)
+        else:
+            shadow = make_shadow(
+                alpha, options.shadow, opacity=options.shadow_opacity,
+                offset=options.shadow_offset, blur=options.shadow_blur,
+                threshold=options.threshold,
+            )  # fmt: skip
         if background is None:
             return Layers(foreground, alpha, shadow)
         loaded = load_background(
@@ -353,34 +453,58 @@ class Cutout:
         )  # fmt: skip
         return Layers(foreground, alpha, shadow, image, opacity)
 
-    def _raster(self, kind: str, options: Options, placement: Placement) -> Raster:
+    def _lay_shadow(self, placement: Placement) -> NDArray[np.float32] | None:
+        return None if self.shadow is None else geometry.lay_plane(self.shadow, placement)
+
+    def _raster(self, options: Options, placement: Placement, *, opaque: bool) -> Raster:
         """Make the samples of one frame: alpha or colours alone, or the composite."""
         if options.result == "mask":
             return Raster(quantise(geometry.lay_plane(self.alpha, placement)))
         if options.result == "trimap":
             if placement.resizes:  # what lies between known and unknown would become unknown
-                return Raster(encode_trimap(make_trimap(geometry.lay_plane(self.alpha, placement))))
+                alpha = geometry.lay_plane(self.alpha, placement)
+                return Raster(encode_trimap(trimap_of(alpha, options)))
             return Raster(encode_trimap(geometry.lay_plane(self._known, placement)))
         if options.result == "foreground":
             return Raster(geometry.lay(self.foreground, self.alpha, placement)[0])
         layers = self._layers(options.background, options, placement)
-        return layers.flatten(linear_light=options.linear_light, opaque=kind in OPAQUE)
+        return layers.flatten(linear_light=options.linear_light, opaque=opaque)
 
     @property
     def _known(self) -> NDArray[np.float32]:
         """The trimap, made of alpha if matting needed none."""
-        return make_trimap(self.alpha) if self.trimap is None else self.trimap
+        return trimap_of(self.alpha, self.options) if self.trimap is None else self.trimap
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """Return (H, W, 4): colours and alpha in the foreground's dtype, zero where hidden."""
-        array = with_alpha(self.foreground, self.alpha)
+        """Return the samples of `image` in the photo's depth: (H, W, 4) unless options say else."""
+        array = self._rasters(self.options, opaque=self.options.format in OPAQUE)[0].joined()
         return array if dtype is None else array.astype(dtype)
+
+    def __repr__(self) -> str:
+        """Say in a line how large the cut-out is and what was found."""
+        H, W = self.size
+        facts = [f"{W} x {H}", f"box {self.box}" if self.box else "no subject"]
+        if not self.empty:
+            facts.append(f"doubt {self.doubt:.2f}")
+        if self.frames:
+            facts.append(f"{len(self.frames) + 1} frames")
+        return f"<alphacut.Cutout {', '.join(facts)}>"
 
     def _repr_png_(self) -> bytes:
         """Show the cut-out in a notebook."""
         file = io.BytesIO()
         self.image.save(file, "PNG", compress_level=1)
         return file.getvalue()
+
+
+def trimap_of(mask: NDArray[np.float32], options: Options) -> NDArray[np.float32]:
+    """Make a trimap (H, W) of a mask (H, W), as options say."""
+    return make_trimap(
+        mask,
+        kernel_px=values.parse_sides("trimap_kernel", options.trimap_kernel),
+        erosions=options.trimap_erode,
+        dilations=options.trimap_dilate,
+    )
 
 
 def difference(photo: Image, foreground: Image) -> tuple[NDArray[np.intp], Image]:

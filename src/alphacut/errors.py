@@ -17,15 +17,19 @@ AlphacutWarning             something worth knowing that does not stop the work
 """
 
 from collections.abc import Iterable
-from typing import Any
+
+# How extras and packages of weights are installed until they are published; then:
+# pip install "alphacut[{extra}]"
+INSTALL = 'in a checkout of alphacut, pip install ".[{extra}]"'
+INSTALL_PACKAGE = "in a checkout of alphacut, pip install ./packages/{package}"
 
 
 class AlphacutError(Exception):
-    """Base class of every error that alphacut raises on purpose."""
+    """Base class of every error that alphacut raises on purpose.
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Cross processes by message and attributes, whatever `__init__` takes."""
-        return _restore, (type(self), self.args), self.__dict__
+    `args` are what `__init__` took: so errors cross processes by pickle, and by what task queues
+    do, which make them anew.
+    """
 
 
 class ImageError(AlphacutError):
@@ -33,12 +37,16 @@ class ImageError(AlphacutError):
 
     Attributes:
         reason: For programs: "unreadable", "not_a_picture", "no_size", "too_large", "background"
-            (not the picture, but the one behind it) or "gone" (no longer where it was).
+            (not the picture, but the one behind it), "gone" (no longer where it was) or "refused"
+            (empty or too doubtful for `--fail-empty` or `--fail-doubt`).
     """
 
     def __init__(self, message: str, reason: str = "unreadable") -> None:
-        super().__init__(message)
+        super().__init__(message, reason)
         self.reason = reason
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class OutputError(AlphacutError):
@@ -49,7 +57,11 @@ class UnknownName(AlphacutError):
     """A model, runtime, device, method or option does not exist."""
 
     def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
-        super().__init__(f"unknown {kind} {name!r}: choose one of {', '.join(known)}")
+        super().__init__(kind, name, [*known])
+
+    def __str__(self) -> str:
+        kind, name, known = self.args
+        return f"unknown {kind} {name!r}: choose one of {', '.join(known)}"
 
 
 class OptionError(AlphacutError):
@@ -62,8 +74,12 @@ class OptionError(AlphacutError):
     """
 
     def __init__(self, option: str, value: object, advice: str, reason: str = "invalid") -> None:
-        super().__init__(f"{option} {value!r}: {advice}")
+        super().__init__(option, value, advice, reason)
         self.option, self.advice, self.reason = option, advice, reason
+
+    def __str__(self) -> str:
+        option, value, advice, _ = self.args
+        return f"{option} {value!r}: {advice}"
 
 
 class WeightsError(AlphacutError):
@@ -78,7 +94,11 @@ class MissingExtra(AlphacutError):
     """An optional dependency is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f'{package} is not installed: pip install "alphacut[{extra}]"')
+        super().__init__(package, extra)
+
+    def __str__(self) -> str:
+        package, extra = self.args
+        return f"{package} is not installed: {INSTALL.format(extra=extra)}"
 
 
 class RuntimeFailure(AlphacutError):
@@ -99,10 +119,6 @@ class MetadataWarning(AlphacutWarning):
 
 class NoForegroundWarning(AlphacutWarning):
     """No subject was found: the cut-out is fully transparent."""
-
-
-def _restore(kind: type[AlphacutError], args: tuple[Any, ...]) -> AlphacutError:
-    return kind.__new__(kind, *args)
 
 
 def one_line(error: BaseException) -> str:

@@ -6,27 +6,27 @@ import numbers
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, get_args
 
-from alphacut import values
-from alphacut.errors import OptionError, UnknownName
+from alphacut import files, values
+from alphacut.errors import ImageError, OptionError, UnknownName
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # Python has it from 3.11 on
 
 Quality = Literal["fast", "best"]
-Matting = Literal["auto", "none", "fast", "closed-form", "indexnet", "indexnet-adobe"]
 FileFormat = Literal["auto", "png", "webp", "avif", "tiff", "jpg", "zip", "ora"]
 Effort = Literal["fast", "balanced", "small"]
 KeptMetadata = Literal["keep", "private", "none"]
 Result = Literal["cutout", "mask", "trimap", "foreground", "background", "preview"]
 Fit = Literal["cover", "contain", "stretch", "tile", "center-crop"]
-Shadow = Literal["none", "drop", "contact"]
+Shadow = Literal["none", "drop", "contact", "keep"]
 Preset = Literal["none", "profile", "passport", "product"]
 RuntimeName = Literal["openvino", "onnx", "torch"]
 Precision = Literal["auto", "fp32", "int8"]
-DeviceName = Literal["auto", "cpu", "gpu", "cuda", "mps", "npu"]
+DeviceName = Literal["auto", "cpu", "gpu", "cuda", "mps", "npu", "openvino-auto"]
 ClassMask = Literal["hard", "soft"]
 PathText: TypeAlias = str | os.PathLike[str]
 
@@ -41,6 +41,8 @@ PRESETS = MappingProxyType({
     "product": {"size": "1:1", "scale": "85%", "background": "white"},
 })  # fmt: skip
 # The fields that presets set, and what they are where neither user nor preset sets them
+# Fields that name an image, or hold its content
+_IMAGES = ("background", "trimap", "pair", "plate")
 _UNSET = MappingProxyType({"size": None, "scale": "original", "background": None})
 _ARRANGING = ("crop", "margin", "size", "scale", "position", "preset")
 DEFAULT_MODEL = "u2net-lite"
@@ -130,9 +132,13 @@ class OptionChanges(TypedDict, total=False):
     classes: str
     class_mask: ClassMask
     short_side: int | None
+    input_size: str | None
     quality: Quality
-    matting: Matting
-    trimap: PathText | None
+    matting: str
+    trimap: PathText | bytes | None
+    trimap_kernel: str
+    trimap_erode: int | None
+    trimap_dilate: int | None
     save_trimap: bool
     decontaminate: bool
     specks_px: int
@@ -141,8 +147,13 @@ class OptionChanges(TypedDict, total=False):
     grow_px: int
     smooth_px: float
     harden: float | None
+    binary: float | None
     feather_px: float
     roi: str | None
+    ground: str
+    spill: float
+    plate: PathText | bytes | None
+    pair: PathText | bytes | None
     background: PathText | bytes | None
     fit: Fit
     linear_light: bool
@@ -177,7 +188,11 @@ class Options:
 
     model: str = _option(DEFAULT_MODEL, "Network that finds the subject.", unit="NAME")
     runtime: RuntimeName = _option("openvino", "Library that runs it.", get_args(RuntimeName))
-    device: DeviceName = _option("auto", "Device it runs on.", get_args(DeviceName))
+    device: DeviceName = _option(
+        "auto",
+        "Device it runs on; openvino-auto leaves the choice to OpenVINO, which may change it.",
+        get_args(DeviceName),
+    )
     precision: Precision = _option(
         "auto", "int8 is faster, fp32 exact; auto takes int8 where it is as accurate and faster.",
         get_args(Precision),
@@ -196,19 +211,38 @@ class Options:
         "Network input's shorter side, for models without a fixed size; 0 takes the picture's own.",
         unit="PX", kind=int, low=0,
     )  # fmt: skip
+    input_size: str | None = _option(
+        None, "Network input's size, width first, if not the model's own: it is stretched to this.",
+        unit="WxH", parse=functools.partial(values.parse_sides, "input_size", least=32),
+    )  # fmt: skip
     quality: Quality = _option(
         "fast", "best runs the network four times and solves the edges exactly; it takes longer.",
         get_args(Quality),
     )  # fmt: skip
-    matting: Matting = _option(
-        "auto", "How edges are found; auto is fast, or closed-form for best.", get_args(Matting)
+    matting: str = _option(
+        "auto",
+        "How edges are found: none, fast, closed-form, or by a matting network such as indexnet; "
+        "auto is fast, or closed-form for best.",
+        unit="METHOD",
     )
-    trimap: PathText | None = _option(
+    trimap: PathText | bytes | None = _option(
         None,
         "Grey image to use instead of the network's output: black is background, white foreground, "
-        "all else unknown.",
-        unit="FILE",
+        "all else unknown. Of a folder, the one with the picture's name, or that and -trimap.",
+        unit="FILE|FOLDER",
     )
+    trimap_kernel: str = _option(
+        "3x3", "Kernel that erodes and dilates the mask into a trimap, width first.",
+        unit="WxH", parse=functools.partial(values.parse_sides, "trimap_kernel", most=500),
+    )  # fmt: skip
+    trimap_erode: int | None = _option(
+        None, "How often it erodes the foreground; by default as far as 1/200 of the long side.",
+        unit="TIMES", kind=int, low=0, high=1000,
+    )  # fmt: skip
+    trimap_dilate: int | None = _option(
+        None, "How often it dilates the rest; the same default.",
+        unit="TIMES", kind=int, low=0, high=1000,
+    )  # fmt: skip
     save_trimap: bool = _option(False, "Also write NAME-trimap.png beside each result.")
     decontaminate: bool = _option(True, "Remove the old background's colour from soft edges.")
     specks_px: int = _option(0, "Remove detached parts of fewer pixels.", unit="PIXELS", low=0)
@@ -224,6 +258,10 @@ class Options:
         None, "Make edges hard but anti-aliased, at this alpha.",
         unit="0..1", kind=float, low=0, high=1, inclusive=False,
     )  # fmt: skip
+    binary: float | None = _option(
+        None, "Make alpha 0 or 1, without anti-aliasing: 1 where it is above this.",
+        unit="0..1", kind=float, low=0, high=1, inclusive=False,
+    )  # fmt: skip
     feather_px: float = _option(
         0.0, "Soften edges over this width.", unit="PIXELS", low=0, high=200
     )
@@ -231,11 +269,31 @@ class Options:
         None, "Region that can be subject: 'LEFT TOP RIGHT BOTTOM', px or %.",
         unit="REGION", parse=values.parse_region,
     )  # fmt: skip
+    ground: str = _option(
+        "off",
+        "Solve gaps and thin parts from a plain ground behind the subject: auto finds it, a colour "
+        "says what it is; pictures without one stay as they are.",
+        unit="auto|off|COLOUR", parse=values.parse_ground,
+    )  # fmt: skip
+    spill: float = _option(
+        1.0, "How much of a green or blue screen's light to take off the subject.",
+        unit="0..1", low=0, high=1,
+    )  # fmt: skip
+    plate: PathText | bytes | None = _option(
+        None, "The same scene without its subject, from the same place; it is aligned.",
+        unit="FILE",
+    )  # fmt: skip
+    pair: PathText | bytes | None = _option(
+        None,
+        "The same subject before another plain ground, as white and black: alpha is solved "
+        "exactly, without a network. Of a folder, the image with the picture's name.",
+        unit="FILE|FOLDER",
+    )
     background: PathText | bytes | None = _option(
         None,
         "Put the subject on a colour (name, #rrggbb, #rrggbbaa, rgb()), an image (path), "
         "checkerboard or transparent, or on its own background: blur:PX, disc:PX (like a lens), "
-        "grey, darken:%.",
+        "desaturate, darken:%.",
         unit="BACKGROUND", parse=values.parse_background,
     )  # fmt: skip
     fit: Fit = _option("cover", "How a background image fills the canvas, centred.", get_args(Fit))
@@ -266,11 +324,14 @@ class Options:
     preset: Preset = _option(
         "none",
         "Fill in what is not set: profile is 1:1 with headroom, passport 7:9 on white, product 1:1 "
-        "on white with the subject at 85%.",
+        "on white with the subject at 85%. Each is as large as its picture allows: add a size "
+        "such as 1600x1600 to make all alike.",
         get_args(Preset),
     )
     shadow: Shadow = _option(
-        "none", "Draw a drop shadow behind the subject, or a contact shadow where it stands.",
+        "none",
+        "Draw a drop shadow behind the subject, or a contact shadow where it stands; or keep the "
+        "real one, from a known ground.",
         get_args(Shadow),
     )  # fmt: skip
     shadow_opacity: float = _option(50.0, "The shadow's opacity.", unit="0..100", low=0, high=100)
@@ -337,7 +398,7 @@ class Options:
             if isinstance(value, os.PathLike):  # a path, even if it reads like a colour
                 path = os.fspath(value)
                 value = path if os.path.dirname(path) else os.path.join(os.curdir, path)
-            if option.name != "background" or not isinstance(value, bytes):  # an image's content
+            if option.name not in _IMAGES or not isinstance(value, bytes):  # an image's content
                 value = _check(option, value)
             self._set(option.name, value)
         self._set("_left_open", tuple(name for name in _UNSET if getattr(self, name) is None))
@@ -345,6 +406,18 @@ class Options:
             self._set(name, PRESETS[self.preset].get(name, _UNSET[name]))
         if self.short_side is not None and 0 < self.short_side < 32:
             raise OptionError("short_side", self.short_side, "give 0, or 32 or more")
+        if self.input_size is not None and self.short_side is not None:
+            raise OptionError("input_size", self.input_size, "give it or short_side, not both")
+        if self.binary is not None and self.harden is not None:
+            raise OptionError("binary", self.binary, "give it or harden, not both")
+        known = [name for name in ("pair", "plate", "trimap") if getattr(self, name) is not None]
+        if len(known) > 1:
+            raise OptionError(known[0], getattr(self, known[0]), f"give it or {known[1]}, not both")
+        grounded = self.solves_ground
+        if self.shadow == "keep" and (not grounded or self.trimap or self.pair):
+            raise OptionError("shadow", "keep", "needs a known ground: add ground or plate")
+        if self.model == "none" and not grounded and self.pair is None:
+            raise OptionError("model", "none", "needs a known ground: add ground, plate or pair")
         room = self.margin != Options.margin and values.parse_margin(self.margin)
         if room and any(length.number for length in room) and not self.crop:
             raise OptionError("margin", self.margin, "is the space around a crop: add crop")
@@ -354,6 +427,18 @@ class Options:
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
+
+    @property
+    def network_size(self) -> tuple[int, int] | None:
+        """(H, W) of the network's batches; None for the model's own."""
+        if self.input_size is None:
+            return None
+        return values.parse_sides("input_size", self.input_size)
+
+    @property
+    def solves_ground(self) -> bool:
+        """Whether a ground is looked for behind the subject, plain or on a plate."""
+        return self.plate is not None or self.ground.strip().lower() != "off"
 
     @property
     def opaque(self) -> bool:
@@ -376,6 +461,23 @@ class Options:
                 raise UnknownName("option", name, known)
         left_open: dict[str, Any] = dict.fromkeys(self._left_open)
         return dataclasses.replace(self, **{**left_open, **changes})
+
+    def without_streams(self) -> "Options":
+        """Return a copy that holds what pipes and devices give, which is to be had only once.
+
+        Raises:
+            ImageError: if one cannot be read.
+        """
+        held: dict[str, Any] = {}
+        for name in _IMAGES:
+            path = getattr(self, name)
+            if isinstance(path, str) and files.is_stream(Path(path)):
+                try:
+                    held[name] = Path(path).read_bytes()
+                except OSError as error:
+                    reason = "background" if name == "background" else "unreadable"
+                    raise ImageError(f"{path}: cannot be read: {error.strerror}", reason) from error
+        return self.replace(**held) if held else self
 
     def arranged(self) -> "Options":
         """Return what is left to do once a cut-out has been cropped, sized and placed."""

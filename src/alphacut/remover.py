@@ -2,24 +2,25 @@
 
 import dataclasses
 import functools
+import os
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alphacut import files, runtimes
-from alphacut.cutout import Cutout, difference
-from alphacut.errors import ImageError, NoForegroundWarning, UnknownName
+from alphacut import runtimes, values
+from alphacut.cutout import Cutout, difference, trimap_of
+from alphacut.errors import ImageError, NoForegroundWarning, OptionError, UnknownName
 from alphacut.models import catalogue, weights
 from alphacut.models.download import Progress
-from alphacut.models.entry import ModelSpec
-from alphacut.options import OptionChanges, Options
+from alphacut.models.entry import NO_NETWORK, ModelSpec
+from alphacut.options import OptionChanges, Options, PathText
 from alphacut.output import geometry
 from alphacut.output.background import load_background
 from alphacut.parallel import in_order, side_by_side
@@ -27,12 +28,18 @@ from alphacut.pipeline import image as images
 from alphacut.pipeline import matting, strokes, transforms
 from alphacut.pipeline.doubt import measure_doubt
 from alphacut.pipeline.foreground import estimate_foreground
+from alphacut.pipeline.ground import Ground, estimate_shadow, fit_ground
 from alphacut.pipeline.image import Image, Picture
 from alphacut.pipeline.indexnet import estimate_alpha_indexnet
+from alphacut.pipeline.key import key, key_alone
 from alphacut.pipeline.load import Source, describe, load_frames, load_image
+from alphacut.pipeline.pair import Pair, find_pair, solve_pair
+from alphacut.pipeline.plate import match_plate
+from alphacut.pipeline.profile import convert_profile
 from alphacut.pipeline.refine import refine
+from alphacut.pipeline.screen import remove_spill, unmix
 from alphacut.pipeline.strokes import Stroke
-from alphacut.pipeline.trimap import make_trimap, read_trimap
+from alphacut.pipeline.trimap import find_trimap, read_trimap
 from alphacut.pipeline.views import predict_views
 from alphacut.runtimes import Runtime
 
@@ -60,6 +67,7 @@ class Method(NamedTuple):
     require: Callable[[], None] | None = None
 
 
+_SALIENCY_PX = 320  # long side of a saliency that is made of alpha
 _fast = matting.estimate_alpha_fast
 # By the name of the option `matting`
 METHODS = MappingProxyType({
@@ -67,9 +75,49 @@ METHODS = MappingProxyType({
     "fast": Method(_fast),
     "closed-form": Method(_fast, matting.estimate_alpha_closed_form, prior=True,
                           require=matting.require_pymatting),
-    "indexnet": Method(_fast, estimate_alpha_indexnet, network="indexnet"),
-    "indexnet-adobe": Method(_fast, estimate_alpha_indexnet, network="indexnet-adobe"),
 })  # fmt: skip
+# By the architecture of a matting network; the option `matting` names the model
+_NETWORKS: Mapping[str | None, Callable[..., Array]] = MappingProxyType({
+    "indexnet": estimate_alpha_indexnet,
+})  # fmt: skip
+
+
+def find_method(name: str, quality: str) -> Method:
+    """Return the method that the options `matting` and `quality` name.
+
+    Raises:
+        UnknownName: if there is neither such a method nor such a matting network.
+        WeightsError: if the user's entry of the network cannot be read.
+    """
+    if name == "auto":
+        name = "closed-form" if quality == "best" else "fast"
+    if name in METHODS:
+        return METHODS[name]
+    networks = {spec.name: _NETWORKS[spec.arch] for spec in weights.models()
+                if spec.arch in _NETWORKS}  # fmt: skip
+    try:
+        network = weights.find_model(name).name
+        return Method(_fast, networks[network], network=network)
+    except (UnknownName, KeyError):
+        raise UnknownName("matting", name, ["auto", *METHODS, *networks]) from None
+
+
+# Options that decide which network is loaded; the others may differ from call to call
+_LOADED = ("model", "runtime", "device", "precision", "half", "input_size")
+
+
+class _Plan(NamedTuple):
+    """What one call does.
+
+    Attributes:
+        options: What is asked for.
+        method: How alpha is made.
+        solve: The method's `solve`, its network bound.
+    """
+
+    options: Options
+    method: Method
+    solve: Callable[..., Array] | None
 
 
 class Remover:
@@ -120,35 +168,18 @@ class Remover:
         if model is not None:
             changes["model"] = model if isinstance(model, str) else model.name
         options = (options or Options()).replace(**changes)
-        if isinstance(options.background, str) and files.is_stream(Path(options.background)):
-            pipe = options.background
-            try:  # it can be read only once
-                options = options.replace(background=Path(pipe).read_bytes())
-            except OSError as error:
-                message = f"{pipe}: cannot be read: {error.strerror}"
-                raise ImageError(message, "background") from error
-        self.options = options
         if model is None or isinstance(model, str):
             model = weights.find_model(options.model)
         self.spec = model
         if model.output == "alpha":
             finders = (spec.name for spec in weights.models() if spec.output != "alpha")
             raise UnknownName("model that finds subjects", model.name, finders)
-        # what cannot work is refused before anything is loaded
-        if options.classes:
-            catalogue.choose_classes(model, options.classes)
-        method = options.matting
-        if method == "auto":
-            method = "closed-form" if options.quality == "best" else "fast"
-        self._method = METHODS[method]
-        if self._method.require:
-            self._method.require()
-        if options.background is not None:
-            load_background(
-                options.background,
-                max_megapixels=options.max_megapixels,
-                allow_truncated=options.allow_truncated,
-            )
+        if size := options.network_size:
+            if any(side % model.multiple for side in size):
+                raise OptionError("input_size", options.input_size,
+                                  f"{model.name} takes multiples of {model.multiple}")  # fmt: skip
+            self.spec = dataclasses.replace(model, input_size=size, short_side=None)
+        options, method = self._check(options)  # before anything is loaded
         load = functools.partial(
             runtimes.load,
             runtime=options.runtime,
@@ -160,23 +191,77 @@ class Remover:
             accept_license=accept_license,
             progress=progress,
         )
-        self.network = network or load(model)
+        self.network = network or load(model, size=size)
         self._given = model, network, hint, threads, accept_license
-        self._solve = self._method.solve
-        if self._solve and self._method.network:
-            solver = load(weights.find_model(self._method.network))
-            self._solve = functools.partial(self._solve, network=solver)
+        self._solver = load(weights.find_model(method.network)) if method.network else None
+        self._method, self.options = method, options
+        self._plan = _Plan(options, method, self._solve(method))
+
+    def _check(self, options: Options) -> tuple[Options, Method]:
+        """Refuse what cannot work; return the options, what pipes gave read, and the method.
+
+        Raises:
+            UnknownName: if a class or matting does not exist.
+            OptionError: if the background is malformed.
+            ImageError: if it cannot be read.
+            MissingExtra: if PyMatting is needed and not installed.
+        """
+        options = options.without_streams()
+        if options.classes:
+            catalogue.choose_classes(self.spec, options.classes)
+        method = find_method(options.matting, options.quality)
+        if method.require:
+            method.require()
+        if options.background is not None:
+            load_background(
+                options.background,
+                max_megapixels=options.max_megapixels,
+                allow_truncated=options.allow_truncated,
+            )
+        return options, method
+
+    def _solve(self, method: Method) -> Callable[..., Array] | None:
+        """Return a method's `solve` with the loaded network that it takes."""
+        if method.solve and method.network:
+            return functools.partial(method.solve, network=self._solver)
+        return method.solve
+
+    def _plan_for(self, changes: OptionChanges) -> _Plan:
+        """Return what a call with other options does.
+
+        Raises:
+            OptionError: if it needs a network that is not loaded.
+        """
+        if not changes:
+            return self._plan
+        options, method = self._check(self.options.replace(**changes))
+        for name in _LOADED:
+            if getattr(options, name) != getattr(self.options, name):
+                raise OptionError(name, getattr(options, name), "decides which network is loaded: "
+                                  "make a Remover with it")  # fmt: skip
+        if method.network and method.network != self._method.network:
+            raise OptionError("matting", options.matting, "needs a network that is not loaded: "
+                              "make a Remover with it")  # fmt: skip
+        return _Plan(options, method, self._solve(method))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _load, (self.options, *self._given)
 
-    def __call__(self, source: Source, *, painted: Sequence[Stroke] = ()) -> Cutout:
+    def __call__(
+        self,
+        source: Source,
+        *,
+        painted: Sequence[Stroke] = (),
+        **changes: "Unpack[OptionChanges]",
+    ) -> Cutout:
         """Remove the background of a picture.
 
         Args:
             source: Path, bytes, file object, Pillow image, or array (H, W), (H, W, 3) or
-                (H, W, 4) of uint8 or uint16. It is not modified.
+                (H, W, 4) of uint8, uint16, or floats in [0, 1]. It is not modified.
             painted: Strokes by which a person corrects the network, in every frame.
+            **changes: Fields of `Options` to change for this call, such as `quality="best"`; not
+                those that decide which network is loaded.
 
         Returns:
             The cut-out; of an animation the first frame, with the others in `frames`. Where no
@@ -184,9 +269,14 @@ class Remover:
 
         Raises:
             ImageError: if the picture cannot be read.
+            OptionError: if a change is malformed or needs another network.
             RuntimeFailure: if the network cannot be run.
         """
-        clock, options = _Clock(), self.options
+        return self._remove(source, self._plan_for(changes), painted)
+
+    def _remove(self, source: Source, plan: _Plan, painted: Sequence[Stroke] = ()) -> Cutout:
+        """Read a picture and take its frames through the stages."""
+        clock, options = _Clock(), plan.options
         pictures = load_frames(
             source,
             keep_depth=options.keep_depth,
@@ -195,44 +285,118 @@ class Remover:
         )
         with clock("load"):
             first = next(pictures)
-        cutout = self._cut(first, clock, painted)
+        given = options.trimap
+        if isinstance(given, str) and os.path.isdir(given):
+            given = find_trimap(Path(given), describe(source))
+            plan = plan._replace(options=options.replace(trimap=given))
+        if isinstance(options.pair, str) and os.path.isdir(options.pair):
+            pair = os.fspath(find_pair(Path(options.pair), describe(source)))
+            plan = plan._replace(options=plan.options.replace(pair=pair))
+        cutout = self._cut(first, plan, clock, painted)
         del first  # a large picture's pixels, of which the cut-out has its own
-        frames = tuple(self._cut(picture, _Clock(), painted) for picture in pictures)
+        frames = tuple(self._cut(picture, plan, _Clock(), painted) for picture in pictures)
         if all(frame.empty for frame in (cutout, *frames)):
             warnings.warn(
-                f"{describe(source)}: no foreground found", NoForegroundWarning, stacklevel=2
+                f"{describe(source)}: no foreground found", NoForegroundWarning, stacklevel=3
             )
         return dataclasses.replace(cutout, frames=frames) if frames else cutout
 
+    @overload
     def map(
-        self, sources: Iterable[Source], *, threads: int | None = None
-    ) -> Generator[Cutout, None, None]:
+        self,
+        sources: Iterable[Source],
+        *,
+        threads: int | None = None,
+        errors: Literal["raise"] = "raise",
+        **changes: "Unpack[OptionChanges]",
+    ) -> Generator[Cutout, None, None]: ...
+
+    @overload
+    def map(
+        self,
+        sources: Iterable[Source],
+        *,
+        threads: int | None = None,
+        errors: Literal["return"],
+        **changes: "Unpack[OptionChanges]",
+    ) -> Generator[Cutout | Exception, None, None]: ...
+
+    def map(
+        self,
+        sources: Iterable[Source],
+        *,
+        threads: int | None = None,
+        errors: Literal["raise", "return"] = "raise",
+        **changes: "Unpack[OptionChanges]",
+    ) -> Generator[Cutout | Exception, None, None]:
         """Remove the background of many pictures, several at a time.
 
         Args:
             sources: Pictures, drawn as they are needed; see `__call__`.
             threads: How many at once; as many as there are processors by default.
+            errors: What becomes of a picture that cannot be done: "raise" ends the iteration in
+                its place, "return" yields the exception there and goes on.
+            **changes: Fields of `Options` to change, as for `__call__`.
 
         Yields:
-            Cut-outs in the order of the sources. A picture that cannot be read raises in its place
-            and ends the iteration; `batch.folder` goes on instead.
-        """
-        return in_order(side_by_side(threads)(self.__call__), sources, threads)
+            Cut-outs in the order of the sources.
 
-    def _cut(self, picture: Picture, clock: "_Clock", painted: Sequence[Stroke]) -> Cutout:
+        Raises:
+            OptionError: if a change is malformed or needs another network.
+        """
+        if errors not in ("raise", "return"):
+            raise UnknownName("errors", errors, ("raise", "return"))
+        plan = self._plan_for(changes)
+
+        def attempt(source: Source) -> Cutout | Exception:
+            try:
+                with side_by_side(threads):
+                    return self._remove(source, plan)
+            except Exception as error:  # one of many
+                if errors == "raise":
+                    raise
+                return error
+
+        return in_order(attempt, sources, threads)
+
+    def _cut(
+        self, picture: Picture, plan: _Plan, clock: "_Clock", painted: Sequence[Stroke]
+    ) -> Cutout:
         """Take one frame through the stages."""
-        full_size = picture.image.shape[:2]
-        picture = images.limit_megapixels(picture, self.options.output_megapixels)
-        image, options = picture.image, self.options
-        given = self._read_trimap(image) if options.trimap else None
-        saliency = self._find_subject(image, clock) if given is None else given
-        with clock("alpha"):
-            seen = saliency
-            if painted:
-                seen = strokes.correct_saliency(saliency, image.shape[:2], painted)
-            alpha, trimap = self._estimate_alpha(image, seen, given, painted)
-            # a given trimap is unsure by intention; what options clear next is no contradiction
-            doubt = measure_doubt(seen if given is None else alpha, alpha)
+        full_size, options = picture.image.shape[:2], plan.options
+        picture = images.limit_megapixels(picture, options.output_megapixels)
+        image = picture.image
+        given = self._read_trimap(image, options) if options.trimap else None
+        ground: Ground | None = None
+        pair: Pair | None = None
+        trimap, doubt = None, 0.0
+        if options.pair is not None:
+            with clock("ground"):
+                pair = _solve_pair(picture, options)
+            alpha = pair.alpha
+            saliency = images.downscale_to(alpha, _SALIENCY_PX)
+        elif self.spec is NO_NETWORK:
+            with clock("ground"):
+                ground = _find_ground(picture, None, options)
+                alpha = (
+                    key_alone(image, ground) if ground else np.zeros(image.shape[:2], np.float32)
+                )
+            saliency = images.downscale_to(alpha, _SALIENCY_PX)
+        else:
+            saliency = self._find_subject(image, options, clock) if given is None else given
+            with clock("alpha"):
+                seen = saliency
+                if painted:
+                    seen = strokes.correct_saliency(saliency, image, painted)
+                alpha, trimap = self._estimate_alpha(image, seen, given, plan, painted)
+                # a given trimap is unsure by intention; what options clear next is no contradiction
+                doubt = measure_doubt(seen if given is None else alpha, alpha)
+            if given is None and options.solves_ground:
+                with clock("ground"):
+                    if ground := _find_ground(picture, alpha, options):
+                        alpha = key(image, ground, alpha)
+        if painted and (pair or ground):
+            alpha = strokes.keep_strokes(alpha, painted)
         with clock("refine"):
             alpha = refine(
                 alpha,
@@ -242,6 +406,7 @@ class Remover:
                 grow_px=options.grow_px,
                 smooth_px=options.smooth_px,
                 harden=options.harden,
+                binary=options.binary,
                 feather_px=options.feather_px,
             )
             if options.roi:
@@ -249,10 +414,19 @@ class Remover:
                 inside = geometry.rescale(inside, full_size, alpha.shape)
                 alpha = geometry.keep_inside(alpha, inside)
         with clock("foreground"):
-            if options.decontaminate:
+            if options.decontaminate and pair:
+                foreground = pair.foreground
+            elif options.decontaminate and ground and ground.primary is not None:
+                foreground = unmix(image, alpha, ground)
+                foreground = remove_spill(foreground, alpha, ground, options.spill)
+            elif options.decontaminate:
                 foreground = estimate_foreground(image, alpha)
             else:
                 foreground = image.copy()
+        shadow = None
+        if options.shadow == "keep" and ground:
+            with clock("shadow"):
+                shadow = estimate_shadow(image, alpha, ground)
         if picture.alpha is not None:  # what the file hides stays hidden
             shown = np.asarray(picture.alpha / images.white(picture.alpha), np.float32)
             alpha = alpha * shown
@@ -267,13 +441,16 @@ class Remover:
             trimap=trimap,
             milliseconds=clock.milliseconds,
             replaced=difference(picture.image, foreground),
-            options=self.options,
+            options=options,
             doubt=doubt,
+            ground="pair" if pair else ground.way if ground else None,
+            ground_sure=pair.sure if pair else ground.sure if ground else 0.0,
+            shadow=shadow,
         )
 
-    def _find_subject(self, image: Image, clock: "_Clock") -> Array:
+    def _find_subject(self, image: Image, options: Options, clock: "_Clock") -> Array:
         """Run the network: saliency (h, w) at its own size."""
-        options, soft = self.options, self.options.class_mask == "soft"
+        soft = options.class_mask == "soft"
 
         def predict(batch: Array) -> Array:
             output = self.network(batch)
@@ -289,30 +466,33 @@ class Remover:
         with clock("mask"):
             return transforms.keep_found(confidence, batch, self.spec)
 
+    @staticmethod
     def _estimate_alpha(
-        self, image: Image, saliency: Array, given: Array | None, painted: Sequence[Stroke]
+        image: Image, saliency: Array, given: Array | None, plan: _Plan, painted: Sequence[Stroke]
     ) -> tuple[Array, Array | None]:
         """Make alpha (H, W) of a saliency or a given trimap; return the trimap it used, too."""
-        rough = self._method.rough(image, saliency)
+        rough = plan.method.rough(image, saliency)
         if painted:
             rough = strokes.keep_strokes(rough, painted)
-        if given is None and not self._solve and not self.options.save_trimap:
+        if given is None and not plan.solve and not plan.options.save_trimap:
             return rough, None
-        trimap = make_trimap(rough) if given is None else given
+        trimap = trimap_of(rough, plan.options) if given is None else given
         if painted:
-            trimap = strokes.correct_trimap(trimap, painted)
-        if not self._solve:
+            trimap = strokes.correct_trimap(trimap, image, painted)
+        if not plan.solve:
             return (rough if given is None else np.where(trimap == 0.5, rough, trimap)), trimap
-        if self._method.prior and given is None:
-            return self._solve(image, trimap, prior=rough), trimap
-        return self._solve(image, trimap), trimap
+        if plan.method.prior and given is None:
+            return plan.solve(image, trimap, prior=rough), trimap
+        return plan.solve(image, trimap), trimap
 
-    def _read_trimap(self, image: Image) -> Array:
+    @staticmethod
+    def _read_trimap(image: Image, options: Options) -> Array:
         """Read the trimap that the options name, downscaled as the image was."""
-        path, options = str(self.options.trimap), self.options
+        given = options.trimap or b""
+        name = given if isinstance(given, str) else "trimap"
         levels = Picture(
             load_image(
-                path,
+                given,
                 max_megapixels=options.max_megapixels,
                 allow_truncated=options.allow_truncated,
             )
@@ -320,7 +500,7 @@ class Remover:
         trimap = read_trimap(images.limit_megapixels(levels, options.output_megapixels).image)
         if trimap.shape != image.shape[:2]:
             size, wanted = (" x ".join(map(str, plane.shape[1::-1])) for plane in (trimap, image))
-            raise ImageError(f"{path}: is {size} pixels, but the picture {wanted}: make them equal")
+            raise ImageError(f"{name}: is {size} pixels, but the picture {wanted}: make them equal")
         return trimap
 
 
@@ -341,6 +521,55 @@ def _load(
         threads=threads,
         accept_license=accept_license,
     )
+
+
+def _find_ground(picture: Picture, alpha: Array | None, options: Options) -> Ground | None:
+    """Find the ground that the options ask for; None if it is not plain and need not be.
+
+    Raises:
+        ImageError: if it has to be there and is not.
+    """
+    if options.plate is not None:
+        try:
+            return match_plate(picture.image, _read_like(picture, options.plate, options), alpha)
+        except ImageError as error:
+            raise ImageError(f"{_name(options.plate, 'plate')}: {error}") from error
+    colour = values.parse_ground(options.ground)
+    ground = fit_ground(picture.image, alpha, colour)
+    if ground is None and (colour or alpha is None):
+        said = f"no plain ground of {options.ground}" if colour else "no plain ground"
+        raise ImageError(f"{said} found: choose ground off, and a model that finds subjects")
+    return ground
+
+
+def _solve_pair(picture: Picture, options: Options) -> Pair:
+    """Solve a picture with the one that the options pair it with.
+
+    Raises:
+        ImageError: if that cannot be read, or does not belong to it.
+    """
+    given = options.pair or b""
+    try:
+        return solve_pair(picture.image, _read_like(picture, given, options))
+    except ImageError as error:
+        raise ImageError(f"{_name(given, 'pair')}: {error}") from error
+
+
+def _read_like(picture: Picture, source: PathText | bytes, options: Options) -> Image:
+    """Read an image that belongs to a picture: in its profile, downscaled as it was."""
+    frames = load_frames(
+        source,
+        keep_depth=options.keep_depth,
+        max_megapixels=options.max_megapixels,
+        allow_truncated=options.allow_truncated,
+    )
+    other = images.limit_megapixels(next(frames), options.output_megapixels)
+    theirs, ours = other.metadata.icc_profile, picture.metadata.icc_profile
+    return convert_profile(other.image, theirs, ours)
+
+
+def _name(source: PathText | bytes, otherwise: str) -> str:
+    return otherwise if isinstance(source, bytes) else os.fspath(source)
 
 
 class _Clock:

@@ -15,10 +15,11 @@ RGBA: TypeAlias = tuple[int, int, int, int]
 MARGIN_PX, MARGIN_PERCENT = 500, 50
 LONGEST_SIDE_PX = 65535
 BLUR, DARKEN = "2%", "50%"
-_OWN = re.compile(r"(blur|disc|darken|grey|gray)(?::(.*))?", re.I)
+_OWN = re.compile(r"(blur|disc|darken|desaturate)(?::(.*))?", re.I)
 _HEX = re.compile(r"#?([0-9a-f]{3,4}|[0-9a-f]{6}|[0-9a-f]{8})", re.I)
 _RGB = re.compile(r"rgba?\(([^()]*)\)", re.I)
 _NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(px|%)?", re.I)
+_SHARE = re.compile(r"(\d+\.?\d*)\s*%?")
 # Shares across and down; None leaves a direction to the other word, or in the middle
 _POSITIONS: dict[str, tuple[float | None, float | None]] = {
     "center": (None, None), "centre": (None, None), "left": (0, None), "right": (1, None),
@@ -62,7 +63,9 @@ class Backdrop:
         path: The image file.
     """
 
-    kind: Literal["colour", "file", "blur", "disc", "grey", "darken", "checkerboard", "transparent"]
+    kind: Literal[
+        "colour", "file", "blur", "disc", "desaturate", "darken", "checkerboard", "transparent"
+    ]
     colour: RGBA = (0, 0, 0, 0)
     strength: Length = Length(0)
     path: str = ""
@@ -70,7 +73,7 @@ class Backdrop:
     @property
     def own(self) -> bool:
         """Whether it is made of the photo's own background."""
-        return self.kind in ("blur", "disc", "grey", "darken")
+        return self.kind in ("blur", "disc", "desaturate", "darken")
 
     @property
     def opaque(self) -> bool:
@@ -81,9 +84,9 @@ class Backdrop:
 def parse_background(text: str) -> Backdrop:
     """Parse a background: a word, a colour, or else an image's path.
 
-    Words are transparent, checkerboard, grey, darken[:PERCENT], blur[:LENGTH] and disc[:LENGTH];
-    lengths are in px or % of the shorter side. A path contains a dot or a slash, so a file named
-    like a colour is written ./red.
+    Words are transparent, checkerboard, desaturate, darken[:PERCENT], blur[:LENGTH] and
+    disc[:LENGTH]; lengths are in px or % of the shorter side. A path contains a dot or a slash, so
+    a file named like a colour is written ./red.
 
     Raises:
         OptionError: if it is none of them.
@@ -93,8 +96,8 @@ def parse_background(text: str) -> Backdrop:
         return Backdrop("transparent" if word == "transparent" else "checkerboard")
     if own := _OWN.fullmatch(text.strip()):
         name, amount = own[1].lower(), own[2]
-        if name in ("grey", "gray") and amount is None:
-            return Backdrop("grey")
+        if name == "desaturate" and amount is None:
+            return Backdrop("desaturate")
         if name == "darken":
             return Backdrop("darken", strength=Length(_share("background", amount or DARKEN), True))
         if name in ("blur", "disc"):
@@ -109,7 +112,7 @@ def parse_background(text: str) -> Backdrop:
             "background",
             text,
             "give a colour (name, #rrggbb, rgb(r, g, b)), an image's path, or blur:PX, disc:PX, "
-            "grey, darken:%, checkerboard, transparent",
+            "desaturate, darken:%, checkerboard, transparent",
         )
     return Backdrop("file", path=text)
 
@@ -140,6 +143,20 @@ def find_colour(text: str) -> RGBA | None:
             red, green, blue, alpha = (round(255 * share) for share in [*shares, 1.0][:4])
             return red, green, blue, alpha
     return None
+
+
+def parse_ground(text: str) -> tuple[int, int, int] | None:
+    """Parse what a ground is said to be: None for auto and off, or a colour's RGB.
+
+    Raises:
+        OptionError: if it is none of them, or a translucent colour.
+    """
+    if text.strip().lower() in ("auto", "off"):
+        return None
+    colour = find_colour(text)
+    if colour is None or colour[3] != 255:
+        raise OptionError("ground", text, "give auto, off or a colour, such as white or #00b140")
+    return colour[:3]
 
 
 def parse_length(option: str, text: str, *, least: float = 0.0) -> Length:
@@ -190,6 +207,18 @@ def parse_canvas(text: str) -> Canvas:
     raise OptionError("size", text, "give pixels such as 800x600, or an aspect ratio such as 1:1")
 
 
+def parse_sides(option: str, text: str, least: int = 1, most: int = 8192) -> tuple[int, int]:
+    """Parse a size in pixels, width first, such as 640x480, and return it as (H, W).
+
+    Raises:
+        OptionError: if it is not one, or a side is not between `least` and `most`.
+    """
+    found = re.fullmatch(r"(\d+)\s*[x\N{MULTIPLICATION SIGN}]\s*(\d+)", text.strip(), re.I)
+    if not found or not all(least <= int(side) <= most for side in found.groups()):
+        raise OptionError(option, text, f"give width x height, {least} to {most} pixels each")
+    return int(found[2]), int(found[1])
+
+
 def parse_scale(text: str | None) -> float | None:
     """Parse the subject's share of the canvas, 10% to 100%; return None for original.
 
@@ -198,10 +227,10 @@ def parse_scale(text: str | None) -> float | None:
     """
     if text is None or text.strip().lower() == "original":
         return None
-    share = _share("scale", text)
-    if not 10 <= share <= 100:
+    found = _SHARE.fullmatch(text.strip())
+    if not found or not 10 <= float(found[1]) <= 100:
         raise OptionError("scale", text, "give original, or 10% to 100%")
-    return share / 100
+    return float(found[1]) / 100
 
 
 def parse_position(text: str) -> tuple[float, float] | None:
@@ -263,7 +292,7 @@ def _parts(text: str) -> list[str]:
 
 def _share(option: str, text: str) -> float:
     """Parse a percentage from 0 to 100."""
-    found = re.fullmatch(r"(\d+\.?\d*)\s*%?", text.strip())
+    found = _SHARE.fullmatch(text.strip())
     if not found or float(found[1]) > 100:
         raise OptionError(option, text, "give a percentage from 0% to 100%")
     return float(found[1])

@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,11 +18,13 @@ from hypothesis import strategies as st
 from alphacut import Options, Remover
 from alphacut.batch.folder import Existing, Item, Outcome, list_items
 from alphacut.batch.folder import run as run_items
-from alphacut.errors import ImageError, OutputError, RuntimeFailure
+from alphacut.errors import AlphacutWarning, ImageError, OutputError, RuntimeFailure
 from clusters import until
 from pictures import make_photo
 
 Make = Callable[..., None]
+# subfolders that are left out; a test of its own asserts that
+pytestmark = pytest.mark.filterwarnings("ignore::alphacut.errors.AlphacutWarning")
 
 
 @pytest.fixture
@@ -92,7 +95,36 @@ def test_a_folder_keeps_its_structure(make: Make) -> None:
         "in/x/b.jpg": "out/x/b.png",
         "in/x/y/a.jpg": "out/x/y/a.png",
     }
-    assert planned("in/", recursive=True)["in/x/y/a.jpg"] == "in/x/y/a-cutout.png"
+
+
+def test_a_folders_results_lie_beside_it(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    make("in/a.jpg", "in/x/b.png", "c.jpg")
+    for name in ("in", "in/", "./in", "in/."):
+        assert planned(name) == {"in/a.jpg": "in-cutouts/a.png"}
+    assert planned("in", recursive=True, result="mask") == {
+        "in/a.jpg": "in-masks/a.png",
+        "in/x/b.png": "in-masks/x/b.png",
+    }
+    assert planned("in", "c.jpg", "in/x") == {
+        "in/a.jpg": "in-cutouts/a.png",
+        "c.jpg": "c-cutout.png",
+        "in/x/b.png": "in/x-cutouts/b.png",
+    }
+    monkeypatch.chdir("in/x")
+    assert planned(".") == {"b.png": os.path.join("..", "x-cutouts", "b.png")}
+    assert planned("..") == {"../a.jpg": os.path.join("..", "..", "in-cutouts", "a.png")}
+    monkeypatch.setattr("alphacut.batch.folder._images_in", lambda *_: [Path("/a.jpg")])
+    with pytest.raises(OutputError, match="/: nothing lies beside it: give -o a folder"):
+        list_items(["/"], None, Options())
+
+
+def test_folders_of_results_are_no_inputs(make: Make) -> None:
+    make("p/in/a.jpg", "p/in-cutouts/a.png", "p/in-masks/x/a.png", "p/my-cutouts/b.png")
+    assert planned("p", recursive=True) == {
+        "p/in/a.jpg": "p-cutouts/in/a.png",
+        "p/my-cutouts/b.png": "p-cutouts/my-cutouts/b.png",  # of no folder "my"
+    }
+    assert planned("p/in-cutouts") == {"p/in-cutouts/a.png": "p/in-cutouts-cutouts/a.png"}
 
 
 def test_inputs_of_one_name_get_their_endings(make: Make) -> None:
@@ -149,7 +181,7 @@ def test_an_input_given_twice_is_done_once(make: Make) -> None:
     os.symlink("in", "alias")
     absolute = os.path.abspath("in/a.jpg")
     found = planned("in/a.jpg", "./in/a.jpg", absolute, "in", "in/*.jpg", "alias")
-    assert found == {"in/a.jpg": "in/a-cutout.png", "in/b.jpg": "in/b-cutout.png"}
+    assert found == {"in/a.jpg": "in/a-cutout.png", "in/b.jpg": "in-cutouts/b.png"}
 
 
 def test_names_that_differ_in_case_are_two_inputs(make: Make) -> None:
@@ -164,9 +196,8 @@ def test_names_that_differ_in_case_are_two_inputs(make: Make) -> None:
 
 def test_results_are_no_inputs_of_the_next_run(make: Make) -> None:
     make("in/a.jpg", "in/a-cutout.png", "in/b.png", "in/b-mask.png")
-    expected = {"in/a.jpg": "in/a-cutout.png", "in/b.png": "in/b-cutout.png"}
-    assert planned("in") == expected
-    assert planned("in/*") == expected
+    assert planned("in") == {"in/a.jpg": "in-cutouts/a.png", "in/b.png": "in-cutouts/b.png"}
+    assert planned("in/*") == {"in/a.jpg": "in/a-cutout.png", "in/b.png": "in/b-cutout.png"}
     assert planned("in/a-cutout.png") == {"in/a-cutout.png": "in/a-cutout-cutout.png"}
 
 
@@ -214,6 +245,26 @@ def test_inputs_without_pictures(make: Make, name: str, reason: str) -> None:
     assert [item.error is None for item in list_items([name], None, Options())] == [False]
 
 
+def test_subfolders_that_are_left_out_are_told(make: Make) -> None:
+    make("in/a.jpg", "in/x/b.jpg", "in/y/c.jpg", "in/out/a.png", "deep/x/y.jpg")
+    os.makedirs("in/texts")
+    with pytest.warns(AlphacutWarning, match="^in: pictures in its subfolders are left out"):
+        assert planned("in", output="in/out") == {"in/a.jpg": "in/out/a.png"}
+    (item,) = list_items(["deep"], None, Options())
+    assert str(item.error) == "deep: no pictures in this folder, but below it: use --recursive"
+    make("only/a.jpg", "only/out/a.png", "only/none/none.jpg", "only/none-cutouts/none.png")
+    os.remove("only/none/none.jpg")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        planned("only", output="only/out")
+
+
+def test_addresses_are_no_files(make: Make) -> None:
+    make("a.jpg")
+    (item,) = list_items(["https://example.org/a.jpg"], None, Options())
+    assert "addresses are not read here" in str(item.error)
+
+
 def test_streams(make: Make) -> None:
     make("a.jpg", "b.jpg", "in/c.jpg")
     assert planned("-") == {"-": "-"}
@@ -254,7 +305,7 @@ def test_it_goes_on_after_a_failure(make: Make, fake_remover: Remover) -> None:
     Path("b.jpg").write_text("no picture")
     bad, first, second = run(fake_remover, "b.jpg", "a.jpg", "c.png")
     assert isinstance(bad.error, ImageError)
-    assert bad.size is None
+    assert bad.verdict is None
     for outcome, name in ((first, "out/a.png"), (second, "out/c.png")):
         assert outcome.error is None
         assert outcome.item.target == name
@@ -297,10 +348,10 @@ def test_existing_results(make: Make, fake_remover: Remover) -> None:
     (outcome,) = run(fake_remover, "a.jpg")
     assert "--overwrite or --skip-existing" in str(outcome.error)
     (outcome,) = run(fake_remover, "a.jpg", existing="skip")
-    assert (outcome.skipped, outcome.error, outcome.size) == (True, None, None)
+    assert (outcome.taken, outcome.error, outcome.verdict) == (True, None, None)
     assert Path("out/a.png").read_text() == "before"
     (outcome,) = run(fake_remover, "a.jpg", existing="overwrite")
-    assert outcome.size is not None
+    assert outcome.verdict is not None
     assert what_is("out/a.png") == ("PNG", "RGBA", (64, 48))
 
 

@@ -19,8 +19,8 @@ START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 
 def row(id: str, key: int, status: str, minute: int) -> Row:
-    return Row(id, 1, id, "", status, "", True, False, 1.0, 1, 1, 1, 1, "", "", 1,
-               bytes([key]) * 16, "run", START + timedelta(minutes=minute))  # fmt: skip
+    return Row(id, 1, id, "", status, "", True, 1, bytes([key]) * 16, run="run",
+               time=START + timedelta(minutes=minute))  # fmt: skip
 
 
 @settings(max_examples=60, deadline=None)

@@ -48,6 +48,31 @@ def test_pipes_and_devices(line: str, tmp_path: Path) -> None:
         assert image.size == SIZE
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "alphacut in -o out --result mask --trimap <(cat trimap.png)",
+        "alphacut in -o out --format png --background <(cat green.png)",
+        "alphacut batch in out --result mask --trimap <(cat trimap.png)",
+        "alphacut batch in out --format png --background <(cat green.png)",
+    ],
+)
+def test_what_a_pipe_gives_serves_all(line: str, tmp_path: Path) -> None:
+    """The trimap says that all is subject, or the ground is green all over."""
+    (tmp_path / "in").mkdir()
+    for name in "abc":
+        PIL.Image.new("RGB", SIZE, "grey").save(tmp_path / "in" / f"{name}.png")
+    PIL.Image.new("RGB", SIZE, (0, 255, 0)).save(tmp_path / "green.png")
+    done = shell(line, tmp_path)
+    assert done.returncode == 0, done.stderr
+    expected = 255 if "trimap" in line else (0, 255, 0)
+    results = sorted((tmp_path / "out").glob("[abc]*.png"))
+    assert len(results) == 3
+    for result in results:
+        with PIL.Image.open(result) as image:
+            assert image.convert("L" if "trimap" in line else "RGB").getpixel((2, 2)) == expected
+
+
 def test_a_device_stays() -> None:
     command = [sys.executable, "-m", "alphacut", str(EXAMPLE), "-o", "/dev/null"]
     assert subprocess.run(command, timeout=60).returncode == 0

@@ -1,5 +1,6 @@
 """`alphacut batch`: what it says, where, and with which status."""
 
+import csv
 import json
 import re
 import socket
@@ -66,6 +67,49 @@ def test_a_run_and_its_status(run: Run) -> None:
     Path("in/0/00010.png").write_bytes(Path("in/1/00001.png").read_bytes())
     assert run("in", "out", "--quiet") == (0, "", "")
     assert run("status", "out", model=False)[0] == 0
+
+
+def test_a_report_has_every_picture_whichever_run_did_it(run: Run) -> None:
+    assert run("in", "out", "--quiet", "--report", "first.csv")[0] == 1
+    assert run("in", "out", "--quiet", "--report", "second.csv")[0] == 1  # nothing left to do
+    assert Path("first.csv").read_text() == Path("second.csv").read_text()
+    rows = list(csv.DictReader(Path("first.csv").read_text().splitlines()))
+    assert len(rows) == 20
+    (failed,) = [row for row in rows if row["status"] == "failed"]
+    assert failed["input"].endswith("0/00010.png")
+    assert failed["reason"]
+    assert (failed["output"], failed["empty"]) == ("", "")
+    done = rows[0]
+    assert done["output"].endswith("0/00000.jpg.png")
+    assert (done["input_width"], done["input_height"], done["empty"]) == ("128", "96", "false")
+    assert 0 <= int(done["left"]) < int(done["right"]) <= 128
+    assert 0 <= float(done["doubt"]) <= 1
+
+    assert run("status", "out", "--report", "third.jsonl", model=False)[0] == 1
+    third = [json.loads(line) for line in Path("third.jsonl").read_text().splitlines()]
+    assert [row["input"] for row in third] == [row["input"] for row in rows]
+    assert list(third[0]) == list(rows[0])
+
+
+def test_a_report_does_not_replace_the_list_of_inputs(run: Run) -> None:
+    Path("list.csv").write_text("id,address\na,in/0/00000.jpg\n")
+    status, _, err = run("list.csv", "out", "--report", "./list.csv")
+    assert status == 2
+    assert "--report would replace SOURCE" in err
+    assert Path("list.csv").read_text().startswith("id,address\n")
+
+
+def test_doubtful_pictures_fail_and_are_not_written(run: Run) -> None:
+    status, _, err = run("in", "out", "--fail-doubt", "0", "--report", "report.jsonl")
+    assert status == 1
+    assert "is above 0: nothing is written" in err
+    rows = [json.loads(line) for line in Path("report.jsonl").read_text().splitlines()]
+    for row in rows:
+        assert (row["status"] == "failed") == (not row["output"])
+        if row["reason"] and "above 0" in row["reason"]:
+            assert row["doubt"] > 0
+            assert row["input_width"] > 0
+    assert len([*Path("out").rglob("*.jpg.png")]) == sum(row["status"] == "done" for row in rows)
 
 
 def test_nothing_is_written_by_a_dry_run(run: Run) -> None:

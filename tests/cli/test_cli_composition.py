@@ -1,6 +1,7 @@
 """Composition from the command line: what is written, and one line for what cannot be."""
 
 import os
+import shutil
 import sys
 import zipfile
 from collections.abc import Callable
@@ -112,7 +113,7 @@ def test_preview(run: Run) -> None:
     [
         (["--background", "puce-ish"], "background 'puce-ish': give a colour"),
         (["--background", "none.jpg"], "background 'none.jpg': No such file"),
-        (["--background", "broken.jpg"], "background broken.jpg: damaged JPEG header"),
+        (["--background", "broken.jpg"], "background broken.jpg: JPEG file cut short"),
         (["--background", "text.jpg"], "background text.jpg: is not a picture"),
         (["--background", "./"], "is a folder, not a picture"),
         (["--crop", "--margin", "60%"], "margin '60%': give at most 500px or 50% a side"),
@@ -120,7 +121,7 @@ def test_preview(run: Run) -> None:
         (["--margin", "5%"], "margin '5%': is the space around a crop: add crop"),
         (["--size", "0x0"], "size '0x0': give 1 to 65535 pixels a side"),
         (["--size", "20000x20000"], "size '20000x20000': above 200 megapixels"),
-        (["--scale", "500%"], "scale '500%': give a percentage"),
+        (["--scale", "500%"], "scale '500%': give original, or 10% to 100%"),
         (["--position", "nowhere"], "position 'nowhere': give original, center"),
         (["--shadow-opacity", "200"], "shadow_opacity 200.0: give 0 to 100"),
         (["--roi", "0 0 900px 9px"], "roi '0 0 900px 9px': reaches beyond the picture"),
@@ -145,3 +146,21 @@ def test_flags_that_exclude_each_other(run: Run) -> None:
     status, lines = run("photo.png", "--fit", "squeeze")
     assert status == 2
     assert "'squeeze' is not one of 'cover'" in lines[-1]
+
+
+def test_pairs_in_bulk(run: Run) -> None:
+    """Each picture has its trimap, and one that has none is that picture's error."""
+    Path("photos").mkdir()
+    for name in ("a", "b"):
+        shutil.copy("photo.png", f"photos/{name}.png")
+    PIL.Image.new("L", (200, 100), 255).save("a-trimap.png")
+    status, lines = run("photos", "-o", "cut", "--trimap", ".", "--mask")
+    assert status == 1
+    assert lines[0] == f"{Path('photos/a.png')} -> {Path('cut/a.png')}"
+    assert "b.png: has no trimap in .: name it b-trimap.png" in lines[1]
+    assert np.asarray(opened("cut/a.png")).min() == 255
+
+
+def test_quiet_preview(run: Run) -> None:
+    assert run("preview", "photo.png", "-q") == (0, [])
+    assert Path("photo-cutout-preview.png").exists()

@@ -46,7 +46,7 @@ def test_train_resume_export_and_cut_out(places: Path) -> None:
     assert row.commercial == "unclear"
     photo = weights.ASSETS / "example.jpg"
     done = run(photo, "--model", "mine", "--json", "-o", places / "cut.png")
-    assert json.loads(done.stdout)["foreground"]
+    assert not json.loads(done.stdout)["empty"]
     run("train", "export", recipe, best, "--to", "openvino", "-o", places / "mine.xml")
     assert (places / "mine.bin").exists()
 
@@ -77,6 +77,15 @@ def test_preview_and_find_lr(places: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert asked == {"least": 1e-4, "largest": 1e-2, "steps": 2, "device": "cpu"}
 
 
+def test_plot(places: Path) -> None:
+    from alphacut.training.curves import COLUMNS, LOG
+
+    (places / LOG).write_text(",".join(COLUMNS) + "\n10,1,0.5,1e-4,3,9,8,0.2,0.9\n")
+    assert f"wrote {places / 'curves.png'}" in run("train", "plot", places).stderr
+    run("train", "plot", places, "-o", places / "curves.svg")
+    assert (places / "curves.svg").read_text().startswith("<?xml")
+
+
 def test_mistakes(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = places / "recipe.toml"
     with pytest.raises(OutputError, match=r"extension \.xml"):
@@ -88,7 +97,7 @@ def test_mistakes(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("alphacut.training")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "safetensors", None)
-    with pytest.raises(MissingExtra, match=r"alphacut\[train\]"):
+    with pytest.raises(MissingExtra, match=r"\.\[train\]"):
         run("train", recipe, "--data", places / "data", "-o", places / "run")
 
 

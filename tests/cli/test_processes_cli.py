@@ -81,3 +81,34 @@ print(alphacut.remove(os.sys.argv[1]).empty)
     )
     home, empty = done.stdout.decode().split()
     assert (home, empty) == ("/.local/share/alphacut", "False"), done.stderr
+
+
+@pytest.mark.skipif(
+    not shutil.which("setpriv") or getattr(os, "geteuid", lambda: 1)() != 0,
+    reason="only root can become a user that the system does not know",
+)
+def test_a_user_whom_the_system_does_not_know(tmp_path: Path) -> None:
+    """As in a container that is started with a number for its user: no home, no passwd entry.
+
+    The capability to read lets that user have this interpreter, wherever it is installed.
+    """
+    home = ("HOME", "ALPHACUT_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")
+    known = {name: value for name, value in os.environ.items() if name not in home}
+    become = [
+        "setpriv", "--reuid=54321", "--regid=54321", "--clear-groups",
+        "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", sys.executable,
+    ]  # fmt: skip
+    unknown = "import os, pwd, sys; sys.exit(os.getuid() in [one.pw_uid for one in pwd.getpwall()])"
+    if subprocess.run([*become, "-c", unknown], capture_output=True).returncode:
+        pytest.skip("the system does not let root become another user")
+    folder = tmp_path / "work"
+    folder.mkdir()
+    folder.chmod(0o777)
+    shutil.copy(EXAMPLE, folder / "a.jpg")
+    for flags, result in (([], "a-cutout.png"), (["-o", "out", "--mask"], "out/a.png")):
+        done = subprocess.run(
+            [*become, "-m", "alphacut", "a.jpg" if not flags else ".", *flags],
+            cwd=folder, env=known, capture_output=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert (folder / result).stat().st_uid == 54321

@@ -4,11 +4,14 @@ import socket
 import subprocess
 import sys
 
+import psutil
 import pytest
 from click.testing import CliRunner
 
 from alphacut import Options
 from alphacut.cli.main import cli
+from alphacut.demo.gradio_import import gr
+from alphacut.demo.share import shared
 from alphacut.errors import OutputError, UnknownName
 
 
@@ -19,8 +22,8 @@ def test_without_gradio_it_says_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
-    line = 'alphacut: gradio is not installed: pip install "alphacut[demo]"'
-    assert done.stderr.strip() == line
+    missing = "alphacut: gradio is not installed: "
+    assert done.stderr.strip() == missing + 'in a checkout of alphacut, pip install ".[demo]"'
 
 
 @pytest.mark.parametrize("name", ["u2net", "indexnet"])
@@ -47,3 +50,53 @@ def test_its_limits_are_those_of_the_service() -> None:
     assert {"max_body", "max_megapixels"} <= {option.name for option in cli.commands["demo"].params}
     (model,) = [one for one in cli.commands["demo"].params if one.name == "model"]
     assert model.default == Options().model
+
+
+OPENED = """
+import subprocess, sys
+from alphacut.demo.gradio_import import gr
+from gradio.tunneling import Tunnel
+
+def setup_tunnel(host, port, token, *_):
+    tunnel = Tunnel("far", 443, host, port, token, None)
+    tunnel.proc = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    gr.tunneling.CURRENT_TUNNELS.append(tunnel)
+    return "https://abc.example"
+
+gr.networking.setup_tunnel = setup_tunnel
+"""
+SHARED = """
+from alphacut.demo import app
+app._Server.run = lambda self, sockets: print("serving", gr.tunneling.CURRENT_TUNNELS[0].proc.pid)
+sys.argv = ["alphacut", "demo", "--no-browser", "--port", "0", "--share"]
+from alphacut.cli.main import program
+program()
+"""
+
+
+def test_a_shared_page_says_what_that_means() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OPENED + SHARED], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "https://abc.example: until this command ends, anyone who knows this" in done.stderr
+    assert "pictures pass through Gradio's servers" in done.stderr
+    serving, pid = done.stdout.split()  # and nothing else, such as Gradio's farewell
+    assert serving == "serving"
+    assert not psutil.pid_exists(int(pid))
+
+
+def test_a_page_that_cannot_be_shared_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> str:
+        raise RuntimeError("Could not get share link")
+
+    monkeypatch.setattr(gr.networking, "setup_tunnel", fail)
+    message = (
+        r"--share: Gradio's tunnel cannot be opened \(RuntimeError: Could not get share link\)"
+    )
+    with pytest.raises(OutputError, match=message), shared("127.0.0.1", 7000):
+        pass
+
+
+def test_a_page_is_shared_only_if_that_is_asked_for() -> None:
+    assert cli.commands["demo"].make_context("demo", []).params["share"] is False

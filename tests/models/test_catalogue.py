@@ -22,8 +22,15 @@ def test_entries_are_sound(spec: ModelSpec) -> None:
     assert spec.commercial == "yes" or spec.note
     for file in spec.weights.values():
         assert file.sha256 is None or re.fullmatch("[0-9a-f]{64}", file.sha256)
-        assert file.embedded or file.urls or file.sha256 is None
+        assert file.embedded or file.package or file.urls or file.sha256 is None
         assert all(url.startswith("https://") for url in file.urls)
+
+
+@pytest.mark.parametrize("name", ["RMBG-1.4", "rmbg_1.4", "Deeplabv3-ResNet101", "U2NETP"])
+def test_names_are_found_whatever_their_spelling(name: str) -> None:
+    spec = catalogue.known_model(name)
+    assert spec is not None
+    assert spec.name in ("rmbg-1.4", "deeplabv3-resnet101", "u2net-lite")
 
 
 def test_every_network_can_be_built() -> None:

@@ -56,6 +56,38 @@ def test_models_by_name() -> None:
         SPEC.name = "other"  # type: ignore[misc]
 
 
+INDEXNET = weights.find_model("indexnet")
+
+
+def test_a_checkouts_own_weights_are_used(home: Path) -> None:
+    path = weights.fetch(INDEXNET)
+    assert path.parts[-4:-1] == ("alphacut-indexnet", "src", "alphacut_indexnet")
+
+
+def test_weights_of_a_package_are_used(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = weights.fetch(INDEXNET).parent
+    monkeypatch.setattr(weights, "ASSETS", tmp_path)  # as an installation from a wheel
+    monkeypatch.setenv("ALPHACUT_OFFLINE", "1")
+    message = (
+        r"indexnet are not installed: in a checkout of alphacut, pip install "
+        r"\./packages/alphacut-indexnet, or run alphacut models"
+    )
+    with pytest.raises(WeightsError, match=message):
+        weights.fetch(INDEXNET)
+    monkeypatch.syspath_prepend(str(folder.parent))
+    assert weights.fetch(INDEXNET) == folder / "indexnet.onnx"
+
+
+def test_the_package_holds_what_it_says() -> None:
+    package = weights.fetch(INDEXNET).parents[2]
+    project = (package / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'name = "{package.name}"' in project
+    assert 'packages = ["src/alphacut_indexnet"]' in project
+    assert (package / "LICENSE").read_bytes() == (package.parents[1] / "LICENSE").read_bytes()
+
+
 # --- under fire: a server on this machine that behaves as it is told ---------------------------
 
 DATA = np.random.default_rng(3).bytes(300_000)

@@ -9,8 +9,7 @@ from hypothesis.extra import numpy as arrays
 
 from alphacut.cutout import Cutout
 from alphacut.output.composite import Layers, composite
-from alphacut.output.encode import with_alpha
-from pictures import SHARED
+from pictures import SHARED, with_alpha
 
 # Three columns: hidden, half, whole; all of one colour
 FOREGROUND = np.full((2, 3, 3), (200, 180, 160), np.uint8)

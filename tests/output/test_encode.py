@@ -25,7 +25,6 @@ from alphacut.output.encode import (
     output_format,
     quantise,
     save_image,
-    with_alpha,
 )
 from alphacut.pipeline.image import Metadata
 from alphacut.pipeline.load import load_frames, load_image
@@ -44,7 +43,7 @@ from made import (
     save,
     sizes,
 )
-from pictures import make_photo
+from pictures import make_photo, with_alpha
 
 
 def test_metadata_too_long_for_jpeg_are_left_out() -> None:

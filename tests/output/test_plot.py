@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from alphacut.cutout import Cutout, difference
 from alphacut.errors import MissingExtra
+from alphacut.options import Options
 
 
 def cutout(H: int, W: int) -> Cutout:
@@ -43,5 +45,12 @@ def test_preview_is_a_picture(tmp_path: Path) -> None:
 
 def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingExtra, match=r'pip install "alphacut\[plot\]"'):
+    with pytest.raises(MissingExtra, match=r'pip install "\.\[plot\]"'):
         cutout(20, 20).plot()
+
+
+def test_a_given_trimap_is_called_one(tmp_path: Path) -> None:
+    PIL.Image.new("L", (20, 10), 128).save(tmp_path / "trimap.png")
+    options = Options(trimap=tmp_path / "trimap.png")
+    figure = replace(cutout(10, 20), options=options).plot()
+    assert [axes.get_title() for axes in figure.axes] == ["original", "trimap", "cut-out"]

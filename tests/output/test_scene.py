@@ -82,7 +82,7 @@ def test_bands_leave_no_seams() -> None:
 
 def test_grey_and_darker() -> None:
     image, alpha = ramp(4, 5, np.uint16), np.zeros((4, 5), np.float32)
-    grey = apply_effect(image, alpha, parse_background("grey"))
+    grey = apply_effect(image, alpha, parse_background("desaturate"))
     assert (grey == grey[..., :1]).all()
     dark = apply_effect(image, alpha, parse_background("darken:25"))
     np.testing.assert_array_equal(dark, np.rint(image * 0.75))

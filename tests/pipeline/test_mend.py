@@ -41,6 +41,15 @@ BROKEN_CHUNKS = {
 }
 
 
+def test_a_chunk_of_a_wrong_length_does_not_swallow_the_pixels() -> None:
+    data = make_png(NOISE)
+    wrong = bytearray(GOOD_TEXT)
+    wrong[:4] = b"\x7f\xff\xff\xff"
+    with pytest.warns(MetadataWarning, match="broken metadata dropped"):
+        picture = read(data[:33] + bytes(wrong) + data[33:])
+    np.testing.assert_array_equal(picture.image, NOISE)
+
+
 @pytest.mark.parametrize("broken", BROKEN_CHUNKS)
 @pytest.mark.parametrize("after_pixels", [False, True])
 @pytest.mark.parametrize("deep", [False, True])

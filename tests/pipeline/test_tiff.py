@@ -1,20 +1,24 @@
 """TIFF of every kind that programs write: a table, compared with what was put in."""
 
+import contextlib
 import io
 import itertools
 import subprocess
 import sys
 import tracemalloc
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import tifffile
 from numpy.typing import NDArray
 
 from alphacut.errors import ImageError
-from alphacut.pipeline.load import load_frames
+from alphacut.pipeline.load import load_frames, load_image
+from made import NOISE
 
 CASES = Path(__file__).parents[2] / ".." / "shared" / "cases"
 H, W = 40, 48
@@ -247,3 +251,24 @@ def test_cases() -> None:
     image, alpha = read((CASES / "grey-alpha16.tif").read_bytes())
     np.testing.assert_array_equal(image, np.stack([GREEN] * 3, axis=2) * 257)
     np.testing.assert_array_equal(alpha, ALPHA * 257)
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "jpeg", "raw"])
+@pytest.mark.parametrize("by_pillow", [True, False])
+def test_decoders_write_nothing_to_standard_error(
+    compression: str, by_pillow: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """libtiff has words of its own for each broken strip and tag."""
+    file = io.BytesIO()
+    PIL.Image.fromarray(NOISE).save(file, "TIFF", compression=compression)
+    whole = file.getvalue()
+    for at in range(8, len(whole), len(whole) // 40):
+        data = whole[:at] + b"\xff\x55\0" + whole[at + 3 :]
+        with contextlib.suppress(ImageError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if by_pillow:
+                with contextlib.suppress(OSError, SyntaxError):
+                    load_image(PIL.Image.open(io.BytesIO(data)))
+            else:
+                load_image(data)
+    assert capfd.readouterr().err == ""

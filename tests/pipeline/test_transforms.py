@@ -3,6 +3,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 from numpy.typing import NDArray
 
@@ -80,6 +81,19 @@ def test_wholly_certain_output_stays_whole() -> None:
 
 def read_grey(path: Path) -> NDArray[np.float32]:
     return load_image(path)[..., 0].astype(np.float32)
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_lanczos_is_pillows(depth: type) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (40, 90, 3), np.uint8)
+    image = levels.astype(depth) * depth(1 if depth is np.uint8 else 257)
+    spec = dataclasses.replace(
+        SPEC, input_size=(64, 64), downscale="lanczos", divisor="white", mean=(0.0,) * 3,
+        std=(1.0,) * 3,
+    )  # fmt: skip
+    expected = PIL.Image.fromarray(levels).resize((64, 64), PIL.Image.Resampling.LANCZOS)
+    found = transforms.preprocess(image, spec)[0].transpose(1, 2, 0) * 255
+    np.testing.assert_allclose(found, np.asarray(expected), atol=1e-4)
 
 
 @pytest.mark.slow

@@ -27,7 +27,8 @@ def test_half_weights_are_half_the_size(
 ) -> None:
     target = tmp_path / ("net.onnx" if to == "onnx" else "net.xml")
     found = graph.write_graph(network, target, to=to, channels=4, sizes=(SIZE,), fp16=True)
-    assert found < 1e-1
+    assert found.mean <= found.percentile <= found.largest
+    assert found.mean < 1e-3
     files = list(tmp_path.iterdir())
     assert {path.suffix for path in files} == names
     numbers = sum(tensor.numel() for tensor in network.parameters())
@@ -86,7 +87,7 @@ def test_a_place_that_cannot_be_written(network: torch.nn.Module, tmp_path: Path
 
 
 def test_sizes_that_a_network_does_not_take(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeFailure, match="size 100x64: both sides must be multiples of 32"):
+    with pytest.raises(RuntimeFailure, match="size 64x100: both sides must be multiples of 32"):
         runtimes.export(
             weights.find_model("indexnet"), tmp_path / "net.onnx", to="onnx", size=(100, 64)
         )

@@ -1,3 +1,5 @@
+import os
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import torch
 from alphacut import runtimes
 from alphacut.errors import RuntimeFailure, UnknownName, WeightsError
 from alphacut.models import nets, weights
+from alphacut.runtimes import pytorch
 from alphacut.runtimes.graph import write_graph as real_write_graph
 from alphacut.runtimes.pytorch import TorchRuntime, load_network
 
@@ -91,6 +94,59 @@ def test_state_dicts_are_read(network: torch.nn.Module, suffix: str, tmp_path: P
     np.testing.assert_array_equal(found, TorchRuntime(network, device="cpu")(batch()))
     with pytest.raises(WeightsError, match="cannot be read as weights of isnet"):
         load_network("isnet", path)
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "average"])
+def test_checkpoints_are_read(network: torch.nn.Module, key: str, tmp_path: Path) -> None:
+    """With an optimiser beside, and a schedule that keeps a method of itself, as OneCycleLR did."""
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-3, total_steps=9)
+    state = {"anneal_func": schedule.get_lr, "total_steps": 9}
+    torch.save(
+        {"epoch": 3, key: network.state_dict(), "optimizer_state_dict": optimizer.state_dict(),
+         "scheduler_state_dict": state}, tmp_path / "3.pth"
+    )  # fmt: skip
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(tmp_path / "3.pth", weights_only=True)
+    found = load_network("u2netp", tmp_path / "3.pth").state_dict()
+    assert all(torch.equal(found[name], t) for name, t in network.state_dict().items())
+
+
+def test_a_checkpoint_of_pytorch_1_9_is_read() -> None:
+    """Of a 1 x 1 convolution after three steps of OneCycleLR, written by that version."""
+    found = pytorch._read(Path(__file__).with_name("one-cycle-torch-1.9.1.pth"))
+    assert found["epoch"] == 3
+    assert found["model_state_dict"]["weight"].flatten().tolist() == pytest.approx(
+        [-0.0076, 0.5363], abs=1e-4
+    )
+    assert found["optimizer_state_dict"]["param_groups"][0]["lr"] == pytest.approx(
+        5.097e-5, rel=1e-4
+    )
+    assert isinstance(found["scheduler_state_dict"]["anneal_func"], pytorch._Ignored)
+
+
+class Command:
+    """Runs a command where it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.target}",)
+
+
+@pytest.mark.parametrize("modern", [True, False])
+def test_a_checkpoint_that_would_run_code_is_refused(
+    network: torch.nn.Module, modern: bool, tmp_path: Path
+) -> None:
+    target, path = tmp_path / "was-run", tmp_path / "3.pth"
+    content = {"model_state_dict": network.state_dict(), "more": Command(target)}
+    torch.save(content, path, _use_new_zipfile_serialization=modern)
+    with pytest.raises(WeightsError, match="which could run code on loading"):
+        load_network("u2netp", path)
+    assert not target.exists()
+    torch.load(path, weights_only=False)  # the file is as dangerous as it seems
+    assert target.exists()
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".onnx"])

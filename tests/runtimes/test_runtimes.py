@@ -141,3 +141,49 @@ assert handled == [signal.SIGUSR1]
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_another_size_is_what_pytorch_computes_at_it(precision: str) -> None:
+    coarse = np.random.default_rng(0).normal(size=(1, 3, 4, 6))
+    other = np.kron(coarse, np.ones((16, 16))).astype(np.float32)  # (1, 3, 64, 96)
+    ours = runtimes.load(SPEC, size=(64, 96), precision=precision)(other)
+    theirs = runtimes.load(SPEC, size=(64, 96), runtime="torch")(other)
+    if precision == "fp32":
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    assert np.abs(ours - theirs).mean() < 0.05
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published file is not beside the checkout")
+def test_another_size_of_a_published_file() -> None:
+    other = np.kron(np.random.default_rng(1).normal(size=(1, 3, 3, 4)), np.ones((32, 32)))
+    other = other.astype(np.float32)
+    published = runtimes.load(SPEC, path=PUBLISHED, size=(96, 128))(other)
+    embedded = runtimes.load(SPEC, precision="fp32", size=(96, 128))(other)
+    np.testing.assert_allclose(embedded, published, atol=1e-6)
+
+
+def test_a_size_that_a_graph_cannot_take_is_refused_at_once() -> None:
+    with pytest.raises(
+        RuntimeFailure, match=r"takes 320x320 and cannot .* 100x64: choose multiples"
+    ):
+        runtimes.load(SPEC, size=(64, 100))
+    with pytest.raises(RuntimeFailure, match="ONNX Runtime cannot change this graph's size, 320x"):
+        runtimes.load(SPEC, size=(64, 96), runtime="onnx")
+
+
+def test_8_bit_weights_are_for_the_size_that_they_were_calibrated_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "AMD64")
+    assert runtimes.needed(SPEC, "openvino", size=(320, 320)) == "int8"
+    assert runtimes.needed(SPEC, "openvino", size=(512, 512)) == "onnx"
+    assert runtimes.needed(SPEC, "openvino", "int8", size=(512, 512)) == "int8"
+
+
+def test_openvinos_own_choice_of_a_device(network: runtimes.Runtime) -> None:
+    chosen = runtimes.load(SPEC, precision="fp32", device="openvino-auto")
+    assert chosen.device in runtimes.devices("openvino")
+    np.testing.assert_allclose(chosen(batch()), network(batch()), atol=1e-3)
+    with pytest.raises(UnknownName, match="unknown device of ONNX Runtime 'openvino-auto'"):
+        runtimes.load(SPEC, runtime="onnx", device="openvino-auto")

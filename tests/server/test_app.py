@@ -17,7 +17,7 @@ from alphacut.server.settings import Settings
 
 @pytest.fixture
 def app(fake_remover: Remover) -> FastAPI:
-    return create_app(Settings(workers=1), {"u2net-lite": fake_remover})
+    return create_app(Settings(workers=1, cors=("*",)), {"u2net-lite": fake_remover})
 
 
 def test_errors_that_nobody_foresaw_are_answered_and_counted_like_others(
@@ -29,10 +29,14 @@ def test_errors_that_nobody_foresaw_are_answered_and_counted_like_others(
 
     client = TestClient(app, raise_server_exceptions=False)
     with caplog.at_level(logging.INFO, "alphacut.server.requests"):
-        answer = client.get("/v1.0/broken", headers={"X-Request-Id": "from-the-proxy"})
+        answer = client.get(
+            "/v1.0/broken",
+            headers={"X-Request-Id": "from-the-proxy", "Origin": "https://shop.example"},
+        )
     assert answer.status_code == 500
     assert answer.json() == {"errors": [{"title": "Internal error", "code": "internal_error"}]}
     assert answer.headers["X-Request-Id"] == "from-the-proxy"
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert [record.facts["status"] for record in caplog.records] == [500]  # type: ignore[attr-defined]
     assert 'path="/v1.0/broken",status="500"' in client.get("/metrics").text

@@ -1,9 +1,14 @@
 """Starting, stopping, and what those who run the service see."""
 
+import contextlib
+import http.client
+import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,6 +130,55 @@ def test_cors_only_where_named(start: Callable[..., Live], live: Live) -> None:
     assert named.client.options("/v1.0/removebg", headers=preflight).status_code == 200
     other = named.client.get("/health", headers={"Origin": "https://other.example"})
     assert "Access-Control-Allow-Origin" not in other.headers
+
+
+def raw_answer(live: Live, request: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Send bytes in two pieces, so that the service sees them arrive."""
+    with socket.create_connection((live.host, live.port), timeout=20) as connection:
+        connection.sendall(request[:18_000])
+        time.sleep(0.2)
+        with contextlib.suppress(OSError):  # it was refused by then
+            connection.sendall(request[18_000:])
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        return answer.status, {n.lower(): v for n, v in answer.getheaders()}, answer.read()
+
+
+@pytest.mark.parametrize(
+    ("lines", "status", "code"),
+    [
+        (b"GET /%s HTTP/1.1\r\nOrigin: %s\r\n", 431, "head_too_long"),
+        (b"GET / HTTP/1.1\r\nOrigin: %s\r\nX-Long: %s\r\n", 431, "head_too_long"),
+        (b"GET / HTTP/1.1\r\nOrigin: %s\r\nTransfer-Encoding: odd\r\n", 501, "bad_request"),
+        (b"GET / HTTP/1.1\r\nOrigin: %s\r\nno header\r\n", 400, "bad_request"),
+    ],
+)
+def test_what_is_refused_before_the_application_can_be_read_by_pages(
+    lines: bytes, status: int, code: str, start: Callable[..., Live]
+) -> None:
+    """A head of 30 kB that arrives in pieces, and what is no request at all."""
+    live = start(cors=["https://shop.example", "https://b.example"], workers=1)
+    for origin, allowed in ((b"https://shop.example", True), (b"https://other.example", False)):
+        fill = [b"x" * 30_000, origin] if lines.startswith(b"GET /%s") else [origin, b"x" * 30_000]
+        head = lines % tuple(fill[: lines.count(b"%s")])
+        got, headers, body = raw_answer(live, head + b"Host: a\r\n\r\n")
+        assert got == status
+        assert json.loads(body)["errors"][0]["code"] == code
+        if b"X-Long" in lines:  # the origin is in what has arrived
+            told = headers.get("access-control-allow-origin")
+            assert told == (origin.decode() if allowed else None)
+
+
+def test_what_breaks_can_be_read_by_pages(start: Callable[..., Live]) -> None:
+    live = start(cors=["*"], workers=1)
+    origin = {"Origin": "https://shop.example"}
+    long = live.client.get("/health", headers={**origin, "X-Long": "x" * 20_000})
+    assert long.status_code == 431
+    assert long.headers["Access-Control-Allow-Origin"] == "*"
+    assert "x-request-id" in long.headers
+    status, headers, _ = raw_answer(live, b"no request\r\n\r\n")
+    assert (status, headers["access-control-allow-origin"]) == (400, "*")
+    assert live.client.get("/health").status_code == 200
 
 
 def run(*flags: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,10 @@ from torch.utils.data import DataLoader
 from alphacut.errors import UnknownName
 from alphacut.models.entry import IMAGENET_MEAN, IMAGENET_STD
 from alphacut.training.data import Batches, Pictures, make_training_trimap
-from alphacut.training.recipe import Recipe, Source
+from alphacut.training.recipe import Recipe, Source, read_recipe
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+PORTRAIT = read_recipe(RECIPES / "easyportrait-cyclical.toml").source[0].one_of
 
 
 def numbers(recipe: Recipe, data: Path, workers: int, rank: int = 0, processes: int = 1) -> list:
@@ -119,7 +122,7 @@ def test_portrait_augmentation_keeps_picture_and_truth_together(
     classes = np.zeros((60, 80), np.uint8)
     classes[20:50, 20:60] = 1
     write(tmp_path / "annotations/train" / "a.png", classes)
-    source = Source(kind="pairs", layout="easyportrait", augment="portrait")
+    source = Source(kind="pairs", layout="easyportrait", one_of=PORTRAIT)
     pictures = Pictures(recipe, (source,), tmp_path)
     sizes = set()
     for n in range(60):

@@ -4,12 +4,14 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
+import PIL.ImageOps
 import pytest
 from small import photograph, write
 
-from alphacut.errors import TrainingError
+from alphacut.errors import ImageError, TrainingError
 from alphacut.training.data import Pictures
-from alphacut.training.datasets import LAYOUTS, find
+from alphacut.training.datasets import LAYOUTS, Subject, find, read_pair
 from alphacut.training.recipe import Recipe, Source
 
 
@@ -79,6 +81,86 @@ def test_cutouts_need_transparency_and_truths_their_size(recipe: Recipe, data: P
         Pictures(recipe, (Source(kind="pairs", layout="plain"),), data)
 
 
+def pair(root: Path, orientation: int, exif: str, upright: bool) -> tuple[np.ndarray, np.ndarray]:
+    """A photograph whose upper left is bright, stored under an orientation, and its alpha."""
+    alpha = np.zeros((60, 80), np.uint8)
+    alpha[:20, :30] = 255
+    picture = PIL.Image.fromarray(np.repeat(alpha[..., np.newaxis], 3, axis=2))
+    tags = PIL.Image.Exif()
+    tags[0x0112] = orientation
+    (root / "image").mkdir(parents=True)
+    picture.save(root / "image" / "a.jpg", exif=tags, quality=95)
+    shown = PIL.ImageOps.exif_transpose(PIL.Image.open(root / "image" / "a.jpg"))
+    write(root / "alpha" / "a.png", np.asarray(shown.convert("L")) if upright else alpha)
+    subject = Subject(root / "image" / "a.jpg", (root / "alpha" / "a.png",))
+    image, matte, _ = read_pair(subject, exif=exif)
+    return image[..., 0] / 255, matte
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photograph_and_alpha_are_turned_together(tmp_path: Path, orientation: int) -> None:
+    upright = {}
+    for exif in ("image", "both", "neither"):
+        image, matte = pair(tmp_path / exif, orientation, exif, upright=exif == "image")
+        assert np.abs(image - matte).mean() < 0.01
+        upright[exif] = matte > 0.5
+    assert np.array_equal(upright["image"], upright["both"])
+    assert upright["neither"].shape == (60, 80)  # as it is stored
+    assert upright["neither"][:20, :30].all()
+    assert upright["both"].shape == ((60, 80) if orientation < 5 else (80, 60))
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_an_orientation_that_nobody_explains_is_an_error(tmp_path: Path, orientation: int) -> None:
+    """Upside down, it would be learnt in silence."""
+    pair(tmp_path / "a", 1, "unstated", upright=True)
+    with pytest.raises(TrainingError, match=rf'orientation {orientation}: state .* exif = "image"'):
+        pair(tmp_path / "b", orientation, "unstated", upright=False)
+
+
+def test_an_alpha_with_an_orientation_of_its_own_explains_itself(tmp_path: Path) -> None:
+    pair(tmp_path, 6, "image", upright=True)
+    tags = PIL.Image.Exif()
+    tags[0x0112] = 6
+    stored = PIL.Image.open(tmp_path / "image" / "a.jpg").convert("L")
+    stored.save(tmp_path / "alpha" / "a.png", exif=tags)
+    subject = Subject(tmp_path / "image" / "a.jpg", (tmp_path / "alpha" / "a.png",))
+    for exif in ("unstated", "image", "both", "neither"):
+        image, matte, _ = read_pair(subject, exif=exif)
+        assert np.abs(image[..., 0] / 255 - matte).mean() < 0.01
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "I;16", "1", "RGB", "LA", "RGBA"])
+def test_classes_are_numbers_whatever_their_colours(tmp_path: Path, mode: str) -> None:
+    """Also those that a palette paints without red, which were background."""
+    numbers = np.zeros((6, 8), np.uint8)
+    numbers[2:4, 3:6] = 2
+    if mode == "P":
+        mask = PIL.Image.fromarray(numbers).convert("P")
+        mask.putpalette([9, 0, 0, 255, 0, 0, 0, 128, 0])  # class 2 is green, the background reddish
+        mask.putdata(numbers.flatten().tolist())
+    elif mode == "I;16":
+        mask = PIL.Image.fromarray(numbers.astype(np.uint16))
+    elif mode == "1":
+        mask = PIL.Image.fromarray(numbers > 0)
+    elif mode == "RGB":
+        mask = PIL.Image.fromarray(np.dstack([numbers * 0, numbers, numbers * 0]))
+    else:
+        mask = PIL.Image.fromarray(numbers).convert(mode)
+    assert mask.mode == mode
+    mask.save(tmp_path / "mask.png")
+    write(tmp_path / "photo.png", photograph(1, 6, 8))
+    alpha = read_pair(Subject(tmp_path / "photo.png", (tmp_path / "mask.png",)), classes=True)[1]
+    assert np.array_equal(alpha, numbers > 0)
+
+
+def test_a_mask_that_is_no_picture(tmp_path: Path) -> None:
+    write(tmp_path / "photo.png", photograph(1, 6, 8))
+    (tmp_path / "mask.png").write_text("no mask")
+    with pytest.raises(ImageError, match=r"mask\.png: cannot be read"):
+        read_pair(Subject(tmp_path / "photo.png", (tmp_path / "mask.png",)), classes=True)
+
+
 def teach(root: Path, names: str = "abcd") -> None:
     """Photographs that two teachers have answered to, the second one at half the size."""
     for n, name in enumerate(names):
@@ -101,6 +183,16 @@ def test_taught_photographs_count_less_in_doubt(tmp_path: Path, recipe: Recipe) 
     assert sample.loss_weight[30, 25] == 1
     loss_weight = Pictures(recipe, (TAUGHT,), tmp_path)[0]["loss_weight"]
     assert 0.2 < loss_weight.min() < 0.3
+
+
+def test_one_teacher_has_seen_the_upright_picture(tmp_path: Path) -> None:
+    pair(tmp_path / "pool", 6, "image", upright=True)
+    (tmp_path / "pool/alpha").rename(tmp_path / "pool/best")
+    source = dataclasses.replace(TAUGHT, teachers=("best",), doubt=())
+    files = find(source, tmp_path)
+    (subject,) = files.subjects
+    image, matte, _ = files.pair(subject)
+    assert np.abs(image[..., 0] / 255 - matte).mean() < 0.01
 
 
 def test_what_teachers_do_not_agree_on_is_passed_over(tmp_path: Path, recipe: Recipe) -> None:

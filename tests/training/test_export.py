@@ -21,7 +21,9 @@ def test_half_way_between_the_first_and_the_trained_weights(recipe: Recipe, tmp_
     save_weights(tmp_path / "best.safetensors", trained)
     files = {share: tmp_path / f"{share}.onnx" for share in (1.0, 0.25)}
     for share, path in files.items():
-        assert export(recipe, tmp_path / "best.safetensors", path, "onnx", share=share) < 1e-3
+        assert (
+            export(recipe, tmp_path / "best.safetensors", path, "onnx", share=share).largest < 1e-3
+        )
     whole, quarter = (read_convolutions(path) for path in files.values())
     name = "stage3.rebnconv2.conv_s1.weight"
     assert np.array_equal(whole[name], trained[name].numpy())

@@ -1,15 +1,20 @@
 """Losses against values worked out by hand, and their gradients against finite differences."""
 
+import json
 import math
 from collections.abc import Callable
+from pathlib import Path
 
+import notebook_numbers as original
 import pytest
 import torch
 from torch import Tensor
 
 from alphacut.errors import TrainingError
 from alphacut.training import losses
-from alphacut.training.recipe import Loss
+from alphacut.training.recipe import Loss, read_recipe
+
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 def step_edge(side: int = 16) -> Tensor:
@@ -58,6 +63,26 @@ def test_recipe_5_over_seven_outputs() -> None:
     ]
     assert loss.item() == pytest.approx(sum(expected) / 7, rel=1e-5)
     assert named == {"edge_rmse": pytest.approx(expected[0], rel=1e-5)}
+
+
+def test_the_loss_is_the_notebooks() -> None:
+    """Loss, gradient and held-out error against its own code in its own PyTorch."""
+    numbers = json.loads(original.FILE.read_text())
+    logits = original.answers().requires_grad_()
+    alphas = [torch.sigmoid(each) for each in logits]
+    true = original.truth()
+    batch = {"alpha": true, "loss_weight": torch.ones_like(true)}
+    settings = read_recipe(RECIPES / "easyportrait-cyclical.toml").loss
+    loss, _ = losses.total(alphas, [], batch, settings)
+    loss.backward()
+    assert loss.item() == pytest.approx(numbers["loss"], rel=1e-6)
+    held_out = sum(losses.rmse(alpha, true).item() for alpha in alphas) / len(alphas)
+    assert held_out == pytest.approx(numbers["held out"], rel=1e-6)
+    found = [[logits.grad[k][at].item() for at in original.PROBES] for k in range(7)]
+    for row, expected in zip(found, numbers["gradient"], strict=True):
+        assert row == pytest.approx(expected, rel=1e-3, abs=1e-8)
+    sizes = logits.grad.abs().sum().item()
+    assert sizes == pytest.approx(numbers["gradient, sum of sizes"], rel=1e-5)
 
 
 def test_l1_and_band() -> None:

@@ -20,12 +20,13 @@ def test_shipped_recipes(path: Path) -> None:
     assert all(vars(recipe.about).values())
 
 
-def test_there_are_five() -> None:
+def test_there_are_six() -> None:
     assert [path.stem for path in RECIPES] == [
         "alphacut-lite-taught",
         "easyportrait-cyclical",
         "indexnet-composites",
         "u2net-lite-composites",
+        "u2net-lite-rehearsed",
         "u2net-lite-taught",
     ]
 
@@ -47,10 +48,20 @@ def test_kinds(recipe: Recipe) -> None:
         ("size = [32]", "size = 32", "size = 32"),
         ('shape = "one-cycle"', 'shape = "round"', "one of one-cycle"),
         ("[rate]", "[rate", "is no recipe"),
-        ("valid_every = 2", "valid_every = 0", "valid_every = 0: has to be 1 or more"),
+        ("valid_every = 2", "valid_every = 0", "valid_every = 0: has to be a whole number"),
+        ("valid_every = 2", "valid_every = 0.5", "valid_every = 0.5: has to be a whole number"),
+        ("steps = 4", "epochs = 4\nkeep_every = -1", "keep_every = -1: has to be a number of epo"),
+        ("valid_pictures = 2", "valid_pictures = 0", "valid_pictures = 0: has to be 1 or more"),
+        ("steps = 4", "steps = 4\nepochs = 2", "either steps or epochs"),
+        ("steps = 4", "", "either steps or epochs"),
+        ('kind = "composites"', 'kind = "composites"\none_of = [{ odds = 1, mirror = {} }]',
+         "one_of: varies photographs, so not composites"),
+        ('kind = "composites"', 'kind = "pairs"\none_of = [{ odds = 1, mirror = { by = 2 } }]',
+         "unknown setting source.one_of.mirror.by"),
+        ('kind = "composites"', 'kind = "pairs"\none_of = [{ odds = 1 }]', "names no step"),
         ("l1 = 1.0", "", "loss: has no term"),
     ],
-)
+)  # fmt: skip
 def test_mistakes_are_named(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert old in RECIPE
     path = tmp_path / "wrong.toml"

@@ -1,10 +1,19 @@
 """Learning rates at the steps where one can say what they are."""
 
+import json
+import math
+from pathlib import Path
+
+import notebook_numbers as original
 import pytest
 import torch
 
-from alphacut.training.recipe import Rate
+from alphacut.training.network import prepare
+from alphacut.training.recipe import Rate, read_recipe
 from alphacut.training.schedules import make_schedule
+from alphacut.training.train import make_pace
+
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 def rates(rate: Rate, steps: int) -> list[float]:
@@ -18,13 +27,27 @@ def rates(rate: Rate, steps: int) -> list[float]:
     return found
 
 
-def test_one_cycle_of_recipe_5() -> None:
-    # 26,250 steps in the recipe: from 4e-5 to 1e-3 at step 7,874, down to 4e-9
-    found = rates(Rate(shape="one-cycle", peak=1e-3), 2625)
-    assert found[0] == pytest.approx(4e-5)
-    assert max(found) == pytest.approx(1e-3)
-    assert found.index(max(found)) in (786, 787)
-    assert found[-1] == pytest.approx(4e-9, rel=0.01)
+def test_the_schedule_is_the_notebooks() -> None:
+    """All 26,250 rates and betas against its own code in its own PyTorch."""
+    numbers = json.loads(original.FILE.read_text())
+    recipe = read_recipe(RECIPES / "easyportrait-cyclical.toml")
+    network = torch.nn.Linear(1, 1)
+    _, optimizer = prepare(network, recipe, torch.device("cpu"))
+    schedule = make_schedule(optimizer, recipe.rate, make_pace(recipe, 14_000).steps)
+    (group,) = optimizer.param_groups
+    found = []
+    for _ in range(26_250):
+        found.append((group["lr"], group["betas"][0]))
+        optimizer.step()
+        schedule.step()
+    assert isinstance(optimizer, torch.optim.Adam)
+    assert group["eps"] == numbers["Adam"]["eps"]
+    assert group["weight_decay"] == numbers["Adam"]["weight_decay"]
+    assert group["betas"][1] == numbers["Adam"]["betas"][1]
+    for step, expected in numbers["rates"].items():
+        assert found[int(step)] == pytest.approx(expected, rel=1e-12), step
+    assert math.fsum(rate for rate, _ in found) == pytest.approx(numbers["sum of rates"], rel=1e-12)
+    assert math.fsum(beta for _, beta in found) == pytest.approx(numbers["sum of betas"], rel=1e-12)
 
 
 def test_triangles() -> None:

@@ -6,8 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -15,10 +19,12 @@ from small import photograph, write
 
 from alphacut.errors import RuntimeFailure, TrainingError
 from alphacut.models.nets import load_state
+from alphacut.training import curves
 from alphacut.training import train as training
+from alphacut.training.curves import CURVES, LOG
 from alphacut.training.network import start_network
 from alphacut.training.recipe import Loss, Rate, Recipe, Source, read_recipe
-from alphacut.training.train import BAD_BATCH, BEST, LAST, LOG, train
+from alphacut.training.train import BAD_BATCH, BEST, LAST, train
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -38,6 +44,27 @@ def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "LOG_EVERY", 1)
 
 
+def test_threads_stay_as_few_as_asked_for(
+    recipe: Recipe, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # closed-form matting, for the edges of what teachers agree on, turns OpenMP's threads up
+    load, find, counts = training.load_batches, training.find_gradients, []
+
+    def load_turning_up(*given: Any) -> Iterator[dict[str, torch.Tensor]]:
+        for batch in load(*given):
+            torch.set_num_threads(2)
+            yield batch
+
+    def find_counting(*given: Any) -> Any:
+        counts.append(torch.get_num_threads())
+        return find(*given)
+
+    monkeypatch.setattr(training, "load_batches", load_turning_up)
+    monkeypatch.setattr(training, "find_gradients", find_counting)
+    go(recipe, data, tmp_path / "run", threads=1, steps=2)
+    assert counts == [1, 1]
+
+
 def test_a_resumed_run_is_exact(recipe: Recipe, data: Path, tmp_path: Path) -> None:
     recipe = dataclasses.replace(recipe, ema=0.9)
     whole = go(recipe, data, tmp_path / "whole")
@@ -45,7 +72,7 @@ def test_a_resumed_run_is_exact(recipe: Recipe, data: Path, tmp_path: Path) -> N
     # what came after the checkpoint is done again, and the log tells it once
     log = tmp_path / "parts" / LOG
     with log.open("a") as file:
-        file.write("3,9,9,9,9,9,9,9\n")
+        file.write("3,,9,9,9,9,9,9,9\n")
     second = go(recipe, data, tmp_path / "parts", resume=True)
     assert [r.values["loss"] for r in first + second] == [r.values["loss"] for r in whole]
     for a, b in zip(states(tmp_path / "whole"), states(tmp_path / "parts"), strict=True):
@@ -66,12 +93,14 @@ def test_best_weights_are_those_of_the_least_error(
     found = iter([{"MAD": 3.0}, {"MAD": 5.0}])
     seen = []
 
-    def judge(self: training.Judge, state: dict[str, torch.Tensor]) -> dict[str, float]:
+    def judge(
+        self: training.Judge, state: dict[str, torch.Tensor], stopped: object
+    ) -> dict[str, float]:
         seen.append({name: tensor.clone() for name, tensor in state.items()})
         return next(found)
 
     monkeypatch.setattr(training.Judge, "__call__", judge)
-    go(recipe, data, tmp_path / "run")
+    go(dataclasses.replace(recipe, draw=0), data, tmp_path / "run")
     best = load_file(tmp_path / "run" / BEST)
     assert all(torch.equal(best[name], tensor) for name, tensor in seen[0].items())
     assert not all(torch.equal(best[name], tensor) for name, tensor in seen[1].items())
@@ -194,25 +223,100 @@ def test_two_processes_agree_with_one(recipe: Recipe, data: Path, tmp_path: Path
     assert apart < 0.05 * moved
 
 
-def test_recipe_5_runs_on_folders_like_its_own(tmp_path: Path) -> None:
-    import numpy as np
-
-    recipe = read_recipe(RECIPES / "easyportrait-cyclical.toml")
-    assert recipe.rate.shape == "one-cycle"
-    assert (recipe.batch, recipe.steps, recipe.size) == (8, 26250, (320,))
-    root = tmp_path / recipe.source[0].folder
+def easyportrait(root: Path, count: int = 3) -> None:
+    """Photographs with masks of classes, in the layout of the data set."""
     for part in ("train", "val"):
-        for n in range(3):
-            write(root / "images" / part / f"{n}.jpg", photograph(n, 90, 120))
+        for n in range(count):
+            write(root / f"easyportrait/images/{part}/{n}.jpg", photograph(n, 90, 120))
             classes = np.zeros((90, 120), np.uint8)
             classes[20:70, 30:80] = 2
-            write(root / "annotations" / part / f"{n}.png", classes)
-    tiny = dataclasses.replace(
-        recipe, model="u2net-lite", start="random", size=(32,), batch=2, steps=4, valid_pictures=2,
-        valid_every=4,
+            write(root / f"easyportrait/annotations/{part}/{n}.png", classes)
+
+
+def test_epochs_are_turned_into_steps() -> None:
+    recipe = read_recipe(RECIPES / "easyportrait-cyclical.toml")
+    pace = training.make_pace(recipe, 14_000)
+    assert pace == training.Pace(26_250, 1750, 1750, 438, 5250)
+    assert pace.name(5250) == "epoch-3"
+    assert training.make_pace(recipe, 14_001).epoch == 1751
+    with pytest.raises(TrainingError, match="epochs: need one source"):
+        training.make_pace(recipe, None)
+    with pytest.raises(TrainingError, match="epochs: need one source"):
+        training.make_pace(dataclasses.replace(recipe, source=recipe.source * 2), 9)
+    counted = dataclasses.replace(recipe, epochs=0, steps=9, valid_every=3, save_every=2)
+    assert training.make_pace(counted, 14_000) == training.Pace(9, 0, 3, 2, 3)
+    assert training.make_pace(counted, None).name(6) == "step-6"
+
+
+def test_other_photographs_than_before_are_said(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(
+        read_recipe(RECIPES / "easyportrait-cyclical.toml"), model="u2net-lite", start="random",
+        size=(32,), batch=2, draw=0,
     )  # fmt: skip
+    easyportrait(tmp_path)
+    go(recipe, tmp_path, tmp_path / "run", steps=1)
+    easyportrait(tmp_path, 6)
+    with pytest.raises(TrainingError, match="was 2 steps then and is 3 now"):
+        go(recipe, tmp_path, tmp_path / "run", resume=True)
+
+
+def test_a_look_that_was_cut_short_is_made_up_for(
+    recipe: Recipe, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a kill, and by a signal amid the held-out pictures, of which there may be thousands."""
+    go(recipe, data, tmp_path / "whole")
+    mad, parts = training.metrics.mad, tmp_path / "parts"
+    measured, heard = [], []
+
+    def killed(*given: object) -> float:
+        raise SystemExit
+
+    def interrupted(*given: object) -> float:
+        measured.append(given)
+        signal.raise_signal(signal.SIGTERM)
+        return mad(*given)
+
+    for end, error in ((killed, SystemExit), (interrupted, KeyboardInterrupt)):
+        with monkeypatch.context() as patched:
+            patched.setattr(training.metrics, "mad", end)
+            with pytest.raises(error):
+                go(recipe, data, parts, resume=parts.exists(), heard=lambda: heard.append(1))
+        assert torch.load(parts / LAST, weights_only=True)["step"] == 2
+    assert (len(measured), len(heard)) == (1, 1)  # the second picture is not waited for
+    records = go(recipe, data, parts, resume=True)
+    assert [record.step for record in records] == [2, 3, 4]
+    logs = [curves.read_log(out) for out in (tmp_path / "whole", parts)]
+    assert logs[0]["step"] == [1, 2, 3, 4]
+    for name in curves.COLUMNS:
+        assert logs[0][name] == pytest.approx(logs[1][name], nan_ok=True)
+    best, same = (load_file(out / BEST) for out in (tmp_path / "whole", parts))
+    assert all(torch.equal(best[name], same[name]) for name in best)
+
+
+def test_recipe_5_runs_on_folders_like_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = read_recipe(RECIPES / "easyportrait-cyclical.toml")
+    assert recipe.rate.shape == "one-cycle"
+    assert (recipe.batch, recipe.epochs, recipe.size) == (8, 15, (320,))
+    easyportrait(tmp_path)
+    tiny = dataclasses.replace(
+        recipe, model="u2net-lite", start="random", size=(32,), batch=2, epochs=2, valid_every=2,
+        keep_every=1, keep=1, draw=2,
+    )  # fmt: skip
+    measured = []
+    mad = training.metrics.mad
+    monkeypatch.setattr(training.metrics, "mad", lambda *a: measured.append(a) or mad(*a))
     records = go(tiny, tmp_path, tmp_path / "run")
+    assert len(measured) == 3  # of the 2,000 that the recipe would look at
     assert [record.step for record in records] == [1, 2, 3, 4]
+    assert [record.epoch for record in records] == [0.5, 1, 1.5, 2]
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {LAST, BEST, LOG, CURVES, "epoch-2.pt", "epoch-2.jpg"}
+    assert torch.load(tmp_path / "run" / "epoch-2.pt", weights_only=True)["step"] == 4
+    drawn = cv2.imread(str(tmp_path / "run" / "epoch-2.jpg"))
+    assert drawn.shape == (600, 400, 3)  # of two pictures: the picture, its alpha, the answer
+    assert cv2.imread(str(tmp_path / "run" / CURVES)) is not None
     assert max(record.values["rate"] for record in records) == pytest.approx(
         1e-3, rel=0.2
     )  # few steps meet the peak roughly

@@ -1,19 +1,22 @@
 """Images on one machine: where each result goes, and cutting them out several at a time."""
 
+import contextlib
 import functools
 import glob
 import io
 import os
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from alphacut.batch.inputs import RESULT_MARKS, is_input
-from alphacut.errors import AlphacutError, ImageError, OutputError
+from alphacut.batch.inputs import FOLDER_MARKS, RESULT_MARKS, is_input
+from alphacut.batch.verdict import Verdict, judge
+from alphacut.errors import AlphacutError, AlphacutWarning, ImageError, OutputError
 from alphacut.files import is_stream, write
 from alphacut.options import Options
 from alphacut.output.encode import Raster, encode, output_format
@@ -46,20 +49,31 @@ class Outcome:
 
     Attributes:
         item: The item.
-        size: (H, W) of the image that was cut out.
-        box: (top, left, bottom, right) of the subject, the last two exclusive; None if there is
-            none.
+        verdict: What was found out about the cut-out; None if there is none.
         milliseconds: Time of each stage, saving included.
         error: Why there is no result.
-        skipped: Whether the result existed already.
+        taken: Whether the result's place was taken: an error, or skipped if there is none.
     """
 
     item: Item
-    size: tuple[int, int] | None = None
-    box: tuple[int, int, int, int] | None = None
+    verdict: Verdict | None = None
     milliseconds: dict[str, float] | None = None
     error: Exception | None = None
-    skipped: bool = False
+    taken: bool = False
+
+
+class _Found(NamedTuple):
+    """An image that an input names.
+
+    Attributes:
+        source: Its path, or "-" for standard input.
+        below: Its path below the folder it was found in.
+        folder: That folder, if it was given as one.
+    """
+
+    source: str
+    below: Path
+    folder: str | None = None
 
 
 def list_items(
@@ -67,13 +81,15 @@ def list_items(
 ) -> list[Item]:
     """List the images to cut out and where each result goes; nothing is written.
 
-    A folder stands for the images in it, and its structure is kept below `output`. Two inputs
+    A folder stands for the images in it, and its structure is kept below `output`; without one,
+    below a folder beside it, so that no result comes to lie among the originals. Two inputs
     never share a result: where names clash, each gets its input's extension as well, the same way
     on every run. No result replaces an input.
 
     Args:
         inputs: Files, folders, glob patterns, or "-" for standard input.
-        output: A file, a folder, "-" for standard output, or None for beside each input.
+        output: A file, a folder, "-" for standard output, or None for beside each input, be it a
+            file or a folder.
         options: What is written, and in which format.
         recursive: Whether to look into subfolders.
 
@@ -84,11 +100,11 @@ def list_items(
         OutputError: if the output cannot serve these inputs at all.
     """
     images, failed = _find(inputs, output, recursive)
-    if output == STREAM or (output is None and [name for name, _ in images] == [STREAM]):
+    if output == STREAM or (output is None and [found.source for found in images] == [STREAM]):
         if len(images) + len(failed) > 1:
             raise OutputError("standard output takes one picture only: give -o a folder")
-        return failed + [Item(source, STREAM) for source, _ in images]
-    if STREAM in (name for name, _ in images) and len(images) > 1:
+        return failed + [Item(found.source, STREAM) for found in images]
+    if STREAM in (found.source for found in images) and len(images) > 1:
         raise OutputError(f"{STDIN} is one picture: it cannot be mixed with others")
 
     if not images:
@@ -97,7 +113,7 @@ def list_items(
     if output is not None and is_stream(Path(output)):
         if len(images) + len(failed) > 1:
             raise OutputError(f"{output}: takes one picture only: give -o a folder")
-        return failed + [Item(source, output) for source, _ in images]
+        return failed + [Item(found.source, output) for found in images]
     if output is not None and not several and not _is_folder(output):
         output_format(Path(output), options.format, opaque=options.opaque)
         targets = [Path(output)]
@@ -107,10 +123,10 @@ def list_items(
         if output is not None and not _is_folder(output):
             raise OutputError(f"{output}: these inputs need a folder: write {output}/")
         targets = _targets(images, output, options)
-    taken = {_same_file(Path(name)) for name, _ in images}
+    taken = {_same_file(Path(found.source)) for found in images}
     writers = Counter(map(_same_file, targets))
     items = []
-    for (source, _), target in zip(images, targets, strict=True):
+    for (source, *_), target in zip(images, targets, strict=True):
         error = None
         if _same_file(target) in taken:
             error = OutputError(f"{source}: its result would replace the input {target}: choose "
@@ -123,7 +139,13 @@ def list_items(
 
 
 def run(
-    items: Sequence[Item], remover: Remover, *, existing: Existing, threads: int | None = None
+    items: Sequence[Item],
+    remover: Remover,
+    *,
+    existing: Existing,
+    threads: int | None = None,
+    fail_empty: bool = False,
+    fail_doubt: float | None = None,
 ) -> Generator[Outcome, None, None]:
     """Cut out items, several at a time; one that fails does not stop the others.
 
@@ -135,6 +157,8 @@ def run(
         remover: Cuts out, and knows the options.
         existing: What to do where a result already exists.
         threads: How many items at a time; as many as there are processors by default.
+        fail_empty: Whether an image without a subject fails.
+        fail_doubt: The doubt above which one fails; None for none.
 
     Yields:
         One outcome per item, in order.
@@ -144,32 +168,38 @@ def run(
     def attempt(item: Item) -> Outcome:
         try:
             with side_by_side(at_once):
-                return _cut_out(item, remover, existing)
+                return _cut_out(item, remover, existing, fail_empty, fail_doubt)
         except Exception as error:  # one of many: it is reported, and the others go on
             return Outcome(item, error=error)
 
     yield from in_order(attempt, items, at_once)
 
 
-def _cut_out(item: Item, remover: Remover, existing: Existing) -> Outcome:
+def _cut_out(
+    item: Item, remover: Remover, existing: Existing, fail_empty: bool, fail_doubt: float | None
+) -> Outcome:
     """Cut out one item and save the result."""
     if item.error:
         raise item.error
     options = remover.options
     target = None if item.target == STREAM else Path(item.target)
     beside = target.with_name(f"{target.stem}-trimap.png") if target else None
+    missing = item.source != STREAM and not os.path.lexists(item.source)  # reading it says so
     if target and is_stream(target):
         beside = None
-    elif target and os.path.exists(target):
+    elif target and os.path.exists(target) and not missing:
         if os.path.isdir(target):
             raise OutputError(f"{target}: is a folder, but a file is needed")
         if existing == "skip":
-            return Outcome(item, skipped=True)
+            return Outcome(item, taken=True)
         if existing == "fail":
-            raise OutputError(f"{target}: already exists: use --overwrite or --skip-existing")
+            return _taken(item, target)
     if options.save_trimap and beside and beside.exists() and existing == "fail":
-        raise OutputError(f"{beside}: already exists: use --overwrite or --skip-existing")
+        return _taken(item, beside)
     cutout = remover(_read_stdin() if item.source == STREAM else item.source)
+    verdict = judge(cutout, fail_empty=fail_empty, fail_doubt=fail_doubt)
+    if verdict.error:
+        return Outcome(item, verdict, dict(cutout.milliseconds), verdict.error)
     start = time.perf_counter()
     if target:
         try:
@@ -190,7 +220,12 @@ def _cut_out(item: Item, remover: Remover, existing: Existing) -> Outcome:
             reason = error.strerror or "it is closed"
             raise OutputError(f"standard output: cannot be written: {reason}") from error
     save = round((time.perf_counter() - start) * 1000, 2)
-    return Outcome(item, cutout.size, cutout.box, {**cutout.milliseconds, "save": save})
+    return Outcome(item, verdict, {**cutout.milliseconds, "save": save})
+
+
+def _taken(item: Item, target: Path) -> Outcome:
+    error = OutputError(f"{target}: already exists: use --overwrite or --skip-existing")
+    return Outcome(item, error=error, taken=True)
 
 
 def _read_stdin() -> io.BytesIO:
@@ -201,16 +236,16 @@ def _read_stdin() -> io.BytesIO:
 
 def _find(
     inputs: Sequence[str], output: str | None, recursive: bool
-) -> tuple[list[tuple[str, Path]], list[Item]]:
-    """Expand inputs to images, each once and with its path below the folder it was found in."""
-    images: dict[str, tuple[str, Path]] = {}
+) -> tuple[list[_Found], list[Item]]:
+    """Expand inputs to images, each once."""
+    images: dict[str, _Found] = {}
     failed = []
 
-    def add(name: str, below: str) -> None:
+    def add(name: str, below: str, within: str | None = None) -> None:
         # links to one file are inputs of their own; a folder's alias is that folder
         folder, file = os.path.split(name)
         key = name if name == STREAM else os.path.join(os.path.realpath(folder), file)
-        images.setdefault(key, (name, Path(below)))
+        images.setdefault(key, _Found(name, Path(below), within))
 
     for name in inputs:
         if name == STREAM:
@@ -221,9 +256,14 @@ def _find(
             except OSError as error:
                 found, problem = [], f"cannot be read: {error.strerror}"
             for path in found:
-                add(str(path), str(path.relative_to(name)))
+                add(str(path), str(path.relative_to(name)), name)
+            below = not recursive and not problem and _has_more_below(Path(name), output)
+            if below and found:
+                warnings.warn(f"{name}: pictures in its subfolders are left out: use --recursive",
+                              AlphacutWarning, stacklevel=2)  # fmt: skip
             if not found:
                 problem = problem or "no pictures in this folder"
+                problem += ", but below it: use --recursive" if below else ""
                 failed.append(Item(name, "", ImageError(f"{name}: {problem}")))
         elif glob.has_magic(name) and not os.path.lexists(name):
             matches = sorted(filter(_is_image, map(Path, glob.iglob(name, recursive=True))))
@@ -231,6 +271,9 @@ def _find(
                 add(str(match), match.name)
             if not matches:
                 failed.append(Item(name, "", ImageError(f"{name}: no pictures match")))
+        elif "://" in name and not os.path.lexists(name):
+            problem = "addresses are not read here: download the picture, or use alphacut batch"
+            failed.append(Item(name, "", ImageError(f"{name}: {problem}")))
         elif not os.path.basename(name):
             failed.append(Item(name, "", ImageError(f"{name or repr('')}: no such file or folder")))
         else:
@@ -240,38 +283,71 @@ def _find(
 
 def _images_in(folder: Path, output: str | None, recursive: bool) -> Iterator[Path]:
     """Find the images of a folder, leaving out the output folder and results of earlier runs."""
+    holds_results = functools.cache(_holds_results)
     os.scandir(folder).close()  # raises where rglob is silent
     results = os.path.join(_same_file(Path(output)), "") if output else ""
     inside = bool(results) and results[:-1].startswith(os.path.join(_same_file(folder), ""))
     for path in folder.rglob("*") if recursive else folder.iterdir():
-        if _is_image(path) and not (inside and _same_file(path).startswith(results)):
+        if not _is_image(path) or (inside and _same_file(path).startswith(results)):
+            continue
+        if not any(
+            holds_results(folder / above) for above in path.relative_to(folder).parents[:-1]
+        ):
             yield path
+
+
+def _has_more_below(folder: Path, output: str | None) -> bool:
+    """Tell whether a subfolder holds images, results aside."""
+    results = _same_file(Path(output)) if output else None
+    for below in folder.iterdir():
+        if below.is_dir() and not _holds_results(below) and _same_file(below) != results:
+            with contextlib.suppress(OSError):  # it was not asked for
+                if any(map(_is_image, below.iterdir())):
+                    return True
+    return False
+
+
+def _holds_results(folder: Path) -> bool:
+    """Tell whether a folder is one that `list_items` names for the results of the one beside it."""
+    return any(
+        folder.name.endswith(mark) and folder.with_name(folder.name.removesuffix(mark)).is_dir()
+        for mark in FOLDER_MARKS.values()
+        if folder.name != mark
+    )
 
 
 def _is_image(path: Path) -> bool:
     return is_input(path) and path.is_file()
 
 
-def _targets(
-    images: Sequence[tuple[str, Path]], output: str | None, options: Options
-) -> list[Path]:
+def _targets(images: Sequence[_Found], output: str | None, options: Options) -> list[Path]:
     """Name each result; where two would be the same, each gets its input's extension as well."""
     extension = "." + output_format(None, options.format, opaque=options.opaque)
 
-    def name(source: str, below: Path, extra: str) -> Path:
-        if output is None:
-            mark = RESULT_MARKS[options.result]
-            return Path(source).with_name(f"{below.stem}{extra}{mark}{extension}")
-        return Path(output) / below.with_name(f"{below.stem}{extra}{extension}")
+    def name(image: _Found, extra: str) -> Path:
+        stem = image.below.stem + extra
+        if output is None and image.folder is None:
+            return Path(image.source).with_name(f"{stem}{RESULT_MARKS[options.result]}{extension}")
+        folder = Path(output) if output is not None else _beside(str(image.folder), options)
+        return folder / image.below.with_name(stem + extension)
 
-    names = [name(source, below, "") for source, below in images]
+    names = [name(image, "") for image in images]
     count = Counter(map(_same_file, names))
     return [
-        name(source, below, below.suffix.replace(".", "-"))
-        if count[_same_file(first)] > 1
-        else first
-        for (source, below), first in zip(images, names, strict=True)
+        name(image, image.below.suffix.replace(".", "-")) if count[_same_file(first)] > 1 else first
+        for image, first in zip(images, names, strict=True)
     ]
+
+
+def _beside(folder: str, options: Options) -> Path:
+    """Return the folder for the results of a folder, beside it."""
+    path = Path(folder)
+    if path.name in ("", ".."):  # such as "."
+        real = path.resolve()
+        if not real.name:
+            raise OutputError(f"{folder}: nothing lies beside it: give -o a folder")
+        path = Path(os.path.relpath(real.parent)) / real.name
+    return path.with_name(path.name + FOLDER_MARKS[options.result])
 
 
 def _is_folder(output: str) -> bool:

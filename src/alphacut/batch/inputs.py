@@ -10,6 +10,8 @@ from alphacut.pipeline.load import INPUT_SUFFIXES
 RESULT_MARKS = {"cutout": "-cutout", "mask": "-mask"} | {
     result: f"-cutout-{result}" for result in RESULTS if result not in ("cutout", "mask")
 }
+# What ends the name of a folder of results beside a folder of inputs
+FOLDER_MARKS = {result: f"{mark}s" for result, mark in RESULT_MARKS.items()}
 
 
 def is_input(path: PurePath) -> bool:

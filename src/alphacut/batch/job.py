@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ from alphacut.models import weights
 from alphacut.options import Options
 from alphacut.output.encode import output_format
 from alphacut.parallel import processors
+from alphacut.remover import find_method
 
 # Control characters, and those that mean something else to some file systems or in addresses
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f%\\:*?"<>|#]')
@@ -48,6 +48,8 @@ class Job:
         retries: How often a store operation is retried, and how many later runs retry a failure.
         retry_failed: Whether to retry every failure.
         accept_license: Whether the terms of weights are accepted, if they must be downloaded.
+        fail_empty: Whether an image without a subject fails.
+        fail_doubt: The doubt above which one fails; None for none.
     """
 
     source: str
@@ -60,6 +62,8 @@ class Job:
     retries: int = 3
     retry_failed: bool = False
     accept_license: bool = False
+    fail_empty: bool = False
+    fail_doubt: float | None = None
 
 
 @dataclass
@@ -167,14 +171,17 @@ def output_name(id: str, extension: str) -> str:
 
 def _work(job: Job) -> Work:
     """Settle what all processes must agree on: the model, and which of its weights."""
-    options = job.options
+    options = job.options.without_streams()
     spec = weights.find_model(options.model)
-    form = runtimes.needed(spec, options.runtime, options.precision, options.device)
+    form = runtimes.needed(
+        spec, options.runtime, options.precision, options.device, options.network_size
+    )
     # "auto" depends on the processor, and a cluster may have several kinds
     options = options.replace(precision="int8" if form == "int8" else "fp32")
     return Work(
         options=options, spec=spec, dest=job.dest, retries=job.retries,
         accept_license=job.accept_license, cores=processors(),
+        fail_empty=job.fail_empty, fail_doubt=job.fail_doubt,
     )  # fmt: skip
 
 
@@ -182,15 +189,29 @@ def _fingerprint(work: Work) -> str:
     """Return what results depend on besides their inputs: version, model and options."""
     options: dict[str, Any] = dataclasses.asdict(work.options)
     background = options["background"]
-    if isinstance(background, bytes):
-        options["background"] = hashlib.sha256(background).hexdigest()
-    paths = [options["trimap"]]
+    paths = [options[name] for name in ("trimap", "pair", "plate")]
     if isinstance(background, str):
         paths.append(values.parse_background(background).path)
-    contents = [files.sha256(Path(name)) for name in paths if name and os.path.isfile(name)]
-    model = {form: file.sha256 for form, file in work.spec.weights.items()}
-    facts = [__version__, work.spec.name, model, options, contents]
+    for name, value in options.items():
+        if isinstance(value, bytes):
+            options[name] = hashlib.sha256(value).hexdigest()
+    contents = [_content(Path(name)) for name in paths if isinstance(name, str)]
+    specs = [work.spec]
+    if network := find_method(work.options.matting, work.options.quality).network:
+        specs.append(weights.find_model(network))
+    models = {spec.name: {form: file.sha256 for form, file in spec.weights.items()}
+              for spec in specs}  # fmt: skip
+    facts = [__version__, models, options, contents, work.fail_empty, work.fail_doubt]
     return json.dumps(facts, sort_keys=True, default=str)
+
+
+def _content(path: Path) -> Any:
+    """Return what tells a file's content, or that of a folder of trimaps, from another."""
+    if path.is_dir():
+        entries = sorted(each for each in path.rglob("*") if each.is_file())
+        return [(each.relative_to(path).as_posix(), each.stat().st_size, each.stat().st_mtime_ns)
+                for each in entries]  # fmt: skip
+    return files.sha256(path) if path.is_file() else None
 
 
 def _history(store: Store) -> tuple[dict[bytes, int], dict[bytes, dict[str, Any]]]:

@@ -30,8 +30,10 @@ _text, _whole = pa.large_string(), pa.int64()
 SCHEMA = pa.schema([
     ("id", _text), ("occurrence", pa.int32()), ("input", _text), ("output", _text),
     ("status", pa.dictionary(pa.int8(), pa.string())), ("error", _text), ("again", pa.bool_()),
-    ("empty", pa.bool_()), ("milliseconds", pa.float64()), ("height", pa.int32()),
-    ("width", pa.int32()), ("input_bytes", _whole), ("output_bytes", _whole),
+    ("empty", pa.bool_()), ("doubt", pa.float64()), ("milliseconds", pa.float64()),
+    ("input_width", pa.int32()), ("input_height", pa.int32()), ("left", pa.int32()),
+    ("top", pa.int32()), ("right", pa.int32()), ("bottom", pa.int32()),
+    ("input_bytes", _whole), ("output_bytes", _whole),
     ("input_sha256", _text), ("output_sha256", _text), ("attempts", pa.int32()),
     ("key", pa.binary(16)), ("run", _text), ("time", pa.timestamp("us", "UTC")),
 ])  # fmt: skip
@@ -49,17 +51,22 @@ class Row(NamedTuple):
         status: "done" or "failed".
         error: Why there is no result; "" if there is one.
         again: Whether the failure may be temporary, so that later runs try again.
-        empty: Whether no subject was found.
+        attempts: How many runs have tried it, this one included.
+        key: Digest of id, input and its version, model, options and alphacut's version: an input
+            is done if a row with its key says so.
+        empty: Whether no subject was found; None if that is not known, as for all up to `bottom`.
+        doubt: See `Cutout.doubt`.
+        input_width: Of the image as it was read, in pixels.
+        input_height: Likewise.
+        left: Of the subject's box, in pixels of the image as it was read; None if it is empty.
+        top: Likewise.
+        right: Likewise, exclusive.
+        bottom: Likewise, exclusive.
         milliseconds: Time spent reading, cutting out and writing, waits included.
-        height: Of the cut-out, in pixels.
-        width: Of the cut-out, in pixels.
         input_bytes: Length of the input.
         output_bytes: Length of the result.
         input_sha256: SHA-256 of the input.
         output_sha256: SHA-256 of the result.
-        attempts: How many runs have tried it, this one included.
-        key: Digest of id, input and its version, model, options and alphacut's version: an input
-            is done if a row with its key says so.
         run: The run that wrote the row.
         time: When the row was added.
     """
@@ -71,16 +78,21 @@ class Row(NamedTuple):
     status: str
     error: str
     again: bool
-    empty: bool
-    milliseconds: float
-    height: int
-    width: int
-    input_bytes: int
-    output_bytes: int
-    input_sha256: str
-    output_sha256: str
     attempts: int
     key: bytes
+    empty: bool | None = None
+    doubt: float | None = None
+    input_width: int | None = None
+    input_height: int | None = None
+    left: int | None = None
+    top: int | None = None
+    right: int | None = None
+    bottom: int | None = None
+    milliseconds: float = 0.0
+    input_bytes: int = 0
+    output_bytes: int = 0
+    input_sha256: str = ""
+    output_sha256: str = ""
     run: str = ""
     time: datetime | None = None
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from alphacut.batch.manifest import Row
 from alphacut.batch.store import Store, read, retrying
+from alphacut.batch.verdict import Verdict, judge
 from alphacut.cutout import Cutout
 from alphacut.errors import ImageError, StoreError, one_line
 from alphacut.models.entry import ModelSpec
@@ -53,8 +54,7 @@ class Task(NamedTuple):
             again: Whether later runs may try it again.
         """
         status = "failed" if error else "done"
-        return Row(self.id, 1, self.input, "", status, error, again, False, 0, 0, 0, 0, 0, "", "",
-                   self.attempts, self.key)  # fmt: skip
+        return Row(self.id, 1, self.input, "", status, error, again, self.attempts, self.key)
 
 
 def to_tasks(table: pa.Table) -> Iterator[Task]:
@@ -75,6 +75,8 @@ class Work:
         cores: How many images are cut out at a time.
         threads: How many processors the network may use; all by default.
         dry: Whether to write nothing.
+        fail_empty: Whether an image without a subject fails.
+        fail_doubt: The doubt above which one fails; None for none.
     """
 
     options: Options
@@ -85,6 +87,8 @@ class Work:
     cores: int
     threads: int | None = None
     dry: bool = False
+    fail_empty: bool = False
+    fail_doubt: float | None = None
 
 
 @dataclass
@@ -95,8 +99,7 @@ class _Step:
     content: bytes = b""
     result: bytes = b""
     trimap: bytes = b""
-    cutout_size: tuple[int, int] = (0, 0)
-    empty: bool = False
+    verdict: Verdict | None = None
     sha256: str = ""
     milliseconds: float = 0.0
     row: Row | None = None
@@ -148,6 +151,13 @@ class Worker:
                 step.row = step.task.row(one_line(error), again=again)
             step.milliseconds += (time.perf_counter() - start) * 1000
             if step.row is not None:
+                if verdict := step.verdict:
+                    height, width = verdict.input_size
+                    left, top, right, bottom = verdict.box or (None, None, None, None)
+                    step.row = step.row._replace(
+                        empty=verdict.empty, doubt=verdict.doubt, input_width=width,
+                        input_height=height, left=left, top=top, right=right, bottom=bottom,
+                    )  # fmt: skip
                 step.row = step.row._replace(
                     milliseconds=round(step.milliseconds, 2), input_bytes=len(step.content),
                     input_sha256=step.sha256,
@@ -170,7 +180,11 @@ class Worker:
         options = self._work.options
         with side_by_side(self._work.cores):
             cutout: Cutout = self._remover(file)
-            step.cutout_size, step.empty = cutout.size, cutout.empty
+            step.verdict = judge(
+                cutout, fail_empty=self._work.fail_empty, fail_doubt=self._work.fail_doubt
+            )
+            if step.verdict.error:
+                raise step.verdict.error
             step.result = b"".join(cutout.encode(options)[1])
             if options.save_trimap and cutout.trimap is not None:
                 levels = Raster(encode_trimap(cutout.trimap))
@@ -183,8 +197,7 @@ class Worker:
             if step.trimap:
                 put(self._store.put, f"{task.output}-trimap.png", step.trimap)
             put(self._store.put, task.output, step.result)
-        height, width = step.cutout_size
         step.row = task.row()._replace(
-            output=self._store.address(task.output), empty=step.empty, height=height, width=width,
-            output_bytes=len(step.result), output_sha256=hashlib.sha256(step.result).hexdigest(),
+            output=self._store.address(task.output), output_bytes=len(step.result),
+            output_sha256=hashlib.sha256(step.result).hexdigest(),
         )  # fmt: skip

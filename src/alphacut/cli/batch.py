@@ -2,16 +2,19 @@
 
 import dataclasses
 import json
+import os
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from alphacut.cli.options import DefaultGroup, accept_license, from_options
+from alphacut.cli import report as reports
+from alphacut.cli.options import DefaultGroup, PictureCommand, accept_license, from_options
 from alphacut.cli.terminal import complain, download_progress, named, note, progress_bar
 from alphacut.errors import AlphacutWarning, MissingExtra, OptionError
 from alphacut.options import Options
@@ -19,6 +22,7 @@ from alphacut.options import Options
 if TYPE_CHECKING:
     from alphacut.batch.job import Job, Plan
     from alphacut.batch.manifest import Row
+    from alphacut.batch.store import Store
 
 _SHOWN = 10  # failures that get a line; the manifest has them all
 _LINE_S = 30.0  # between lines of progress where there is no terminal for a bar
@@ -43,7 +47,7 @@ def _extra_needed() -> Iterator[None]:
         raise MissingExtra(str(error.name), "cluster") from error
 
 
-@batch.command()
+@batch.command(cls=PictureCommand)
 @click.argument("source")
 @click.argument("dest")
 @click.option(
@@ -77,7 +81,10 @@ def _extra_needed() -> Iterator[None]:
     "--metrics-port", type=click.IntRange(1, 65535), help="Serve Prometheus metrics on this port."
 )
 @click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Address for them.")
+@reports.option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@reports.fail_empty
+@reports.fail_doubt
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 @accept_license
 @from_options
@@ -88,6 +95,7 @@ def run(
     price: float,
     metrics_port: int | None,
     metrics_host: str,
+    report: Path | None,
     as_json: bool,
     quiet: bool,
     **settings: Any,
@@ -99,6 +107,8 @@ def run(
     bucket. A manifest in DEST records what became of each picture; if the run stops, the same
     command continues it.
     """
+    if report and os.path.realpath(report) == os.path.realpath(source):
+        raise click.UsageError(f"--report would replace SOURCE, {source}")
     names = {option.name for option in dataclasses.fields(Options)}
     options = Options(**{name: settings.pop(name) for name in names})
     with _extra_needed():
@@ -116,6 +126,7 @@ def run(
     store = Store(dest)
     start = time.monotonic()
     counts = {"done": 0, "failed": 0}
+    empty = 0
     with lock.claimed(store) as claim:
         plan = jobs.plan(job)
         total = plan.pending + len(plan.failed)
@@ -124,6 +135,7 @@ def run(
             with _progress(total, quiet) as show:
                 for row in runs.run(job, plan, claim):
                     counts[row.status] += 1
+                    empty += row.status == "done" and bool(row.empty)
                     count(row)
                     show(row)
         except (KeyboardInterrupt, SystemExit):
@@ -131,9 +143,11 @@ def run(
                  "command")  # fmt: skip
             raise
         manifest.merge(store)
+        _write_report(report, store)
     seconds = time.monotonic() - start
     summary = {
-        **counts, "done before": plan.skipped, "given up before": plan.given_up,
+        **counts, "without a subject": empty, "done before": plan.skipped,
+        "given up before": plan.given_up,
         "seconds": round(seconds, 1), "pictures/s": round(sum(counts.values()) / seconds, 2),
         "manifest": store.address(manifest.MERGED),
     }  # fmt: skip
@@ -145,8 +159,9 @@ def run(
 
 @batch.command()
 @click.argument("dest")
+@reports.option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(dest: str, as_json: bool) -> None:
+def status(dest: str, report: Path | None, as_json: bool) -> None:
     """Show what became of the pictures in DEST so far.
 
     A run may be at work there meanwhile.
@@ -172,6 +187,7 @@ def status(dest: str, as_json: bool) -> None:
         "ms per picture": round(pc.mean(table["milliseconds"]).as_py(), 1),
         "last": str(pc.max(table["time"]).as_py()),
     }  # fmt: skip
+    _write_report(report, Store(dest))
     if as_json:
         summary["failures"] = failed.select(["id", "error"]).to_pylist()
     _print(summary, as_json)
@@ -182,6 +198,22 @@ def status(dest: str, as_json: bool) -> None:
         sys.exit(1)
 
 
+def _write_report(path: Path | None, store: "Store") -> None:
+    """Write a row for each picture in a destination, those of earlier runs included."""
+    from alphacut.batch import manifest
+
+    if path is None:
+        return
+    same = ("input", "output", "status", "input_width", "input_height", "left", "top", "right",
+            "bottom", "empty", "doubt", "milliseconds")  # fmt: skip
+    table = manifest.load(store, (*same, "error"))
+    with reports.writing(path) as write:
+        for batch in table.to_batches(max_chunksize=10_000):
+            for facts in batch.to_pylist():
+                reason, output = facts.pop("error") or None, facts.pop("output") or None
+                write(reports.Row(**facts, output=output, reason=reason))
+
+
 def _download(job: "Job", quiet: bool) -> None:
     """Download the weights before any work, with a bar."""
     from alphacut import runtimes
@@ -189,7 +221,11 @@ def _download(job: "Job", quiet: bool) -> None:
 
     chosen = job.options
     spec = weights.find_model(chosen.model)
-    form = runtimes.needed(spec, chosen.runtime, chosen.precision, chosen.device)
+    form = runtimes.needed(
+        spec, chosen.runtime, chosen.precision, chosen.device, chosen.network_size
+    )
+    if not spec.weights:  # model none
+        return
     with download_progress(spec, job.accept_license, form, quiet=quiet) as progress:
         weights.fetch(spec, form, accept_license=job.accept_license, progress=progress)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from alphacut.cli.options import accept_license, from_options
+from alphacut.cli.options import PictureCommand, accept_license, from_options
 from alphacut.cli.terminal import download_progress, print_table, progress
 from alphacut.errors import OutputError
 from alphacut.options import Options
@@ -16,7 +16,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
-@click.command()
+@click.command(cls=PictureCommand)
 @click.argument("folder", type=_FOLDER)
 @click.option(
     "--compare", "settings", multiple=True, metavar="CHANGES",

@@ -28,7 +28,8 @@ from alphacut.errors import (
 
 
 @click.group(cls=DefaultGroup, default="remove", subcommand_metavar="PHOTO... | COMMAND ...",
-             context_settings={"max_content_width": 100})  # fmt: skip
+             context_settings={"max_content_width": 100,
+                               "help_option_names": ["-h", "--help"]})  # fmt: skip
 @click.version_option(__version__, prog_name="alphacut")
 def cli() -> None:
     """Remove the background of pictures.
@@ -38,7 +39,7 @@ def cli() -> None:
     """
 
 
-for command in (remove, preview, batch, models, export, evaluate, quantize, train, serve, demo,
+for command in (remove, preview, batch, demo, serve, models, evaluate, train, export, quantize,
                 doctor):  # fmt: skip
     cli.add_command(command)
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from alphacut.cli.options import accept_license
 from alphacut.cli.terminal import complain, download_progress, print_table
 from alphacut.errors import AlphacutError, OutputError, WeightsError
 from alphacut.options import DEVICES
+from alphacut.values import parse_sides
 
 if TYPE_CHECKING:
     from alphacut.models.entry import Format, ModelSpec
@@ -75,28 +75,35 @@ def pull(names: tuple[str, ...], form: "Format | None", accept_license: bool) ->
 def add(path: Path, name: str, arch: str | None) -> None:
     """Add your own weights from PATH.
 
-    PATH is a state dict (.pth), .safetensors or .onnx. Images are prepared, and outputs read, as
-    for the first listed model of the same network.
+    PATH is a state dict (.pth), .safetensors, .onnx, or an OpenVINO .xml beside its .bin. Images
+    are prepared, and outputs read, as for the first listed model of the same network, at the size
+    that the file says. Weights of indexnet then are a --matting of that name.
     """
     from alphacut import runtimes
     from alphacut.models import catalogue, weights
 
-    form: Format = "onnx" if path.suffix == ".onnx" else "torch"
+    forms: dict[str, Format] = {".onnx": "onnx", ".xml": "openvino"}
+    form = forms.get(path.suffix.lower(), "torch")
     known = catalogue.known_model(name)
+    likes = {catalogue.fold(entry.arch): entry for entry in reversed(catalogue.MODELS)
+             if entry.arch}  # fmt: skip
+    like = likes.get(catalogue.fold(arch or ""))
     if known is not None:
-        if arch not in (None, known.arch):
+        if arch is not None and (like is None or like.arch != known.arch):
             raise WeightsError(f"{name} is a listed model, of {known.arch}: choose another --name")
         spec = known
     else:
-        likes = {entry.arch: entry for entry in reversed(catalogue.MODELS) if entry.arch}
-        if arch not in likes:
-            raise click.UsageError(f"a new model needs --arch, one of: {', '.join(sorted(likes))}")
+        if like is None:
+            names = sorted(str(entry.arch) for entry in likes.values())
+            raise click.UsageError(f"a new model needs --arch, one of: {', '.join(names)}")
         spec = dataclasses.replace(
-            likes[arch], name=name, aliases=(), weights={}, license="not stated",
+            like, name=name, aliases=(), weights={}, license="not stated",
             commercial="unclear", note="Added by hand.", source=path.name,
         )  # fmt: skip
-    runtimes.check(spec, form, path)
-    added = weights.add(path, spec, form)
+    fitted = runtimes.fit(spec, form, path)
+    if known is not None and fitted != known:
+        raise WeightsError(f"{path}: is of another size than {known.name}: choose another --name")
+    added = weights.add(path, fitted, form)
     click.echo(f"{added.name}: {weights.locate(added.weights[form])}")
 
 
@@ -104,7 +111,6 @@ def add(path: Path, name: str, arch: str | None) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 def verify(names: tuple[str, ...]) -> None:
     """Check installed weights, all or those of each NAME."""
-    from alphacut.files import sha256
     from alphacut.models import weights
 
     chosen = [weights.find_model(name) for name in names] or weights.models()
@@ -119,7 +125,7 @@ def verify(names: tuple[str, ...]) -> None:
             if file.sha256 is None:
                 click.echo(f"{spec.name}: {path}: no checksum is known: use alphacut models add")
                 continue
-            whole = sha256(path) == file.sha256
+            whole = weights.checksum(path) == file.sha256
             damaged |= not whole
             click.echo(f"{spec.name}: {path}: {'verified' if whole else 'DAMAGED'}")
     if damaged:
@@ -164,11 +170,17 @@ def where(names: tuple[str, ...]) -> None:
 @models.command()
 @click.argument("name")
 @click.option("--device", type=click.Choice(DEVICES[1:]), help="Time only this device.")
+@click.option("--input-size", metavar="WxH", help="Size of the batches; default: the model's.")
 @click.option("--seconds", default=3.0, show_default=True, help="Duration of each measurement.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @accept_license
 def benchmark(
-    name: str, device: str | None, seconds: float, as_json: bool, accept_license: bool
+    name: str,
+    device: str | None,
+    input_size: str | None,
+    seconds: float,
+    as_json: bool,
+    accept_license: bool,
 ) -> None:
     """Time NAME in every runtime and on every device of this machine."""
     from alphacut.evaluation.speed import measure
@@ -180,6 +192,7 @@ def benchmark(
             measure(
                 spec,
                 device=device,
+                size=parse_sides("--input-size", input_size, 32) if input_size else None,
                 seconds=seconds,
                 accept_license=accept_license,
                 progress=progress,
@@ -215,7 +228,7 @@ def benchmark(
     type=click.Path(path_type=Path),
     help="File; default: MODEL.onnx or MODEL.xml.",
 )
-@click.option("--size", metavar="HxW", help="Height and width of the input; default: the model's.")
+@click.option("--size", metavar="WxH", help="Size of the input, width first; default: the model's.")
 @click.option("--dynamic", is_flag=True, help="Let the file take other sizes, too.")
 @click.option("--fp16", is_flag=True, help="Store weights in float16; arithmetic stays float32.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
@@ -237,9 +250,6 @@ def export(
     from alphacut import runtimes
     from alphacut.models import weights
 
-    numbers = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", size) if size else None
-    if size and not numbers:
-        raise click.UsageError("--size takes height x width, such as 512x768")
     spec = weights.find_model(model)
     suffix = {"onnx": ".onnx", "openvino": ".xml"}[to]
     target = output or Path(spec.name + suffix)
@@ -250,10 +260,10 @@ def export(
     with download_progress(spec, accept_license, runtimes.needed(spec, "torch")) as progress:
         difference = runtimes.export(
             spec, target, to=to, dynamic=dynamic, fp16=fp16, progress=progress,
-            size=(int(numbers[1]), int(numbers[2])) if numbers else None,
+            size=parse_sides("--size", size) if size else None,
             accept_license=accept_license,
         )  # fmt: skip
-    click.echo(f"{target}: differs from PyTorch by {difference:.1e} of the largest value", err=True)
+    click.echo(f"{target}: differs from PyTorch by {difference}", err=True)
 
 
 def _describe(spec: "ModelSpec") -> dict[str, Any]:
@@ -267,6 +277,8 @@ def _describe(spec: "ModelSpec") -> dict[str, Any]:
         state = "embedded"
     elif here:
         state = "installed"
+    elif any(file.package for file in files):
+        state = "to install"
     elif any(file.sha256 and file.urls for file in files):
         state = "to pull" if weights.accepted(spec) else "to pull, if you accept its terms"
     else:

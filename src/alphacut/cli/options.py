@@ -1,7 +1,11 @@
-"""Flags that several commands share, and groups with a default command."""
+"""Flags that several commands share, their help in sections, and groups with a default command."""
 
 import dataclasses
-from collections.abc import Callable
+import difflib
+import os
+import shlex
+from collections.abc import Callable, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import click
@@ -10,10 +14,88 @@ from alphacut.options import Options
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
+# What most people need, shown first
+_COMMON = ("output", "recursive", "overwrite", "skip_existing", "mask", "background", "crop",
+           "size", "preset", "quality")  # fmt: skip
+_OWN = "Run and report"
+# Sections of the help, by the field of `Options` each begins with; fields follow in their order
+_SECTIONS = MappingProxyType({
+    "model": "Network",
+    "quality": "Edges and clean-up",
+    "ground": "Known grounds",
+    "background": "Background, canvas and shadow",
+    "result": "Result and file",
+})  # fmt: skip
+# Options of rembg and what does it here: newcomers know them, and click would read -om as -o m
+REMBG_OPTIONS = MappingProxyType({
+    "-i": "no option: alphacut PHOTO",
+    "-m": "--model NAME",
+    "-a": "--matting closed-form",
+    "--alpha-matting": "--matting closed-form",
+    **dict.fromkeys(
+        ("-af", "-ab", "-ae", "--alpha-matting-foreground-threshold",
+         "--alpha-matting-background-threshold", "--alpha-matting-erode-size"),
+        "no option: no thresholds are needed",
+    ),
+    "-vm": "--matting indexnet",
+    "--vitmatte": "--matting indexnet",
+    "-om": "--mask",
+    "--only-mask": "--mask",
+    "-ppm": "--smooth-px 4 --harden 0.5",
+    "--post-process-mask": "--smooth-px 4 --harden 0.5",
+    "-dc": "no option: it is the default",
+    "-bgc": "--background 'rgb(R, G, B)'",
+    "--bgcolor": "--background 'rgb(R, G, B)'",
+    "-w": "no option: run it again with --skip-existing",
+    "--watch": "no option: run it again with --skip-existing",
+    "-d": "no option: inputs are never modified",
+    "--delete_input": "no option: inputs are never modified",
+    "-x": "an option for each of its keys",
+    "--extras": "an option for each of its keys",
+})  # fmt: skip
+REMBG_COMMANDS = ("i", "p", "b", "s", "d")
+
 accept_license = click.option(
     "--accept-license", is_flag=True,
     help="Accept the terms of weights that restrict their use; they are printed.",
 )  # fmt: skip
+
+
+class PictureCommand(click.Command):
+    """A command with the flags of `Options`: its help has sections, and it knows rembg's words."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse rembg's options with the one that does it here."""
+        known = {name for parameter in self.params for name in parameter.opts}
+        for word in args:
+            if word == "--":
+                break
+            name = word.partition("=")[0]
+            if name in REMBG_OPTIONS and name not in known:
+                ours = REMBG_OPTIONS[name]
+                raise click.UsageError(f"No such option: {name} (rembg's). Here: {ours}", ctx)
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options in sections, the common ones first."""
+        section_of, section = {}, ""
+        for field in dataclasses.fields(Options):
+            section = _SECTIONS.get(field.name, section)
+            section_of[field.name] = section
+        ours = {str(option.name): option for option in self.get_params(ctx)
+                if isinstance(option, click.Option)}  # fmt: skip
+        sections = {"Most used": [name for name in _COMMON if name in ours]}
+        for heading in ("background", "quality", "ground", "result"):
+            sections[_SECTIONS[heading]] = []
+        sections |= {_OWN: [], _SECTIONS["model"]: []}
+        for name in ours:
+            if name not in _COMMON:
+                sections[section_of.get(name, _OWN)].append(name)
+        for heading, names in sections.items():
+            records = [record for name in names if (record := ours[name].get_help_record(ctx))]
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records, col_max=26)
 
 
 class DefaultGroup(click.Group):
@@ -24,10 +106,25 @@ class DefaultGroup(click.Group):
         self._default = default
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Insert the name of the default command if there is none."""
-        if args and args[0] not in {*self.commands, "--help", "--version"}:
+        """Insert the name of the default command if there is none.
+
+        Raises:
+            click.UsageError: if the first word is a command misspelt rather than a file.
+        """
+        first = args[0] if args else "--help"
+        if first == "help" and not os.path.lexists(first):
+            args, first = ["--help"], "--help"
+        if first not in {*self.commands, *ctx.help_option_names, "--version"}:
+            similar = difflib.get_close_matches(first, self.commands, cutoff=0.8)
+            if similar and not os.path.lexists(first):
+                raise click.UsageError(f"No such command or file: {first}. Did you mean "
+                                       f"{similar[0]}?", ctx)  # fmt: skip
             args = [self._default, *args]
         return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order they were added, the most used first."""
+        return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; Ctrl-C ends it with the status that shells give to SIGINT."""
@@ -35,6 +132,42 @@ class DefaultGroup(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             ctx.exit(130)
+
+
+def refuse_foreign(inputs: Sequence[str], output: str | None) -> None:
+    """Refuse words that mean something elsewhere: rembg's commands, and an output without -o.
+
+    Raises:
+        click.UsageError: with the command that does it here.
+    """
+    first, *others = inputs
+    if first in REMBG_COMMANDS and not os.path.lexists(first):
+        source, target = map(_quote, others) if len(others) == 2 else ("PHOTO", "RESULT")
+        here = {
+            "i": f"{source} -o {target}",
+            "p": f"{source} -r -o {target}",
+            "b": "- reads one picture from standard input; there is no stream of raw frames",
+            "s": "serve",
+            "d": "models pull NAME",
+        }[first]
+        raise click.UsageError(f"{first!r} is a command of rembg. Here: alphacut {here}")
+    if output is not None or not others or not os.path.exists(first):
+        return
+    last = others[-1]
+    vacant = os.path.isdir(last) and not os.listdir(last)
+    if not os.path.lexists(last) and last != "-" and not set(last) & set("*?["):
+        # of many, one that is named like a picture is a picture that is missing
+        vacant = len(inputs) == 2 or not os.path.splitext(last)[1]
+    if vacant:
+        sources = " ".join(map(_quote, inputs[:-1])) if len(inputs) <= 4 else "PHOTO..."
+        what = "is an empty folder" if os.path.exists(last) else "does not exist"
+        raise click.UsageError(
+            f"{last} {what}. If results belong there: alphacut {sources} -o {_quote(last)}"
+        )
+
+
+def _quote(word: str) -> str:
+    return shlex.quote(word) if os.name != "nt" else f'"{word}"'
 
 
 def from_options(command: _Command) -> _Command:

@@ -1,39 +1,47 @@
 """`alphacut remove`, the default command, and `alphacut preview`."""
 
 import functools
-import json
 import os
 import sys
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from alphacut.cli.options import accept_license, from_options
+from alphacut.cli import report as reports
+from alphacut.cli.options import PictureCommand, accept_license, from_options, refuse_foreign
 from alphacut.cli.terminal import complain, download_progress, note, progress
-from alphacut.errors import AlphacutWarning, MetadataWarning, one_line
+from alphacut.errors import AlphacutWarning, MetadataWarning, NoForegroundWarning, one_line
 from alphacut.options import Options
 
 if TYPE_CHECKING:
     from alphacut.batch.folder import Existing, Outcome
-    from alphacut.remover import Remover
+
+_SHOWN = 3  # results that exist already and get a line; a second run would print one for each
 
 
-@click.command()
+@click.command(cls=PictureCommand)
 @click.argument("inputs", nargs=-1, required=True, metavar="PHOTO...")
 @click.option("-o", "--output", metavar="PATH", help="File, folder, or - for standard output.")
 @click.option("-r", "--recursive", is_flag=True, help="Include subfolders.")
 @click.option("--overwrite", is_flag=True, help="Replace existing results.")
 @click.option("--skip-existing", is_flag=True, help="Skip pictures that have a result.")
-@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON per picture.")
+@reports.option
+@click.option("--json", "as_json", is_flag=True, help="Print the same rows as lines of JSON.")
+@reports.fail_empty
+@reports.fail_doubt
 @click.option(
     "-j",
     "--jobs",
     "threads",
     type=click.IntRange(1),
+    metavar="N",
     help="Pictures at a time; default: one per processor.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@click.option(
+    "-q", "--quiet", is_flag=True, help="Print errors only, and how many have no subject."
+)
 @click.option(
     "-v", "--verbose", is_flag=True, help="Show device, timings, dropped metadata and tracebacks."
 )
@@ -47,7 +55,10 @@ def remove(
     recursive: bool,
     overwrite: bool,
     skip_existing: bool,
+    report: Path | None,
     as_json: bool,
+    fail_empty: bool,
+    fail_doubt: float | None,
     threads: int | None,
     quiet: bool,
     verbose: bool,
@@ -59,8 +70,16 @@ def remove(
     """Cut out the subject of each PHOTO.
 
     PHOTO is a file, a folder, a pattern such as 'photos/*.jpg', or - for standard input. Without
-    --output, the result of photo.jpg is photo-cutout.png beside it. Inputs are never modified.
-    """
+    --output, cat.jpg becomes cat-cutout.png beside it, and pictures of the folder cats/ go into
+    cats-cutouts/ beside that. Inputs are never modified.
+
+    \b
+    alphacut cat.jpg -o cut.webp
+    alphacut cats/ -o cut/ --background white --format jpg
+    """  # noqa: D301  click's mark for lines that stay as they are
+    refuse_foreign(inputs, output)
+    if output == "":
+        raise click.UsageError("-o is empty: give a file, a folder, or - for standard output")
     if mask and invert:
         raise click.UsageError("--mask and --invert are mutually exclusive")
     if mask or invert:
@@ -78,6 +97,8 @@ def remove(
 
     if quiet:
         warnings.simplefilter("ignore", AlphacutWarning)
+    elif fail_empty:
+        warnings.simplefilter("ignore", NoForegroundWarning)  # the error says it
     chosen = Options(**options)
     from alphacut import runtimes
     from alphacut.models import weights
@@ -88,7 +109,7 @@ def remove(
     with download_progress(
         spec,
         accept_license,
-        runtimes.needed(spec, chosen.runtime, chosen.precision, chosen.device),
+        runtimes.needed(spec, chosen.runtime, chosen.precision, chosen.device, chosen.network_size),
         quiet=quiet,
     ) as downloading:
         # the network loads while decoders are imported and the first image is read
@@ -96,6 +117,7 @@ def remove(
             functools.partial(
                 runtimes.load, spec, runtime=chosen.runtime, device=chosen.device,
                 precision=chosen.precision, half=chosen.half,
+                size=chosen.network_size,
                 hint="throughput" if threads != 1 and several else "latency",
                 accept_license=accept_license, progress=downloading,
             )
@@ -113,33 +135,42 @@ def remove(
         warnings.simplefilter("always", MetadataWarning)
         note(f"{spec.name} in {chosen.runtime} on {remover.network.device}")
 
-    failures = 0
-    with progress(len(items), quiet=quiet or as_json) as shown:
-        outcomes = folder.run(items, remover, existing=existing, threads=threads)
-        done = 0
+    counts = {"done": 0, "failed": 0, "skipped": 0}
+    empty = taken = 0
+    # lines of JSON on the terminal are progress enough
+    no_bar = quiet or (as_json and sys.stdout.isatty())
+    with reports.writing(report) as write, progress(len(items), quiet=no_bar) as shown:
+        outcomes = folder.run(
+            items, remover, existing=existing, threads=threads, fail_empty=fail_empty,
+            fail_doubt=fail_doubt,
+        )  # fmt: skip
         try:
             for outcome in outcomes:
                 network.wait()  # if it failed, that is one error, not one per image
-                done += 1
-                failures += outcome.error is not None
+                row = _row(outcome)
+                counts[row.status] += 1
+                empty += row.status == "done" and bool(row.empty)
+                taken += outcome.taken and row.status == "failed"
+                write(row)
                 if as_json:
-                    click.echo(json.dumps(_record(outcome, remover)))
-                _report(outcome, quiet=quiet or as_json, verbose=verbose)
+                    click.echo(reports.to_json(row))
+                if not outcome.taken or taken <= _SHOWN:
+                    _tell(outcome, quiet=quiet or as_json, verbose=verbose)
                 if shown:
                     shown.advance(shown.task_ids[0])
         except (KeyboardInterrupt, SystemExit):
             outcomes.close()  # finishes the images in work
             if len(items) > 1:
-                note(f"stopped after {done} of {len(items)}: to continue, run the same command "
-                     "with --skip-existing")  # fmt: skip
+                note(f"stopped after {sum(counts.values())} of {len(items)}: to continue, run the "
+                     "same command with --skip-existing")  # fmt: skip
             raise
-    if failures:
-        if len(items) > 1 and not quiet and not as_json:
-            note(f"{failures} of {len(items)} failed")
+    if len(items) > 1 and not as_json and (empty or taken > _SHOWN or not quiet):
+        note(_sum_up(counts, empty, taken))
+    if counts["failed"]:
         sys.exit(1)
 
 
-def _report(outcome: "Outcome", *, quiet: bool, verbose: bool) -> None:
+def _tell(outcome: "Outcome", *, quiet: bool, verbose: bool) -> None:
     """Say in a line what became of an image."""
     from alphacut.batch.folder import STDIN, STREAM
 
@@ -149,7 +180,7 @@ def _report(outcome: "Outcome", *, quiet: bool, verbose: bool) -> None:
         complain(outcome.error, source, verbose=verbose)
     elif quiet or item.target == STREAM:
         return
-    elif outcome.skipped:
+    elif outcome.taken:
         click.echo(f"{source}: skipped, {item.target} exists", err=True)
     else:
         click.echo(f"{source} -> {item.target}", err=True)
@@ -158,29 +189,44 @@ def _report(outcome: "Outcome", *, quiet: bool, verbose: bool) -> None:
             click.echo(f"  milliseconds: {times}", err=True)
 
 
-def _record(outcome: "Outcome", remover: "Remover") -> dict[str, Any]:
-    """Describe an outcome as JSON."""
-    error, done = outcome.error, outcome.size is not None
-    return {
-        "input": outcome.item.source,
-        "output": None if error else outcome.item.target,
-        "size": outcome.size,
-        "foreground": outcome.box is not None if done else None,
-        "box": outcome.box,
-        "model": remover.spec.name,
-        "runtime": remover.options.runtime,
-        "device": remover.network.device,
-        "milliseconds": outcome.milliseconds,
-        "skipped": outcome.skipped,
-        "error": error and one_line(error),
-    }
+def _row(outcome: "Outcome") -> reports.Row:
+    """Return what a report says of an outcome."""
+    item, error, times = outcome.item, outcome.error, outcome.milliseconds
+    status = "failed" if error else "skipped" if outcome.taken else "done"
+    row = reports.Row(
+        item.source, None if error else item.target, status, one_line(error) if error else None,
+        milliseconds=round(sum(times.values()), 1) if times else None,
+    )  # fmt: skip
+    if outcome.verdict is None:
+        return row
+    verdict = outcome.verdict
+    height, width = verdict.input_size
+    left, top, right, bottom = verdict.box or (None, None, None, None)
+    return row._replace(
+        input_width=width, input_height=height, left=left, top=top, right=right, bottom=bottom,
+        empty=verdict.empty, doubt=round(verdict.doubt, 4), ground=verdict.ground,
+        ground_sure=verdict.ground_sure if verdict.ground else None,
+    )  # fmt: skip
 
 
-@click.command()
+def _sum_up(counts: dict[str, int], empty: int, taken: int) -> str:
+    """Say what became of all pictures."""
+    parts = [f"{counts['done']} done" + (f" ({empty} without a subject)" if empty else "")]
+    if counts["skipped"]:
+        parts.append(f"{counts['skipped']} skipped")
+    if counts["failed"]:
+        parts.append(f"{counts['failed']} failed")
+    if taken:
+        parts[-1] += f" ({taken} because a result exists: use --overwrite or --skip-existing)"
+    return f"{sum(counts.values())} pictures: {', '.join(parts)}"
+
+
+@click.command(cls=PictureCommand)
 @click.argument("inputs", nargs=-1, required=True, metavar="PHOTO...")
 @click.option("-o", "--output", metavar="PATH", help="File or folder.")
 @click.option("--overwrite", is_flag=True, help="Replace existing figures.")
 @click.option("--background", metavar="BACKGROUND", help="Also show the subject on this.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 @click.pass_context
 def preview(
     ctx: click.Context,
@@ -188,6 +234,7 @@ def preview(
     output: str | None,
     overwrite: bool,
     background: str | None,
+    quiet: bool,
 ) -> None:
     """Draw the steps of each PHOTO side by side.
 
@@ -196,5 +243,5 @@ def preview(
     """
     ctx.invoke(
         remove, inputs=inputs, output=output, overwrite=overwrite, background=background,
-        result="preview",
+        quiet=quiet, result="preview",
     )  # fmt: skip

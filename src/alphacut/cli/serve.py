@@ -51,21 +51,37 @@ def serve(**settings: Any) -> None:
 
 
 @click.command()
-@functools.partial(from_settings, names=("host", "port", "max_megapixels", "metadata", "max_body"))
+@functools.partial(
+    from_settings,
+    names=("host", "port", "max_megapixels", "metadata", "max_body", "root_path"),
+)
 @click.option("--model", default=Options.model, show_default=True, metavar="NAME",
               help="Network the page starts with.")  # fmt: skip
 @click.option("--browser/--no-browser", default=True, help="Open the page in a browser.")
-def demo(model: str, browser: bool, **settings: Any) -> None:
-    """Show a web page that removes backgrounds: drop in a picture, touch it up, download it.
+@click.option(
+    "--share", is_flag=True,
+    help="Also give the page a public address: anyone who knows it can use the page, and pictures "
+    "pass through Gradio's servers.",
+)  # fmt: skip
+def demo(model: str, browser: bool, share: bool, **settings: Any) -> None:
+    """Show a web page that removes backgrounds.
 
-    The page is served by this machine and contacts no other.
+    Drop in a picture, touch it up, download it. The page is served by this machine and contacts no
+    other, unless it is shared.
     """
     chosen = Settings(**settings)
     from alphacut.demo import serve as show
 
     options = Options(model=model, max_megapixels=chosen.max_megapixels, metadata=chosen.metadata)
     try:
-        show(host=chosen.host, port=chosen.port, options=options,
-             max_body_bytes=chosen.max_body_bytes, browser=browser)  # fmt: skip
+        show(
+            host=chosen.host,
+            port=chosen.port,
+            options=options,
+            max_body_bytes=chosen.max_body_bytes,
+            prefix=chosen.prefix,
+            browser=browser,
+            share=share,
+        )
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), "demo") from error

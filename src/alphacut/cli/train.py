@@ -1,6 +1,7 @@
 """`alphacut train RECIPE`, and its sub-commands."""
 
-import io
+import contextlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ def run(
 ) -> None:
     """Train by RECIPE, a TOML file.
 
-    Ctrl-C saves a checkpoint and stops. For several GPUs: torchrun -m alphacut train RECIPE ...
+    Ctrl-C and SIGTERM save a checkpoint and stop. For several GPUs:
+    torchrun -m alphacut train RECIPE ...
     """
     from alphacut.training.recipe import read_recipe
     from alphacut.training.train import LAST, train
@@ -65,14 +67,37 @@ def run(
         for record in train(
             read_recipe(recipe), data, output, resume=resume, device=device, workers=workers,
             threads=threads, steps=steps, tensorboard=tensorboard,
+            heard=_say_heard,
         ):  # fmt: skip
             values = "  ".join(f"{name} {value:.4g}" for name, value in record.values.items())
+            epoch = "" if record.epoch is None else f"  epoch {record.epoch:.2f}"
             minutes = record.seconds_left / 60
-            click.echo(f"{record.step}/{record.steps}  {values}  {minutes:.0f} min left", err=True)
+            click.echo(
+                f"{record.step}/{record.steps}{epoch}  {values}  {minutes:.0f} min left", err=True
+            )
     except KeyboardInterrupt:
         if (output / LAST).exists():  # a second Ctrl-C, or one before the first step, saves nothing
             note(f"saved {output / LAST}: use --resume to continue")
         raise
+
+
+def _say_heard() -> None:
+    """Say at once that a signal was heard; the stream may be in use, so past it."""
+    with contextlib.suppress(OSError):
+        os.write(2, b"stopping after this step; a second Ctrl-C stops at once and saves nothing\n")
+
+
+@train.command()
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("-o", "--output", type=_FILE, help="Picture to write; default: RUN/curves.png.")
+def plot(run: Path, output: Path | None) -> None:
+    """Draw the curves of RUN, the folder of a run.
+
+    They are its loss, error and learning rate.
+    """
+    from alphacut.training.curves import save
+
+    click.echo(f"wrote {save(run, output)}", err=True)
 
 
 @train.command()
@@ -110,19 +135,14 @@ def find_lr(
 
     The rate rises with every step; the curve shows where the loss falls, and where it diverges.
     """
-    from alphacut.files import write
+    from alphacut.training.curves import write
     from alphacut.training.range_test import draw_rates, find_rates, suggest_rate
     from alphacut.training.recipe import read_recipe
 
     curve = find_rates(
         read_recipe(recipe), data, least=least, largest=largest, steps=steps, device=device
     )
-    file = io.BytesIO()
-    try:
-        draw_rates(curve).savefig(file, format=output.suffix[1:])
-    except ValueError as error:
-        raise OutputError(f"{output}: cannot be written: {error}") from error
-    write(output, [file.getvalue()])
+    write(draw_rates(curve), output)
     click.echo(f"wrote {output}; the loss falls fastest at {suggest_rate(curve):.1e}",
                err=True)  # fmt: skip
 
@@ -159,7 +179,7 @@ def export(
 
     settings = read_recipe(recipe)
     difference = write(settings, weights, output, to, share=share, fp16=fp16)
-    click.echo(f"{output}: differs from PyTorch by {difference:.1e} of the largest value", err=True)
+    click.echo(f"{output}: differs from PyTorch by {difference}", err=True)
     if name:
         entry = add_model(settings, output, name)
         click.echo(f"added {entry.name}: use it with --model {entry.name}", err=True)

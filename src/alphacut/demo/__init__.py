@@ -17,7 +17,9 @@ def serve(
     port: int,
     options: Options,
     max_body_bytes: int,
+    prefix: str,
     browser: bool,
+    share: bool,
 ) -> None:
     """Show the page until a signal ends it, with an engine in this process.
 
@@ -26,13 +28,15 @@ def serve(
         port: Port to listen on; 0 takes a free one.
         options: What the page starts with; its `max_megapixels` is the limit.
         max_body_bytes: Largest file that may be uploaded.
+        prefix: What a proxy in front strips from paths, "" if there is none.
         browser: Whether to open it in a browser.
+        share: Whether to give it a public address, by Gradio's tunnel.
 
     Raises:
         ModuleNotFoundError: if Gradio is not installed.
         UnknownName: if the model is not on this machine, or does not find subjects.
         AlphacutError: if it cannot be loaded.
-        OutputError: if the address cannot be listened on.
+        OutputError: if the address cannot be listened on, or there is no public one to be had.
     """
     from alphacut.demo.engine import LocalEngine
     from alphacut.models import weights
@@ -49,4 +53,6 @@ def serve(
         pool.submit(engine.warm_up, options)
         from alphacut.demo import app
 
-        app.serve(engine, options, max_body_bytes, host, port, browser, loading.result)
+        app.serve(
+            engine, options, max_body_bytes, prefix, host, port, browser, share, loading.result
+        )

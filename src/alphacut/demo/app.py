@@ -22,6 +22,7 @@ from alphacut.demo.engine import Engine
 from alphacut.demo.gradio_import import gr
 from alphacut.demo.layout import HERE
 from alphacut.demo.page import Page
+from alphacut.demo.share import shared
 from alphacut.demo.uploads import SWEEP_S, Uploads
 from alphacut.errors import OutputError
 from alphacut.options import Options
@@ -30,7 +31,7 @@ _JOIN_BYTES = 2_000_000
 # What Gradio's page asks of its own host; everything else that Gradio could do is refused
 _ALLOWED = re.compile(
     r"/|/(assets|static)/.+|/(theme\.css|favicon\.ico|config|manifest\.json|robots\.txt)"
-    r"|/gradio_api/(upload|upload_progress|queue/(join|data)|run/predict|cancel|startup-events"
+    r"|/gradio_api/(upload|upload_progress|queue/(join|data)|run/predict|cancel|reset|startup-events"
     r"|heartbeat/\w+|file=(?!\w*:).+)"
 )
 _STREAMS = re.compile(r"/gradio_api/(queue/data|heartbeat/\w+)")
@@ -85,7 +86,9 @@ class Mounted:
     release: Callable[[], None]
 
 
-def mount(app: FastAPI, engine: Engine, options: Options, max_body_bytes: int) -> Mounted:
+def mount(
+    app: FastAPI, engine: Engine, options: Options, max_body_bytes: int, prefix: str = ""
+) -> Mounted:
     """Show the page at an application's root, behind the application's own paths.
 
     Args:
@@ -93,6 +96,7 @@ def mount(app: FastAPI, engine: Engine, options: Options, max_body_bytes: int) -
         engine: Cuts the images out.
         options: What the page starts with.
         max_body_bytes: Largest file that may be uploaded.
+        prefix: What a proxy in front strips from paths, "" if there is none.
 
     Returns:
         What the application needs to run it.
@@ -105,7 +109,8 @@ def mount(app: FastAPI, engine: Engine, options: Options, max_body_bytes: int) -
         font=_FONTS, font_mono=("ui-monospace", "monospace"),  # none that must be downloaded
     ).set(**_CONTRAST)  # fmt: skip
     gr.mount_gradio_app(
-        app, page.blocks, "/", footer_links=[], run_history=False, max_file_size=max_body_bytes,
+        app, page.blocks, "/", root_path=prefix or None, footer_links=[], run_history=False,
+        max_file_size=max_body_bytes,
         ssr_mode=False, pwa=False, mcp_server=False, theme=theme, head=_HEAD,
         css=(HERE / "page.css").read_text(encoding="utf-8"),
         allowed_paths=[str(HERE / "examples")],
@@ -253,8 +258,8 @@ class _Server(uvicorn.Server):
 
 
 def serve(
-    engine: Engine, options: Options, max_body_bytes: int, host: str, port: int, browser: bool,
-    loaded: Callable[[], object],
+    engine: Engine, options: Options, max_body_bytes: int, prefix: str, host: str, port: int,
+    browser: bool, share: bool, loaded: Callable[[], object],
 ) -> None:  # fmt: skip
     """Show the page until a signal ends it; see `demo.serve`."""
     try:
@@ -273,7 +278,17 @@ def serve(
             yield
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    mounted = mount(app, engine, options, max_body_bytes)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False,
-                            timeout_graceful_shutdown=3, ws="none")  # fmt: skip
-    _Server(config, mounted.release, browser).run([listening])
+    mounted = mount(app, engine, options, max_body_bytes, prefix)
+    config = uvicorn.Config(
+        app, root_path=prefix, log_level="warning", access_log=False, server_header=False,
+        timeout_graceful_shutdown=3, ws="none",
+    )  # fmt: skip
+    with contextlib.ExitStack() as sharing:
+        if share:
+            address = sharing.enter_context(shared(host, listening.getsockname()[1]))
+            click.echo(
+                f"alphacut: {address}: until this command ends, anyone who knows this address can "
+                "use the page; pictures pass through Gradio's servers",
+                err=True,
+            )
+        _Server(config, mounted.release, browser).run([listening])

@@ -58,6 +58,7 @@ def measure(
     spec: ModelSpec,
     *,
     device: str | None = None,
+    size: tuple[int, int] | None = None,
     seconds: float = 3.0,
     accept_license: bool = False,
     progress: Progress | None = None,
@@ -66,7 +67,9 @@ def measure(
 
     Args:
         spec: The model's entry; if it leaves the size open, an image of 640 x 480 sets it.
-        device: The only device to time, by alphacut's name; all by default.
+        device: The only device to time, by alphacut's name; by default all, without
+            "openvino-auto", which is one of them.
+        size: (H, W) of the batches, if not the model's own.
         seconds: How long to measure each, after a warm-up call.
         accept_license: Whether the user accepts terms that do not allow every use.
         progress: Called for every block of a download.
@@ -77,7 +80,8 @@ def measure(
     Raises:
         RuntimeFailure: if no runtime finds the device.
     """
-    size = transforms.batch_size((480, 640), spec, None)
+    own = size
+    size = own or transforms.batch_size((480, 640), spec, None)
     found = False
     for name in RUNTIMES:
         try:
@@ -85,13 +89,16 @@ def measure(
         except AlphacutError as error:
             yield Timing(name, device or "", "latency", size, error=str(error))
             continue
-        for place in devices if device is None else [device] * (device in devices):
+        if device is not None:
+            known = device in devices or (device, name) == ("openvino-auto", "openvino")
+            devices = [device] * known
+        for place in devices:
             found = True
             counts = _BATCHES.get(place, (1,)) if name == "torch" else (1,)
             for hint in _HINTS.get(name, ("latency",)):
                 for half in (False, True) if name == "torch" and place == "cuda" else (False,):
                     yield from _measure(
-                        Timing(name, place, hint, size, half=half), spec, counts, seconds,
+                        Timing(name, place, hint, size, half=half), spec, own, counts, seconds,
                         accept_license, progress,
                     )  # fmt: skip
     if device and not found:
@@ -103,6 +110,7 @@ def measure(
 def _measure(
     plain: Timing,
     spec: ModelSpec,
+    size: tuple[int, int] | None,
     counts: tuple[int, ...],
     seconds: float,
     accept_license: bool,
@@ -113,7 +121,7 @@ def _measure(
     try:
         runtime = runtimes.load(
             spec, runtime=plain.runtime, device=plain.device, hint=plain.hint, half=plain.half,
-            accept_license=accept_license, progress=progress,
+            size=size, accept_license=accept_license, progress=progress,
         )  # fmt: skip
     except AlphacutError as error:
         yield replace(plain, error=str(error))

@@ -14,7 +14,6 @@ VOC_CLASSES = (
 )  # fmt: skip
 
 _REMBG = "https://github.com/danielgatis/rembg/releases/download/v0.0.0/"
-_OWN = "https://github.com/alphacut/alphacut/raw/main/weights/"
 _DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
 _HUGGING = "https://huggingface.co/"
 _U2NET = "https://github.com/xuebinqin/U-2-Net (Qin et al. 2020, arXiv 2005.09007)"
@@ -300,7 +299,7 @@ MODELS = (
         weights={
             "onnx": Weights(  # tensors keep their state-dict names, so PyTorch reads them too
                 file="indexnet.onnx",
-                urls=(_OWN + "indexnet.onnx",),
+                package="alphacut_indexnet",
                 bytes=11_984_019,
                 sha256="c399e19b1cc7e3935cc5f5f815f24d4d66f0f09d25e664701b117f8879bbb748",
             ),
@@ -333,8 +332,14 @@ MODELS = (
 
 
 def known_model(name: str) -> ModelSpec | None:
-    """Return the entry with this name or alias; None if there is none."""
-    return next((spec for spec in MODELS if name in (spec.name, *spec.aliases)), None)
+    """Return the entry with this name or alias, in any spelling; None if there is none."""
+    wanted = fold(name)
+    return next((spec for spec in MODELS if wanted in map(fold, (spec.name, *spec.aliases))), None)
+
+
+def fold(name: str) -> str:
+    """Return one spelling for all of a name, which differ in case, hyphens and underscores."""
+    return name.casefold().replace("_", "-")
 
 
 def choose_classes(spec: ModelSpec, names: str) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from alphacut.errors import WeightsError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-Format = Literal["onnx", "int8", "torch"]
+Format = Literal["onnx", "int8", "openvino", "torch"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +22,11 @@ class Weights:
         file: File name, in the weights folder and on a mirror.
         embedded: Whether the file ships in the package's `assets` instead.
         bytes: File size; None if unpublished.
-        sha256: Checksum, verified after a download and before every use. None if unpublished: such
-            a file is never downloaded, only added by `models add`.
+        sha256: Checksum, verified after a download and before every use; see `weights.checksum`.
+            None if unpublished: such a file is never downloaded, only added by `models add`.
         urls: Where to download the file, tried in order; empty for embedded and users' own files.
+        package: Python package that brings the file, if it is installed; the extra of alphacut
+            that installs it has the model's name.
     """
 
     file: str
@@ -32,6 +34,7 @@ class Weights:
     bytes: int | None = None
     sha256: str | None = None
     urls: tuple[str, ...] = ()
+    package: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +48,8 @@ class ModelSpec:
         input_size: (H, W) of the batch, aspect ratio not kept; None to follow the image.
         short_side: Shorter side of a batch that follows the image; None for the image's own.
         multiple: The sides of such a batch are rounded up to multiples of this.
-        downscale: How a larger image is reduced: by "area" averages, or "linear" without
-            antialiasing, as U-2-Net's authors did.
+        downscale: How a larger image is reduced: by "area" averages, "linear" without antialiasing,
+            as U-2-Net's authors did, or by Pillow's "lanczos" in 8 bits.
         divisor: What pixels are divided by: the image's own maximum ("max") or white ("white").
         mean: Subtracted from R, G and B after the division.
         std: Divides R, G and B after that.
@@ -55,8 +58,8 @@ class ModelSpec:
         classes: Names of the logits, background first.
         min_max: Whether the saliency is min-max normalised to [0, 1].
         weights: The file of each format: "onnx" for OpenVINO and ONNX Runtime, "int8" for the same
-            in 8-bit arithmetic, "torch" for PyTorch. If "onnx" or "torch" is missing, it is made
-            from the other where possible.
+            in 8-bit arithmetic, "openvino" for OpenVINO alone (.xml beside .bin), "torch" for
+            PyTorch. If "onnx" or "torch" is missing, it is made from the other where possible.
         code_license: Terms of the authors' code.
         license: Terms of the weights.
         commercial: Whether the weights may be used commercially. Unless "yes", they are downloaded
@@ -71,7 +74,7 @@ class ModelSpec:
     input_size: tuple[int, int] | None = None
     short_side: int | None = None
     multiple: int = 1
-    downscale: Literal["area", "linear"] = "area"
+    downscale: Literal["area", "linear", "lanczos"] = "area"
     divisor: Literal["max", "white"] = "white"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
@@ -89,6 +92,12 @@ class ModelSpec:
     def channels(self) -> int:
         """Channels of the batch: RGB, plus a trimap if the model takes one."""
         return 4 if self.output == "alpha" else 3
+
+
+# Nothing is found: the ground is known, and the cut is solved from it
+NO_NETWORK = ModelSpec(
+    name="none", arch=None, code_license="", license="", commercial="yes", source=""
+)  # fmt: skip
 
 
 def to_json(spec: ModelSpec, like: ModelSpec) -> str:

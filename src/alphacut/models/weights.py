@@ -2,7 +2,8 @@
 
 The user's folder is `ALPHACUT_HOME`, or `alphacut` in the system's folder for user data:
 
-    weights/FILE       downloads and users' own weights; FILE.part during a download
+    weights/FILE       downloads and users' own weights; FILE.part during a download; an OpenVINO
+                       .xml has its .bin beside it
     models/NAME.json   entries of users' own weights, and of files added to a known entry
     converted/         ONNX files made from PyTorch weights
     compiled/          networks compiled by OpenVINO, for a faster start
@@ -15,6 +16,8 @@ models whose terms are accepted, or "all"; and the usual proxy variables.
 
 import contextlib
 import dataclasses
+import hashlib
+import importlib.util
 import os
 import re
 import shutil
@@ -25,10 +28,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from alphacut import files
-from alphacut.errors import AlphacutWarning, OutputError, UnknownName, WeightsError
+from alphacut.errors import (
+    INSTALL_PACKAGE,
+    AlphacutWarning,
+    OutputError,
+    UnknownName,
+    WeightsError,
+)
 from alphacut.models import catalogue, entry
 from alphacut.models.download import Progress, download, is_url
-from alphacut.models.entry import Format, ModelSpec, Weights
+from alphacut.models.entry import NO_NETWORK, Format, ModelSpec, Weights
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -63,20 +72,20 @@ def find_model(name: str) -> ModelSpec:
     """Return the entry of a model, the package's or one of the user's own.
 
     Args:
-        name: The model's name or an alias.
+        name: The model's name or an alias; case, hyphens and underscores make no difference.
 
     Raises:
         UnknownName: if there is no such model; the message lists the names.
         WeightsError: if the user's entry cannot be read.
     """
-    known = catalogue.known_model(name)
-    if known or _NAME.fullmatch(name):
-        path = _entry_path(known.name if known else name)
-        if os.path.isfile(path):  # Path.is_file raises where the folder may not be read
-            return _read_entry(path)
-    if known is None:
-        raise UnknownName("model", name, (spec.name for spec in models()))
-    return known
+    if name == NO_NETWORK.name:
+        return NO_NETWORK
+    if known := catalogue.known_model(name):
+        own = _entry_path(known.name)
+        return _read_entry(own) if os.path.isfile(own) else known  # Path.is_file may raise
+    if found := _find_entry(name):
+        return _read_entry(found)
+    raise UnknownName("model", name, (spec.name for spec in models()))
 
 
 def models() -> tuple[ModelSpec, ...]:
@@ -111,30 +120,33 @@ def add(path: Path, spec: ModelSpec, format: Format) -> ModelSpec:
             f"{spec.name!r}: not a valid model name: use up to 64 letters, digits, '.', '_' and "
             "'-', starting with a letter or digit"
         )
-    known = next((each for each in catalogue.MODELS if each.name == spec.name), None)
+    known = catalogue.known_model(spec.name)
     if known and format not in known.weights:
         raise WeightsError(
             f"{spec.name} has no {format} weights: add the file under another --name"
         )
     try:
-        checksum, size = files.sha256(path), path.stat().st_size
+        sha256, size = checksum(path), sum(part.stat().st_size for part in parts(path))
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror or error}") from error
     described = known.weights[format] if known else Weights(file="")
-    if described.sha256 not in (None, checksum) or described.bytes not in (None, size):
+    if described.sha256 not in (None, sha256) or described.bytes not in (None, size):
         raise WeightsError(
-            f"{path}: not the {format} file of {spec.name} (SHA-256 {checksum}, expected "
+            f"{path}: not the {format} file of {spec.name} (SHA-256 {sha256}, expected "
             f"{described.sha256}): add it under another --name"
         )
     ours = Weights(
         file=described.file or spec.name + "".join(path.suffixes[-1:]),
         bytes=size,
-        sha256=checksum,
+        sha256=sha256,
         urls=described.urls,
+        package=described.package,
     )
     target = home() / "weights" / ours.file
-    with locked(ours.file), _writing(target), files.replacing(target, make_folder=True) as part:
-        shutil.copyfile(path, part)
+    with locked(ours.file), _writing(target):
+        for source, copy in zip(parts(path), parts(target), strict=True):
+            with files.replacing(copy, make_folder=True) as part:
+                shutil.copyfile(source, part)
     added = dataclasses.replace(
         known or spec, weights={**(known.weights if known else {}), format: ours}
     )
@@ -156,7 +168,8 @@ def remove(spec: ModelSpec) -> list[Path]:
         raise WeightsError(f"{spec.name} is part of the package and cannot be removed")
     paths = [_entry_path(spec.name)]
     for file in spec.weights.values():
-        paths += [home() / "weights" / (file.file + ending) for ending in ("", ".part")]
+        installed = home() / "weights" / file.file
+        paths += [*parts(installed), installed.with_name(f"{file.file}.part")]
     paths += sorted((home() / "converted").glob(f"{spec.name}.*"))
     removed = []
     for path in paths:
@@ -174,6 +187,18 @@ def _entry_path(name: str) -> Path:
     return home() / "models" / f"{name}.json"
 
 
+def _find_entry(name: str) -> Path | None:
+    """Return the path of a user's entry, of this spelling or else another; None if absent."""
+    if not _NAME.fullmatch(name):
+        return None
+    path = _entry_path(name)
+    if os.path.isfile(path):
+        return path
+    wanted = catalogue.fold(name)
+    others = sorted(path.parent.glob("*.json"))
+    return next((each for each in others if catalogue.fold(each.stem) == wanted), None)
+
+
 def _read_entry(path: Path) -> ModelSpec:
     try:
         return entry.from_json(path.read_text(encoding="utf-8"), catalogue.MODELS)
@@ -189,7 +214,8 @@ def _write_entry(spec: ModelSpec, known: ModelSpec | None, file: Weights) -> Non
     if known is None and os.path.isfile(path):
         for old in _read_entry(path).weights.values():
             if old.file != file.file:
-                (home() / "weights" / old.file).unlink(missing_ok=True)
+                for part in parts(home() / "weights" / old.file):
+                    part.unlink(missing_ok=True)
     like = known or next(each for each in catalogue.MODELS if each.arch == spec.arch)
     with _writing(path), files.replacing(path, make_folder=True) as part:
         part.write_text(entry.to_json(spec, like), encoding="utf-8")
@@ -225,7 +251,7 @@ def fetch(
     file = spec.weights[format]
     if path := locate(file):
         try:
-            found = files.sha256(path)
+            found = checksum(path)
         except OSError as error:
             raise WeightsError(
                 f"{path}: cannot read the weights of {spec.name}: {error.strerror}"
@@ -251,9 +277,32 @@ def fetch(
 
 
 def locate(file: Weights) -> Path | None:
-    """Return the path of a file in the package or the user's folder, unverified; None if absent."""
-    path = (ASSETS if file.embedded else home() / "weights") / file.file
-    return path if os.path.isfile(path) else None
+    """Return the path of a file on this machine, unverified; None if it is absent.
+
+    Embedded files lie in the package, others in the user's folder, or in a package of their own:
+    an installed one, or the one in the checkout that alphacut runs from.
+    """
+    folders = [ASSETS if file.embedded else home() / "weights"]
+    if file.package:
+        found = importlib.util.find_spec(file.package)
+        folders += map(Path, (found and found.submodule_search_locations) or ())
+        if ASSETS.parents[1].name == "src":
+            distribution = file.package.replace("_", "-")
+            folders.append(ASSETS.parents[2] / "packages" / distribution / "src" / file.package)
+    paths = (folder / file.file for folder in folders)
+    return next((path for path in paths if os.path.isfile(path)), None)
+
+
+def parts(path: Path) -> list[Path]:
+    """Return the files that a weights file consists of: itself, and the .bin of an .xml."""
+    return [path.with_suffix(".bin"), path] if path.suffix == ".xml" else [path]
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a weights file in hexadecimal: one for an .xml with its .bin."""
+    if len(parts(path)) == 1:
+        return files.sha256(path)
+    return hashlib.sha256("".join(map(files.sha256, parts(path))).encode()).hexdigest()
 
 
 def seal(path: Path) -> None:
@@ -288,6 +337,11 @@ def _fetch(spec: ModelSpec, file: Weights, accept_license: bool, progress: Progr
     target = home() / "weights" / file.file
     mirror = os.environ.get("ALPHACUT_MIRROR", "")
     by_hand = f"alphacut models add PATH --name {spec.name}"
+    if file.package and not mirror:
+        raise WeightsError(
+            f"{file.file}: the weights of {spec.name} are not installed: "
+            f"{INSTALL_PACKAGE.format(package=file.package.replace('_', '-'))}, or run {by_hand}"
+        )
     if file.sha256 is None or not (file.urls or mirror):
         why = "no checksum is published" if file.sha256 is None else "it has no URL"
         raise WeightsError(

@@ -98,11 +98,6 @@ def quantise(alpha: NDArray[np.float32], white: float = 255.0) -> Image:
     return levels
 
 
-def with_alpha(image: Image, alpha: NDArray[np.float32]) -> Image:
-    """Join colours (H, W, 3) and alpha (H, W) in [0, 1] to (H, W, 4), zero where alpha is zero."""
-    return Raster(image, quantise(alpha, white(image))).joined()
-
-
 def output_format(path: Path | None, format: FileFormat = "auto", *, opaque: bool = False) -> str:
     """Decide the kind of file to write.
 

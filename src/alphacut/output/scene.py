@@ -81,7 +81,7 @@ def recover_background(photo: Image, foreground: Image, alpha: NDArray[np.float3
 
 
 def apply_effect(image: Image, alpha: NDArray[np.float32], backdrop: values.Backdrop) -> Image:
-    """Make a background quieter: grey, darker or blurred.
+    """Make a background quieter: without colour, darker or blurred.
 
     Args:
         image: (H, W, 3) uint8 or uint16, from `recover_background`.
@@ -91,7 +91,7 @@ def apply_effect(image: Image, alpha: NDArray[np.float32], backdrop: values.Back
     Returns:
         (H, W, 3) of the same dtype.
     """
-    if backdrop.kind == "grey":
+    if backdrop.kind == "desaturate":
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), image.dtype)
     if backdrop.kind == "darken":

@@ -34,6 +34,8 @@ DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, Type
 # What they raise where they did not look first: its words are about Python, not about the file
 _STUMBLES = (KeyError, TypeError, IndexError, AttributeError, ZeroDivisionError, struct.error)
 _WHOLE = ("AVIF", "HEIF", "WEBP", "JXL", "JPEG2000")  # whose decoders give all pixels or none
+# What libavif says of files that are sound
+_BEYOND = ("Reformat failed", "Not implemented")
 _ORIENTATION = 0x0112
 # How to turn an array upright, by EXIF orientation
 _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
@@ -70,6 +72,8 @@ def damage_of(
         if allow_truncated or kind in _WHOLE:
             advice = "get the file again, or convert it to PNG with a program that reads it"
         what = f"damaged or truncated {kind}" if kind else "damaged or truncated"
+        if any(words in str(error) for words in _BEYOND):
+            what = f"{kind} of a kind that its decoder lacks"
         raise ImageError(f"{name}: {what} ({words_of(error)}): {advice}") from error
 
 
@@ -79,7 +83,8 @@ def load_pixels(pillow: PIL.Image.Image, allow_truncated: bool) -> None:
         pillow.load()
     except DAMAGE:
         # Pillow keeps the rows that it has decoded; without tiles it takes them for all
-        if not allow_truncated or not has_pixels(pillow):
+        whole = pillow.format in _WHOLE  # or nothing: what is there are zeros
+        if not allow_truncated or whole or not has_pixels(pillow):
             raise
         pillow.tile = []  # type: ignore[attr-defined]
 
@@ -94,9 +99,11 @@ def has_pixels(pillow: PIL.Image.Image) -> bool:
 
 def words_of(error: Exception) -> str:
     """Return a decoder's own words, in one line."""
-    if isinstance(error, _STUMBLES):
+    if isinstance(error, _STUMBLES) or isinstance(error.__cause__, _STUMBLES):
         return "broken structure"
-    return " ".join(str(error).split()) or type(error).__name__
+    if "values to unpack" in (words := " ".join(str(error).split())):
+        return "broken structure"
+    return words or type(error).__name__
 
 
 def warn_of_metadata(name: str, error: Exception) -> None:
@@ -143,7 +150,7 @@ def decode(
         info = dict(pillow.info)  # as it is, before EXIF is written without its orientation
         orientation, exif = _turn(pillow, name)
         metadata = _metadata(info, exif)
-        samples = _to_array(pillow, name) if deep is None else _upright(deep, orientation)
+        samples = _to_array(pillow, name) if deep is None else turn_upright(deep, orientation)
         if samples.dtype == np.uint16:  # of 8 bits, the profile is applied already
             samples = _grey_to_srgb(samples, info.get("icc_profile"))
         return split(samples, metadata, keep_depth=keep_depth)
@@ -165,7 +172,7 @@ def decode_tiff(
         except DAMAGE as error:
             warn_of_metadata(name, error)
     info = {"xmp": tiff.xmp, "dpi": tiff.dpi, "icc_profile": tiff.icc_profile}
-    upright = _upright(_grey_to_srgb(samples, tiff.icc_profile), tiff.orientation)
+    upright = turn_upright(_grey_to_srgb(samples, tiff.icc_profile), tiff.orientation)
     return split(upright, _metadata(info, exif), keep_depth=keep_depth)
 
 
@@ -206,8 +213,8 @@ def _turn(pillow: PIL.Image.Image, name: str) -> tuple[int, bytes | None]:
     return orientation, exif
 
 
-def _upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn an array upright, by EXIF orientation."""
+def turn_upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn an array (H, W) or (H, W, C) upright, by EXIF orientation."""
     return _UPRIGHT.get(orientation, _UPRIGHT[1])(array)
 
 

@@ -33,8 +33,8 @@ from alphacut.pipeline.decode import (
 from alphacut.pipeline.foreign import name_foreign
 from alphacut.pipeline.gif import find_gif
 from alphacut.pipeline.image import SUFFIXES, Image, Metadata, Picture
-from alphacut.pipeline.mend import mend
-from alphacut.pipeline.tiff import find_tiff, name_tiff
+from alphacut.pipeline.mend import is_cut_short, mend
+from alphacut.pipeline.tiff import find_tiff, name_tiff, silence_libtiff
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | PIL.Image.Image | NDArray[Any]"
 INPUT_SUFFIXES = {
@@ -80,7 +80,7 @@ def load_image(
 
     Args:
         source: Path, bytes, file object, Pillow image, or array (H, W), (H, W, 3) or (H, W, 4) of
-            uint8 or uint16.
+            uint8, uint16, or floats in [0, 1], which are sRGB values and rounded to uint8.
         keep_depth: Whether pictures of 16 bits a channel stay so; the others become 8.
         max_megapixels: Refuse larger pictures.
         allow_truncated: Whether to read what is left of a damaged file.
@@ -117,9 +117,11 @@ def load_frames(
     """
     name = describe(source)
     if isinstance(source, np.ndarray):
-        check_array(source)
+        check_array(source, floats=True)
         _check_size(source.shape[:2], 1, max_megapixels, "array")
         samples = source.astype(source.dtype.newbyteorder("="), copy=False)  # either byte order
+        if samples.dtype.kind == "f":
+            samples = _round_floats(samples)
         samples = samples if samples.ndim == 3 else samples[..., np.newaxis]
         yield split(samples, Metadata(), keep_depth=keep_depth)
         return
@@ -170,6 +172,8 @@ def _load_pillow(
         )
     _check_size(source.size[::-1], 1, max_megapixels, name)
     packed = raw_mode(source)
+    if source.format == "TIFF":
+        silence_libtiff()
     with damage_of(name, source.format, allow_truncated=allow_truncated):
         load_pixels(source, allow_truncated)
         pillow = source.copy()
@@ -192,13 +196,13 @@ def _load_file(
 ) -> Iterator[Picture]:
     """Read an open file frame by frame."""
     how: _How = {"keep_depth": keep_depth, "allow_truncated": allow_truncated}
-    with damage_of(name, "TIFF", allow_truncated=allow_truncated):
+    with damage_of(name, "TIFF", allow_truncated=True):  # nothing is left without a directory
         tiff = find_tiff(file, name)
     if tiff:
         _check_size(tiff.size, 1, max_megapixels, name)
         yield decode_tiff(tiff, file, name, **how)
         return
-    with damage_of(name, "GIF", allow_truncated=allow_truncated):
+    with damage_of(name, "GIF", allow_truncated=True):
         gif = find_gif(file)
     if gif:
         _check_size(gif.size, gif.frames, max_megapixels, name)
@@ -227,9 +231,15 @@ def _load_file(
         first = 1 if getattr(pillow, "default_image", False) else 0
         loop = int(pillow.info.get("loop", 0))
         for index in range(first, frames):
-            with damage_of(name, pillow.format, allow_truncated=allow_truncated):
-                pillow.seek(index)
-                frame = pillow.copy()
+            try:
+                with damage_of(name, pillow.format, allow_truncated=allow_truncated):
+                    pillow.seek(index)
+                    load_pixels(pillow, allow_truncated and index == first)
+                    frame = pillow.copy()
+            except ImageError:
+                if not allow_truncated or index == first:
+                    raise
+                return  # the frames before it are what is left
             duration_ms = float(pillow.info.get("duration", 0))
             picture = decode(frame, None, name, **how)
             yield dataclasses.replace(picture, duration_ms=duration_ms, loop=loop)
@@ -307,6 +317,11 @@ def _open_pillow(file: IO[bytes], name: str) -> PIL.Image.Image:
             f"{name}: is not a picture, or its format is not supported", "not_a_picture"
         )
     kind, error = refused
+    file.seek(0)
+    if is_cut_short(file.read()):
+        raise ImageError(
+            f"{name}: {kind} file cut short before its pixels can be read: get the file again"
+        ) from error
     if kind == "TIFF":
         raise ImageError(
             f"{name}: {name_tiff(file)} is damaged or of an unsupported kind ({words_of(error)}): "
@@ -373,11 +388,30 @@ def _check_size(size: Sequence[int], frames: int, max_megapixels: float, name: s
         raise ImageError(f"{name}: has no pixels ({W} x {H})", "no_size")
 
 
-def check_array(array: NDArray[Any]) -> None:
-    """Refuse an array that is not an image."""
-    if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
-        raise ImageError(f"array: dtype {array.dtype} is not uint8 or uint16")
+def check_array(array: NDArray[Any], *, floats: bool = False) -> None:
+    """Refuse an array that is not an image; floats are one only where it is said."""
+    if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16) and not (
+        floats and array.dtype.kind == "f"
+    ):
+        also = ", nor floats in [0, 1]" if floats else ""
+        raise ImageError(f"array: dtype {array.dtype} is not uint8 or uint16{also}")
     if array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
         raise ImageError(f"array: shape {array.shape} is not (H, W), (H, W, 3) or (H, W, 4)")
     if not array.size:
         raise ImageError(f"array: has no pixels, its shape is {array.shape}", "no_size")
+
+
+def _round_floats(samples: NDArray[Any]) -> NDArray[np.uint8]:
+    """Round floats in [0, 1] to uint8.
+
+    Raises:
+        ImageError: if one is outside, or not a number.
+    """
+    least, most = samples.min(), samples.max()
+    if not (least >= 0 and most <= 1):
+        raise ImageError(
+            f"array: floats from {least:g} to {most:g} are not in [0, 1]: divide them by their "
+            "white, or convert them to uint8"
+        )
+    rounded: NDArray[np.uint8] = np.rint(samples * 255).astype(np.uint8)
+    return rounded

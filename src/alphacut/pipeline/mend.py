@@ -37,6 +37,44 @@ def mend(data: bytes) -> bytes | None:
     return None if mended == data else mended
 
 
+def is_cut_short(data: bytes) -> bool:
+    """Tell whether a file ends within a block that says how long it is, or before its pixels.
+
+    Args:
+        data: A file of any format; only PNG, JPEG, WebP, AVIF, HEIC and JPEG 2000 are looked into.
+    """
+    if data.startswith(_PNG):
+        at = len(_PNG)
+        while at + 12 <= len(data):
+            if data[at + 4 : at + 8] in (b"IDAT", b"IEND"):
+                return False
+            at += 12 + int.from_bytes(data[at : at + 4], "big")
+        return True
+    if data.startswith(b"\xff\xd8"):
+        at = 2
+        while at + 4 <= len(data):
+            if data[at] != 0xFF:
+                return False
+            scan = data[at + 1] == _START_OF_SCAN
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+            if scan:
+                return at > len(data)
+        return True
+    if data.startswith(b"RIFF"):
+        return 8 + int.from_bytes(data[4:8], "little") > len(data)
+    if data[4:8] not in (b"ftyp", b"jP  "):
+        return False
+    at = 0
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        if length == 1:  # 64 bits of it follow
+            length = int.from_bytes(data[at + 8 : at + 16], "big")
+        if length < 8:  # 0: up to the end, whatever that was
+            return False
+        at += length
+    return at != len(data)
+
+
 def _mend_png(data: bytes) -> bytes:
     """Leave out the ancillary chunks with which an image of one pixel is not read."""
     header, palette, kept, at = b"", b"", [], len(_PNG)
@@ -44,6 +82,10 @@ def _mend_png(data: bytes) -> bytes:
     while at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
         chunk = data[at : at + 12 + length]
+        swallowed = data.find(b"IDAT", at + 8) if at + 12 + length > len(data) else -1
+        if swallowed > 0 and kind[0] & 0x20:  # its length is wrong
+            at = swallowed - 4
+            continue
         at += 12 + length
         if kind == b"IHDR":
             header = _chunk(b"IHDR", struct.pack(">II", 1, 1) + chunk[16:20] + b"\0")

@@ -30,6 +30,7 @@ def refine(
     grow_px: int = 0,
     smooth_px: float = 0.0,
     harden: float | None = None,
+    binary: float | None = None,
     feather_px: float = 0.0,
 ) -> Array:
     """Clean up an alpha: parts first, then edges; without arguments it stays as it is.
@@ -42,6 +43,7 @@ def refine(
         grow_px: See `grow`.
         smooth_px: See `smooth_edges`.
         harden: Alpha at which `harden_edges` puts the edge; None does nothing.
+        binary: Alpha above which a pixel becomes 1, and all others 0; None does nothing.
         feather_px: See `feather`.
 
     Returns:
@@ -59,6 +61,8 @@ def refine(
         alpha = smooth_edges(alpha, smooth_px)
     if harden is not None:
         alpha = harden_edges(alpha, harden)
+    if binary is not None:
+        alpha = (alpha > binary).astype(np.float32)
     if feather_px:
         alpha = feather(alpha, feather_px)
     return alpha

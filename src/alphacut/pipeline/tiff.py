@@ -5,6 +5,9 @@ plane for each channel, BigTIFF) is read here: tifffile finds the samples, libti
 inflates them. Every sample of the result was written by the file, or is zero.
 """
 
+import contextlib
+import ctypes
+import functools
 import io
 import logging
 import math
@@ -201,6 +204,7 @@ def find_tiff(file: IO[bytes], name: str) -> Tiff | None:
     file.seek(0)
     if head not in _SIGNATURES:
         return None
+    silence_libtiff()
     import tifffile
 
     tifffile.logger().addHandler(_SILENT)  # or what it logs goes to standard error
@@ -218,6 +222,20 @@ def find_tiff(file: IO[bytes], name: str) -> Tiff | None:
     if page.imagedepth != 1:
         raise ImageError(f"{name}: TIFF volumes are not supported: save one slice")
     return Tiff(file, page, name)
+
+
+@functools.cache
+def silence_libtiff() -> None:
+    """Keep libtiff inside Pillow from writing to standard error: what is wrong is raised.
+
+    Pillow has no switch for it. Where libtiff is a part of Pillow's own module, it is out of reach.
+    """
+    from PIL import _imaging
+
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(_imaging.__file__)
+        library.TIFFSetErrorHandler(None)
+        library.TIFFSetWarningHandler(None)
 
 
 def name_tiff(file: IO[bytes]) -> str:

@@ -4,11 +4,12 @@ import math
 
 import cv2
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from alphacut.models.catalogue import choose_classes
 from alphacut.models.entry import ModelSpec
-from alphacut.pipeline.image import Image, downscale, white
+from alphacut.pipeline.image import Image, downscale, to_depth, white
 
 # A subject is decided: of what a network finds at all (> 0.1), most is nearly certain (> 0.9).
 # Photographs with a subject reach 0.25 to 1; clouds, sea and noise stay below 0.2.
@@ -62,7 +63,7 @@ def preprocess(image: Image, spec: ModelSpec, short_side: int | None = None) -> 
 def to_batch(image: Image, size: tuple[int, int], spec: ModelSpec) -> NDArray[np.float32]:
     """Resize an image to a batch's size and normalise its colours as a model expects them."""
     small = _resize(image, size, spec)
-    divisor = float(small.max()) if spec.divisor == "max" else white(image)
+    divisor = float(small.max()) if spec.divisor == "max" else white(small)
     batch = small.astype(np.float32) / max(divisor, 1.0)
     batch -= np.asarray(spec.mean, np.float32)
     batch /= np.asarray(spec.std, np.float32)
@@ -78,6 +79,9 @@ def _resize(image: Image, size: tuple[int, int], spec: ModelSpec) -> Image:
     h, w = size
     if spec.downscale == "linear":
         return np.asarray(cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR), image.dtype)
+    if spec.downscale == "lanczos":
+        levels = PIL.Image.fromarray(to_depth(image, np.uint8))
+        return np.asarray(levels.resize((w, h), PIL.Image.Resampling.LANCZOS))
     H, W = image.shape[:2]
     if h < H or w < W:
         image = downscale(image, (min(h, H), min(w, W)))

@@ -4,12 +4,15 @@ In memory a trimap is float32 in {0, 0.5, 1}; 0, 128 and 255 exist in files only
 """
 
 import math
+import os
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from alphacut.errors import ImageError
+from alphacut.pipeline.load import INPUT_SUFFIXES
 
 Array = npt.NDArray[np.float32]
 
@@ -17,6 +20,7 @@ _FOREGROUND = 0.95  # confidence above which a pixel counts as foreground
 _BACKGROUND = 0.05  # and up to which as background
 _BAND = 1 / 200  # default width of erosion and of dilation, as a share of the long side
 _KNOWN_LEVELS = 0.02  # how far from black and white known pixels of a file may be
+_MARKS = ("-trimap", "_trimap", "-cutout-trimap", "")  # after a picture's name, in its trimap's
 
 
 def make_trimap(
@@ -24,7 +28,7 @@ def make_trimap(
     *,
     foreground: float = _FOREGROUND,
     background: float = _BACKGROUND,
-    kernel_px: int = 3,
+    kernel_px: tuple[int, int] = (3, 3),
     erosions: int | None = None,
     dilations: int | None = None,
 ) -> Array:
@@ -34,14 +38,15 @@ def make_trimap(
     is not background is dilated, and what lies between is unknown. Where the mask itself is unsure
     the band is wide already; the margin adds to it.
 
-    CarveKit's recipes are `foreground=231 / 255, background=0` with kernel_px=3, erosions=5,
-    dilations=30 for U-2-Net, and erosions=20, dilations=40 for DeepLabV3.
+    CarveKit's recipes are `foreground=231 / 255, background=0` with erosions=5, dilations=30 for
+    U-2-Net, and erosions=20, dilations=40 for DeepLabV3.
 
     Args:
         mask: (H, W) float32 in [0, 1].
         foreground: Confidence above which a pixel is foreground.
         background: Confidence up to which a pixel is background.
-        kernel_px: Side of the square kernel, odd.
+        kernel_px: (H, W) of the kernel, all ones. The anchor is OpenCV's: an even side looks one
+            pixel further up or left than down or right.
         erosions: How often to erode the foreground with it; by default as far as 1/200 of the long
             side, at least 2 px.
         dilations: How often to dilate the rest; the same default.
@@ -58,12 +63,12 @@ def make_trimap(
         raise ImageError(
             f"background {background} must be below foreground {foreground}, both in 0..1"
         )
-    if kernel_px < 1 or kernel_px % 2 == 0:
-        raise ImageError(f"kernel_px must be odd and at least 1, not {kernel_px}")
+    if min(kernel_px) < 1:
+        raise ImageError(f"kernel_px must be at least 1 x 1, not {kernel_px}")
     if min(erosions or 0, dilations or 0) < 0:
         raise ImageError("erosions and dilations cannot be negative")
-    margin = math.ceil(max(2, max(mask.shape) * _BAND) / max(kernel_px // 2, 1))
-    kernel = np.ones((kernel_px, kernel_px), np.uint8)
+    margin = math.ceil(max(2, max(mask.shape) * _BAND) / max(min(kernel_px) // 2, 1))
+    kernel = np.ones(kernel_px, np.uint8)
     sure = (mask > foreground).astype(np.uint8)
     # The subject goes on beyond the image's border, so nothing is eroded from there
     inner = cv2.erode(sure, kernel, iterations=margin if erosions is None else erosions)
@@ -97,6 +102,40 @@ def read_trimap(levels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> Array
     trimap[grey <= white * _KNOWN_LEVELS] = 0
     trimap[grey >= white * (1 - _KNOWN_LEVELS)] = 1
     return trimap
+
+
+def find_trimap(folder: Path, picture: str) -> Path:
+    """Find a picture's trimap in a folder, by its name: that of the picture, or one with a mark.
+
+    Folders within it are those of the picture's path, as far as they exist: the trimap of
+    photos/a/1.jpg may be a/1-trimap.png, and if there is a folder a, it is looked for there.
+
+    Args:
+        folder: The folder.
+        picture: Path or address of the picture.
+
+    Returns:
+        The path: NAME-trimap, NAME_trimap, NAME-cutout-trimap, or NAME, with any extension.
+
+    Raises:
+        ImageError: if there is none, or two have equal claims.
+    """
+    path, own = PurePath(picture), Path(picture).resolve()
+    above = [part for part in path.parent.parts if part not in (path.anchor, os.pardir)]
+    places = [folder.joinpath(*above[i:]) for i in range(len(above) + 1)]
+    for place in filter(Path.is_dir, places):
+        images = [each for each in sorted(place.iterdir())
+                  if each.suffix.lower() in INPUT_SUFFIXES and each.resolve() != own]  # fmt: skip
+        for mark in _MARKS:
+            found = [each for each in images if each.stem == path.stem + mark]
+            if len(found) > 1:
+                names = " and ".join(each.name for each in found)
+                raise ImageError(f"{place}: {names} are trimaps of one picture: keep one of them")
+            if found:
+                return found[0]
+        if place.resolve() != own.parent:  # the pictures' own folder may lie within
+            break
+    raise ImageError(f"{picture}: has no trimap in {place}: name it {path.stem}-trimap.png")
 
 
 def encode_trimap(trimap: Array) -> npt.NDArray[np.uint8]:

@@ -1,8 +1,9 @@
 """The seam: a loaded network, batch in, output out."""
 
+import dataclasses
 import platform
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,11 @@ from numpy.typing import NDArray
 from alphacut.errors import RuntimeFailure, UnknownName, WeightsError
 from alphacut.models import weights
 from alphacut.models.download import Progress
-from alphacut.models.entry import Format, ModelSpec
+from alphacut.models.entry import NO_NETWORK, Format, ModelSpec
 from alphacut.options import RUNTIMES
+
+if TYPE_CHECKING:
+    from alphacut.runtimes.graph import Difference
 
 Hint = Literal["latency", "throughput"]
 # Sizes at which a graph is traced and compared if the model's entry leaves them open
@@ -46,6 +50,7 @@ def load(
     device: str = "auto",
     precision: str = "auto",
     half: bool = False,
+    size: tuple[int, int] | None = None,
     hint: Hint = "latency",
     threads: int | None = None,
     path: Path | None = None,
@@ -59,9 +64,11 @@ def load(
     Args:
         spec: The model's entry.
         runtime: "openvino", "onnx" or "torch".
-        device: "auto", or one that the runtime supports: "cpu", "gpu", "cuda", "mps" or "npu".
+        device: "auto", or one that the runtime supports: "cpu", "gpu", "cuda", "mps", "npu" or
+            "openvino-auto".
         precision: "fp32", "int8", or "auto": int8 if the entry has it and the processor gains.
         half: Whether to compute in float16: PyTorch on CUDA only.
+        size: (H, W) of the batches, if not the weights' own.
         hint: What OpenVINO compiles for: the "latency" of one call, or the "throughput" of many
             concurrent ones.
         threads: Number of processors to use; all by default.
@@ -73,8 +80,13 @@ def load(
         UnknownName: if there is no such runtime or device.
         WeightsError: if the weights are missing or damaged, or their terms are not accepted.
         MissingExtra: if the runtime is not installed.
-        RuntimeFailure: if the device is absent or the library fails.
+        RuntimeFailure: if the device is absent or the library fails, or the network cannot take
+            batches of this size.
     """
+    if spec is NO_NETWORK:
+        from alphacut.runtimes.none import NoRuntime
+
+        return NoRuntime()
     if runtime not in RUNTIMES:
         raise UnknownName("runtime", runtime, RUNTIMES)
     if half and runtime != "torch":
@@ -96,17 +108,18 @@ def load(
 
     embedded = path is None and any(file.embedded for file in spec.weights.values())
     if path is None:
-        if needed(spec, runtime, precision, device) == "int8":
-            path = weights.fetch(spec, "int8", accept_license=accept_license, progress=progress)
+        form = needed(spec, runtime, precision, device, size)
+        if form in ("int8", "openvino"):
+            path = weights.fetch(spec, form, accept_license=accept_license, progress=progress)
         else:
             path = _graph(spec, accept_license, progress)
     if runtime == "onnx":
         from alphacut.runtimes.onnx import ONNXRuntime
 
-        return ONNXRuntime(path, device=device, threads=threads)
+        return ONNXRuntime(path, device=device, size=size, threads=threads)
     from alphacut.runtimes.openvino import OpenVINORuntime
 
-    return OpenVINORuntime(path, device=device, hint=hint, compiled=_compiled(),
+    return OpenVINORuntime(path, device=device, size=size, hint=hint, compiled=_compiled(),
                            side_outputs=not embedded, threads=threads)  # fmt: skip
 
 
@@ -133,7 +146,7 @@ def export(
     fp16: bool = False,
     accept_license: bool = False,
     progress: Progress | None = None,
-) -> float:
+) -> "Difference":
     """Write a model's network for other runtimes, from PyTorch.
 
     Args:
@@ -147,7 +160,7 @@ def export(
         progress: Called for every block of a download.
 
     Returns:
-        The largest difference from PyTorch on random batches, relative to its largest output.
+        How far its outputs for random batches are from PyTorch's.
 
     Raises:
         WeightsError: if the weights are missing or damaged.
@@ -161,7 +174,7 @@ def export(
         )
     if size and (size[0] % spec.multiple or size[1] % spec.multiple):
         raise RuntimeFailure(
-            f"{spec.name}: size {size[0]}x{size[1]}: both sides must be multiples of "
+            f"{spec.name}: size {size[1]}x{size[0]}: both sides must be multiples of "
             f"{spec.multiple}"
         )
     from alphacut.runtimes.graph import write_graph
@@ -181,8 +194,22 @@ def export(
     )
 
 
-def needed(spec: ModelSpec, runtime: str, precision: str = "auto", device: str = "auto") -> Format:
+def needed(
+    spec: ModelSpec,
+    runtime: str,
+    precision: str = "auto",
+    device: str = "auto",
+    size: tuple[int, int] | None = None,
+) -> Format:
     """Return which of a model's weights formats a runtime needs.
+
+    Args:
+        spec: The model's entry.
+        runtime: "openvino", "onnx" or "torch".
+        precision: "fp32", "int8" or "auto".
+        device: As for `load`.
+        size: (H, W) of the batches, if not the weights' own: 8-bit weights, calibrated at that
+            size, then are not chosen by themselves.
 
     Raises:
         WeightsError: if int8 is asked for and there is none.
@@ -193,22 +220,33 @@ def needed(spec: ModelSpec, runtime: str, precision: str = "auto", device: str =
         # measured: OpenVINO on x86 runs 2 to 3 times as fast, ONNX Runtime slower
         gains = (
             precision == "auto"
+            and size in (None, spec.input_size)
             and "int8" in spec.weights
             and runtime == "openvino"
             and device in ("auto", "cpu")
             and platform.machine().lower() in ("x86_64", "amd64")
         )
         own = "int8" if gains or precision == "int8" else "onnx"
+        if own == "onnx" and runtime == "openvino" and "openvino" in spec.weights:
+            own = "openvino"
     if precision == "int8" and (own not in spec.weights or runtime == "torch"):
         raise WeightsError(
             f"{spec.name} has no int8 weights for {runtime}: choose --precision fp32, or make some "
             "with alphacut quantize"
         )
-    return own if own in spec.weights else next(iter(spec.weights), own)
+    if own in spec.weights:
+        return own
+    other: Format = "onnx" if own == "torch" else "torch"
+    return other if other in spec.weights else own
 
 
-def check(spec: ModelSpec, format: Format, path: Path) -> None:
-    """Make sure that a weights file fits a model's network.
+def fit(spec: ModelSpec, format: Format, path: Path) -> ModelSpec:
+    """Return a model's entry as a weights file needs it, which may fix the size of its batches.
+
+    Args:
+        spec: The entry that the file is like.
+        format: The file's format.
+        path: The file.
 
     Raises:
         WeightsError: if it is damaged, unsafe, or of another network.
@@ -218,10 +256,18 @@ def check(spec: ModelSpec, format: Format, path: Path) -> None:
         from alphacut.runtimes.pytorch import load_network
 
         load_network(str(spec.arch), path)
-    else:
-        from alphacut.runtimes.openvino import check_graph
+        return spec
+    from alphacut.runtimes.openvino import check_graph
 
-        check_graph(path, spec.channels)
+    size = check_graph(path, spec.channels, len(spec.classes) or 1)
+    if size is None or size == spec.input_size:
+        return spec
+    if spec.output == "alpha":
+        raise WeightsError(
+            f"{path}: takes {size[1]}x{size[0]} only, but matting needs a picture's own size: "
+            "export it with --dynamic"
+        )
+    return dataclasses.replace(spec, input_size=size, short_side=None)
 
 
 def devices(runtime: str) -> list[str]:

@@ -1,5 +1,11 @@
-"""ONNX Runtime: a second runtime for ONNX files, with devices of its own."""
+"""ONNX Runtime: a second runtime for ONNX files, with devices of its own.
 
+Since 1.29 its builds report their use over the network, by threads that start at its import, and
+keep an identifier of the machine in the user's cache. A forked child that ends waits for those
+threads, which only its parent has, and aborts. Here none of it starts.
+"""
+
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +14,11 @@ from numpy.typing import NDArray
 from alphacut.errors import MissingExtra, RuntimeFailure, UnknownName
 from alphacut.runtimes.fork import PerProcess
 
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before ONNX Runtime looks
 try:
     import onnxruntime
+
+    onnxruntime.disable_telemetry_events()  # if the program had imported it before
 except ImportError as missing:
     raise MissingExtra("ONNX Runtime", "onnx") from missing
 
@@ -37,14 +46,23 @@ class ONNXRuntime:
         path: An ONNX file.
         device: "auto", "cpu", "gpu", "cuda", "mps" or "npu"; auto takes CUDA if ONNX Runtime has
             it, else the CPU.
+        size: (H, W) of the batches, if not the file's own.
         threads: Number of processors to use; all by default.
 
     Raises:
         UnknownName: if there is no such device.
-        RuntimeFailure: if the device is absent, or ONNX Runtime cannot use the file.
+        RuntimeFailure: if the device is absent, or ONNX Runtime cannot use the file, or not at
+            this size.
     """
 
-    def __init__(self, path: Path, *, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        device: str = "auto",
+        size: tuple[int, int] | None = None,
+        threads: int | None = None,
+    ) -> None:
         if device != "auto" and device not in PROVIDERS:
             raise UnknownName("device of ONNX Runtime", device, ["auto", *PROVIDERS])
         present = onnxruntime.get_available_providers()
@@ -79,6 +97,12 @@ class ONNXRuntime:
                 "missing. Install them, or choose another --device"
             )
         value = session.get_inputs()[0]
+        own = value.shape[2:]
+        if size and any(isinstance(a, int) and a != b for a, b in zip(own, size, strict=True)):
+            raise RuntimeFailure(
+                f"{path}: ONNX Runtime cannot change this graph's size, {own[1]}x{own[0]}: choose "
+                "--runtime openvino or torch, or export it at that size"
+            )
         self._input, self._one_by_one = value.name, value.shape[0] == 1
         self.prefers_batches = device != "cpu" and not self._one_by_one
         self._output = session.get_outputs()[0].name

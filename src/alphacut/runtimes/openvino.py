@@ -38,7 +38,7 @@ openvino.Type.f32.to_dtype()
 # that the first has unmapped, and the next signal with a handler kills the process
 core = PerProcess(openvino.Core)
 
-DEVICES = {"auto": "CPU", "cpu": "CPU", "gpu": "GPU", "npu": "NPU"}
+DEVICES = {"auto": "CPU", "cpu": "CPU", "gpu": "GPU", "npu": "NPU", "openvino-auto": "AUTO"}
 
 
 class _Compiled:
@@ -54,7 +54,9 @@ class OpenVINORuntime:
 
     Args:
         path: An ONNX file, or an OpenVINO .xml beside its .bin.
-        device: "auto", "cpu", "gpu" or "npu".
+        device: "auto", "cpu", "gpu", "npu", or "openvino-auto", by which OpenVINO's AUTO plugin
+            starts on the CPU and moves to a GPU once the network is compiled for it.
+        size: (H, W) of the batches, if not the file's own.
         hint: What to compile for: the "latency" of one image, or the "throughput" of many
             concurrent calls.
         compiled: Folder for compiled networks, for a faster start; none by default.
@@ -74,6 +76,7 @@ class OpenVINORuntime:
         path: Path,
         *,
         device: str = "auto",
+        size: tuple[int, int] | None = None,
         hint: Literal["latency", "throughput"] = "latency",
         compiled: Path | None = None,
         side_outputs: bool = True,
@@ -81,9 +84,9 @@ class OpenVINORuntime:
     ) -> None:
         if device not in DEVICES:
             raise UnknownName("device of OpenVINO", device, DEVICES)
-        self.device = "cpu" if device == "auto" else device
         plugin = DEVICES[device]
-        if device != "auto":  # the CPU is always there, and asking probes every driver
+        self._device = plugin.lower()
+        if plugin not in ("CPU", "AUTO"):  # the CPU is always there, and asking probes every driver
             present = core().available_devices
             if not any(name.startswith(plugin) for name in present):
                 raise RuntimeFailure(
@@ -103,17 +106,28 @@ class OpenVINORuntime:
             if at_once is not None:  # unpinned, or every process would take the first processors
                 settings.update(INFERENCE_NUM_THREADS=at_once, ENABLE_CPU_PINNING=False)
             try:
-                if compiled is not None and not side_outputs:  # compiled networks: keyed by file
+                # compiled networks are keyed by file
+                if compiled is not None and not side_outputs and size is None:
                     return _Compiled(core().compile_model(path, plugin, settings))
                 model = core().read_model(path)
                 # side outputs need not be computed
                 first = openvino.Model([model.outputs[0]], model.get_parameters(), "network")
+                if size is not None:
+                    _resize(first, size, path)
                 return _Compiled(core().compile_model(first, plugin, settings))
             except RuntimeError as error:
                 message = f"OpenVINO cannot load {path} on {plugin}: {error}"
                 raise RuntimeFailure(message) from error
 
         self._compiled = PerProcess(compile_network)
+
+    @property
+    def device(self) -> str:
+        """Where the network runs now."""
+        if self._device != "auto":
+            return self._device
+        running = self._compiled().model.get_property("EXECUTION_DEVICES")
+        return str(running[0]).strip("()").partition(".")[0].lower()
 
     @property
     def calls_at_once(self) -> int:
@@ -167,33 +181,93 @@ def read_convolutions(path: Path) -> dict[str, NDArray[Any]]:
     return found
 
 
-def check_graph(path: Path, channels: int) -> None:
-    """Make sure that a file is a network that takes one batch with this number of channels.
+def check_graph(path: Path, channels: int, maps: int) -> tuple[int, int] | None:
+    """Make sure that a file is a network that can be fed and read as a model's entry says.
+
+    Args:
+        path: An ONNX file, or an OpenVINO .xml beside its .bin.
+        channels: Channels of the batch.
+        maps: Channels of the output.
+
+    Returns:
+        (H, W) of its batches; None if any size will do.
 
     Raises:
         WeightsError: if it is not.
     """
-    inputs = _read(path).inputs
+    model = _read(path)
+    inputs, output = model.inputs, model.outputs[0].get_partial_shape()
     shape = inputs[0].get_partial_shape() if len(inputs) == 1 else None
-    if shape is None or len(shape) != 4 or not shape[1].compatible(openvino.Dimension(channels)):
+    if shape is None or not shape.compatible(openvino.PartialShape([1, channels, -1, -1])):
         taken = ", ".join(str(value.get_partial_shape()) for value in inputs)
         raise WeightsError(
-            f"{path}: the network takes {taken or 'nothing'}, not one batch (N, {channels}, h, w)"
+            f"{path}: the network takes {taken or 'nothing'}, not one batch (1, {channels}, h, w)"
         )
+    kind = inputs[0].get_element_type()
+    if kind not in (openvino.Type.f32, openvino.Type.dynamic):
+        raise WeightsError(f"{path}: the network takes {kind}, not f32")
+    if not output.compatible(openvino.PartialShape([1, maps, -1, -1])):
+        raise WeightsError(f"{path}: the network returns {output}, not (1, {maps}, h, w)")
+    if shape.rank.is_dynamic or (shape[2].is_dynamic and shape[3].is_dynamic):
+        return None
+    if shape[2].is_dynamic or shape[3].is_dynamic:
+        raise WeightsError(
+            f"{path}: the network fixes one side of {shape}: export both sides fixed, or both open"
+        )
+    return shape[2].get_length(), shape[3].get_length()
 
 
 def devices() -> list[str]:
     """Return the devices of this machine that OpenVINO can use, by alphacut's names."""
     present = core().available_devices
-    return [device for device, plugin in DEVICES.items()
-            if device != "auto" and any(name.startswith(plugin) for name in present)]  # fmt: skip
+    single = {name: plugin for name, plugin in DEVICES.items() if "auto" not in name}
+    return [name for name, plugin in single.items()
+            if any(each.startswith(plugin) for each in present)]  # fmt: skip
 
 
 def _read(path: Path) -> openvino.Model:
+    numbers = path.with_suffix(".bin")
+    if path.suffix == ".xml" and not numbers.exists():
+        raise WeightsError(f"{numbers}: is missing: it belongs to {path.name}")
     try:
         return core().read_model(path)
     except RuntimeError as error:
         raise WeightsError(f"{path}: OpenVINO cannot read it as a network: {error}") from error
+
+
+def _resize(model: openvino.Model, size: tuple[int, int], path: Path) -> None:
+    """Make a network take batches of another size, if all its maps can grow or shrink alike.
+
+    Exporters write into a graph to which sizes it resizes its maps: those are scaled, too.
+
+    Raises:
+        RuntimeFailure: if they cannot.
+    """
+    shape = model.inputs[0].get_partial_shape()
+    if shape[2].is_dynamic or shape[3].is_dynamic:
+        return
+    own = shape[2].get_length(), shape[3].get_length()
+    refusal = (
+        f"{path}: this network takes {own[1]}x{own[0]} and cannot be made to take "
+        f"{size[1]}x{size[0]}"
+    )
+    try:
+        model.reshape([1, shape[1], *own])
+        targets = {node.input(1): node.get_output_shape(0) for node in model.get_ordered_ops()
+                   if node.get_type_name() == "Interpolate"
+                   and node.get_attributes()["shape_calculation_mode"] == "sizes"
+                   and _constant(node.input_value(0).get_node()) is None}  # fmt: skip
+        model.get_parameters()[0].set_partial_shape(openvino.PartialShape([1, shape[1], *size]))
+        for asked, (n, c, h, w) in targets.items():
+            scaled = h * size[0] / own[0], w * size[1] / own[1]
+            if any(side % 1 for side in scaled):
+                raise RuntimeFailure(f"{refusal}: choose multiples of 32")
+            axes = asked.get_shape()[0]  # all four, or the last two
+            sides = np.array([n, c, *scaled][-axes:], np.int64)
+            asked.replace_source_output(openvino.opset13.constant(sides).output(0))
+        model.validate_nodes_and_infer_types()
+    except (RuntimeError, ValueError) as error:
+        raise RuntimeFailure(f"{refusal}: export it at that size") from error
 
 
 def _constant(node: Any) -> Any:

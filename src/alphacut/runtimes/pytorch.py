@@ -1,8 +1,10 @@
 """PyTorch: runs the networks of `nets` directly, without a graph in between."""
 
+import collections
 import os
 import pickle
 import time
+import types
 import warnings
 from pathlib import Path
 from typing import Any
@@ -130,13 +132,14 @@ class TorchRuntime:
 
 
 def load_network(arch: str, path: Path) -> torch.nn.Module:
-    """Return a network with the weights of a file: a state dict, safetensors or ONNX.
+    """Return a network with the weights of a file: a checkpoint, safetensors or ONNX.
 
     Only tensors are read: a file that would run code on loading is refused.
 
     Args:
         arch: Network in `nets`.
-        path: A .safetensors or .onnx file; any other suffix means a state dict saved by PyTorch.
+        path: A .safetensors or .onnx file; any other suffix means a checkpoint of PyTorch's,
+            as `nets.load_state` takes it.
 
     Raises:
         WeightsError: if the file is damaged, unsafe, or of another network.
@@ -155,7 +158,8 @@ def load_network(arch: str, path: Path) -> torch.nn.Module:
             f"{path}: damaged, or holds more than tensors, which could run code on loading: save "
             "only the state dict"
         ) from error
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, AttributeError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, LookupError, AttributeError,
+            TypeError) as error:  # fmt: skip
         raise WeightsError(f"{path}: cannot be read as weights of {arch}: {error}") from error
 
 
@@ -182,4 +186,52 @@ def _read(path: Path) -> Any:
             raise ValueError(error) from error
     with warnings.catch_warnings():  # about how the file was written
         warnings.simplefilter("ignore")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:  # also of a whole optimiser beside the weights
+            module = types.SimpleNamespace(
+                __name__="pickle", Unpickler=_TensorUnpickler, load=_load_pickle
+            )
+            return torch.load(path, map_location="cpu", pickle_module=module, weights_only=False)
+
+
+class _Ignored:
+    """Stands in for what is read but not wanted: called, filled or built, it does nothing."""
+
+    def __new__(cls, *_: Any) -> "_Ignored":
+        return super().__new__(cls)
+
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+    def __setitem__(self, _: Any, __: Any) -> None:
+        pass
+
+
+class _TensorUnpickler(pickle.Unpickler):
+    """Reads tensors, and ignores the optimiser and the schedule beside them.
+
+    `torch.load(weights_only=True)` refuses checkpoints in which an old OneCycleLR has left a method
+    of itself, and with it the whole optimiser. Nothing that a file names is called but the two
+    functions that put tensors together.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        known = f"{module}.{name}"
+        if known == "collections.OrderedDict":
+            return collections.OrderedDict
+        if known in ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter"):
+            rebuild = getattr(torch._utils, name)
+            return lambda *parts: rebuild(*parts)  # a file may alter what it is given
+        if module.startswith("torch.optim.") or known in _BESIDE:
+            return _Ignored
+        raise pickle.UnpicklingError(f"names {known}")
+
+
+def _load_pickle(file: Any, **options: Any) -> Any:
+    """Read one of the pickles in a row that a file of PyTorch before 1.6 is."""
+    return _TensorUnpickler(file, **options).load()
+
+
+_BESIDE = ("__builtin__.getattr", "builtins.getattr", "__builtin__.dict", "builtins.dict",
+           "collections.defaultdict")  # fmt: skip

@@ -19,7 +19,7 @@ from alphacut.options import Options
 from alphacut.pipeline.load import load_image
 from alphacut.remover import Remover
 from alphacut.server import docs, rembg, removebg, worker
-from alphacut.server.guard import CLIENT_GONE, Guard, note
+from alphacut.server.guard import CLIENT_GONE, Fence, Guard, note, own_path
 from alphacut.server.pool import RequestFailed
 from alphacut.server.refusal import Refusal
 from alphacut.server.service import Service
@@ -73,15 +73,14 @@ def create_app(settings: Settings, removers: Mapping[str, Remover]) -> FastAPI:
         except ModuleNotFoundError as error:
             raise MissingExtra(str(error.name), "demo") from error
         page.add(app, service)  # last: the paths above take precedence
+    broken = Refusal(500, "internal_error", "Internal error")
+    app.add_middleware(Fence, broken=lambda request: _answer(request, broken, service))
     if settings.cors:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(settings.cors), expose_headers=["*"],
             allow_methods=["GET", "HEAD", "POST"], allow_headers=["*"],
         )  # fmt: skip
-    broken = Refusal(500, "internal_error", "Internal error")
-    app.add_middleware(
-        Guard, service=service, broken=lambda request: _answer(request, broken, service)
-    )
+    app.add_middleware(Guard, service=service)
     return app
 
 
@@ -160,7 +159,7 @@ def _answer(request: Request, refusal: Refusal, service: Service) -> Response:
     """Count a refusal and word it in the contract of its path."""
     service.metrics.rejects.labels(refusal.code).inc()
     note(request.scope, code=refusal.code)
-    path = request.url.path
+    path = own_path(request.scope)
     of_removebg = path != rembg.PATH and path.startswith(
         tuple(f"{prefix}/" for prefix in removebg.PREFIXES)
     )

@@ -1,5 +1,7 @@
 """Connections that are closed when a client is too slow for HTTP itself.
 
+What is no request at all is refused here as well, in words that pages of other origins can read.
+
 uvicorn sets no limit to two waits: for a request's head to arrive, and for an answer to be taken
 in. A `Connection` stands between asyncio and uvicorn's protocol and knows of uvicorn only what
 asyncio asks of any protocol; an ASGI application, `Watch`, tells it when a request has begun and
@@ -7,26 +9,80 @@ ended. The time for a request's body is `body`'s concern.
 """
 
 import asyncio
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import partial
+from http import HTTPStatus
 from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from alphacut.server.guard import HEAD_TOO_LONG
+from alphacut.server.refusal import in_both_contracts
 
 HEAD_S = 10.0  # for a request's head, and for taking in an answer
 CONNECTIONS = 4096
 _CONNECTION: ContextVar["Connection"] = ContextVar("connection")
 
 
+_NO_REQUEST = in_both_contracts("bad_request", "Not an HTTP request")
+_ORIGIN = re.compile(rb"\r\norigin:[ \t]*([^\s]+)\r\n", re.IGNORECASE)
+
+
 class Config(uvicorn.Config):
-    """uvicorn's configuration, with a `Connection` around each of its protocols."""
+    """uvicorn's configuration, with a `Connection` around each of its protocols.
+
+    Args:
+        app: What answers requests.
+        cors: Origins whose pages may read answers.
+        **settings: uvicorn's own.
+    """
+
+    def __init__(self, app: ASGIApp, *, cors: Sequence[str] = (), **settings: Any) -> None:
+        super().__init__(app, **settings)
+        self._cors = cors
 
     def load(self) -> None:
         """Load what is configured."""
         super().load()
-        around = partial(Connection, self.http_protocol_class, set())
+        around = partial(Connection, partial(_Protocol, cors=self._cors), set())
         self.http_protocol_class = cast("type[asyncio.Protocol]", around)
+
+
+class _Protocol(H11Protocol):
+    """uvicorn's protocol, which answers in the service's words where it sees no request."""
+
+    def __init__(self, *, cors: Sequence[str] = (), **settings: Any) -> None:
+        super().__init__(**settings)
+        self._cors = cors
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what h11 could not read; it is the exception that is being handled."""
+        status = HTTPStatus(getattr(sys.exc_info()[1], "error_status_hint", 400))
+        if self.cycle is None or self.cycle.response_complete:
+            too_long = status == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            body = json.dumps(HEAD_TOO_LONG if too_long else _NO_REQUEST)
+            head = [
+                f"HTTP/1.1 {status.value} {status.phrase}", "Content-Type: application/json",
+                f"Content-Length: {len(body)}", "Connection: close", *self._cors_headers(),
+            ]  # fmt: skip
+            self.transport.write("\r\n".join([*head, "", body]).encode())
+        self.transport.close()
+
+    def _cors_headers(self) -> list[str]:
+        """Let allowed pages read the answer; the request's origin may not have arrived yet."""
+        if "*" in self._cors:
+            return ["Access-Control-Allow-Origin: *"]
+        found = _ORIGIN.search(self.conn.trailing_data[0])
+        origin = found[1].decode("latin-1") if found else "".join(self._cors[:1])
+        if origin not in self._cors:
+            return []
+        return [f"Access-Control-Allow-Origin: {origin}", "Vary: Origin"]
 
 
 class Connection(asyncio.Protocol):
@@ -39,7 +95,7 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(
-        self, http: type[asyncio.Protocol], connections: set["Connection"], **settings: Any
+        self, http: Callable[..., asyncio.Protocol], connections: set["Connection"], **settings: Any
     ) -> None:
         self._http = http(**settings)
         self._connections = connections

@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from alphacut.server.refusal import in_both_contracts
 from alphacut.server.service import Service
 
 log = logging.getLogger("alphacut.server.requests")
@@ -27,11 +28,7 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PAGE = ("/assets/", "/static/", "/gradio_api/")  # many, and some name what visitors uploaded
 CLIENT_GONE = 499
 HEAD_BYTES = 16_384
-_TITLE = "Request head too long"
-# before it is known whose contract is meant, so in the format of both
-_HEAD_TOO_LONG = JSONResponse(
-    {"errors": [{"title": _TITLE, "code": "head_too_long"}], "detail": _TITLE}, 431
-)
+HEAD_TOO_LONG = in_both_contracts("head_too_long", "Request head too long")
 
 
 class Guard:
@@ -40,13 +37,10 @@ class Guard:
     Args:
         app: What it guards.
         service: Whose counters and budget it keeps.
-        broken: Words the answer to an error that nobody foresaw.
     """
 
-    def __init__(
-        self, app: ASGIApp, service: Service, broken: Callable[[Request], Response]
-    ) -> None:
-        self.app, self.service, self.broken = app, service, broken
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self.app, self.service = app, service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on and note what became of it."""
@@ -68,17 +62,9 @@ class Guard:
             await send(message)
 
         try:
-            head_bytes = sum(len(name) + len(value) for name, value in scope["headers"])
-            if head_bytes + len(scope["raw_path"]) + len(scope["query_string"]) > HEAD_BYTES:
-                await _HEAD_TOO_LONG(scope, receive, send_safely)
-            else:
-                await self.app(scope, receive, send_safely)
+            await self.app(scope, receive, send_safely)
         except ClientDisconnect:
             status = CLIENT_GONE
-        except Exception:  # one of many requests: it is answered, and the server logs the error
-            if status == CLIENT_GONE:
-                await self.broken(Request(scope))(scope, receive, send_safely)
-            raise
         finally:
             held = scope.get("alphacut.held", 0)
             self.service.budget.release(scope)
@@ -88,13 +74,55 @@ class Guard:
             metrics.requests.labels(path, str(status)).inc()
             metrics.seconds.labels(path).observe(seconds)
             facts = {
-                "id": request_id, "method": scope["method"], "path": scope["path"][:100],
+                "id": request_id, "method": scope["method"], "path": own_path(scope)[:100],
                 "status": status, "ms": round(seconds * 1000), "in_bytes": held,
                 "out_bytes": sent_bytes, **scope.get("alphacut.notes", {}),
             }  # fmt: skip
-            quiet = path in ("/health", "/ready", "/metrics") or scope["path"].startswith(_PAGE)
+            quiet = path in ("/health", "/ready", "/metrics") or own_path(scope).startswith(_PAGE)
             level = logging.DEBUG if quiet else logging.INFO
             log.log(level, "request", extra={"facts": facts})
+
+
+class Fence:
+    """Refuses heads that are too long, and answers for what broke.
+
+    The middleware for other origins is around it, so that their pages can read what it says.
+
+    Args:
+        app: What is behind it.
+        broken: Words the answer to an error that nobody foresaw.
+    """
+
+    def __init__(self, app: ASGIApp, broken: Callable[[Request], Response]) -> None:
+        self.app, self.broken = app, broken
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        begun = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        head_bytes = sum(len(name) + len(value) for name, value in scope["headers"])
+        if head_bytes + len(scope["raw_path"]) + len(scope["query_string"]) > HEAD_BYTES:
+            return await JSONResponse(HEAD_TOO_LONG, 431)(scope, receive, send)
+        try:
+            await self.app(scope, receive, send_and_note)
+        except ClientDisconnect:
+            raise
+        except Exception:  # one of many requests: it is answered, and the server logs the error
+            if not begun:
+                await self.broken(Request(scope))(scope, receive, send)
+            raise
+
+
+def own_path(scope: Scope) -> str:
+    """Return a request's path without what a proxy in front strips."""
+    return str(scope["path"]).removeprefix(scope.get("root_path", ""))
 
 
 def note(scope: Scope, **facts: Any) -> None:

@@ -58,7 +58,14 @@ class PoolEngine:
         facts = reply.facts
         H, W = facts["input_size"]
         return EncodedResult(
-            facts["format"], reply.data, facts["empty"], (H, W), facts["milliseconds"]
+            facts["format"],
+            reply.data,
+            facts["empty"],
+            facts["doubt"],
+            (H, W),
+            facts["milliseconds"],
+            facts["ground"],
+            facts["ground_sure"],
         )
 
 
@@ -74,7 +81,7 @@ def add(app: FastAPI, service: Service) -> None:
         model=service.default_model, runtime=settings.runtime, device=settings.device,
         max_megapixels=settings.max_megapixels, metadata=settings.metadata,
     )  # fmt: skip
-    mounted = demo.mount(app, engine, options, settings.max_body_bytes)
+    mounted = demo.mount(app, engine, options, settings.max_body_bytes, settings.prefix)
 
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator[None]:

@@ -1,5 +1,7 @@
 """The one way in which the service says no; each contract words it in its own format."""
 
+from typing import Any
+
 
 class Refusal(Exception):
     """A request that is not served.
@@ -35,6 +37,11 @@ class Refusal(Exception):
     def headers(self) -> dict[str, str]:
         """Headers that go with it, in every contract."""
         return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+
+
+def in_both_contracts(code: str, title: str) -> dict[str, Any]:
+    """Word a refusal made before it is known whose contract is meant."""
+    return {"errors": [{"title": title, "code": code}], "detail": title}
 
 
 def image_fault(reason: str | None, max_megapixels: float) -> str:

@@ -92,7 +92,8 @@ async def _remove(service: Service, request: Request) -> Response:
         metadata=service.settings.metadata,
     )
     uploaded = fields.bytes_of("bg_image_file")
-    if uploaded and len(uploaded) > max_bytes:
+    if any(len(each) > max_bytes for each in (uploaded, options.pair, options.plate)
+           if isinstance(each, bytes)):  # fmt: skip
         raise refuse("file_too_large", f"{max_bytes / 1e6:g}")
 
     async def work() -> tuple[Reply, dict[str, str]]:
@@ -150,7 +151,7 @@ def _wants_json(accept: str) -> bool:
 
 def _json(reply: Reply) -> dict[str, Any]:
     """Return what an answer in JSON has as its data."""
-    top, left, bottom, right = reply.facts["box"]
+    left, top, right, bottom = reply.facts["box"]
     return {
         "result_b64": base64.b64encode(reply.data).decode(),
         "foreground_top": top,
@@ -163,15 +164,17 @@ def _json(reply: Reply) -> dict[str, Any]:
 def _headers(reply: Reply, fields: Fields) -> dict[str, str]:
     """Return the headers of this contract."""
     facts = reply.facts
-    top, left, bottom, right = facts["box"]
+    left, top, right, bottom = facts["box"]
     (H, W), (max_H, max_W) = facts["size"], facts["input_size"]
     numbers = {
         "X-Width": W, "X-Height": H, "X-Max-Width": max_W, "X-Max-Height": max_H,
         "X-Foreground-Top": top, "X-Foreground-Left": left,
         "X-Foreground-Width": right - left, "X-Foreground-Height": bottom - top,
-        "X-Credits-Charged": 0,
+        "X-Credits-Charged": 0, "X-Alphacut-Doubt": f"{facts['doubt']:.3f}",
     }  # fmt: skip
     headers = {name: str(number) for name, number in numbers.items()}
+    if facts["ground"]:
+        headers["X-Ground"] = f"{facts['ground']}; sure={facts['ground_sure']:.2f}"
     level = fields.text("type_level") or "1"
     if level != "none":
         coarse, fine = SUBJECTS[(fields.text("type") or "auto").lower()]

@@ -58,8 +58,9 @@ def serve(settings: Settings, removers: Mapping[str, Remover]) -> None:
     _allow_connections()
     app = create_app(settings, removers)
     config = Config(
-        Watch(app), host=settings.host, port=settings.port, http="h11", ws="none", lifespan="on",
-        log_config=None, access_log=False, server_header=False, timeout_keep_alive=KEEP_ALIVE_S,
+        Watch(app), cors=settings.cors, host=settings.host, port=settings.port,
+        root_path=settings.prefix, http="h11", ws="none", lifespan="on", log_config=None,
+        access_log=False, server_header=False, timeout_keep_alive=KEEP_ALIVE_S,
         h11_max_incomplete_event_size=HEAD_BYTES, timeout_graceful_shutdown=int(settings.timeout),
     )  # fmt: skip
     _summarise(settings, removers)
@@ -74,7 +75,7 @@ def _summarise(settings: Settings, removers: Mapping[str, Remover]) -> None:
         "workers": settings.worker_count, "queue": settings.queue, "timeout_s": settings.timeout,
         "max_megapixels": settings.max_megapixels, "max_body": settings.max_body,
         "api_keys": "on" if settings.api_keys else "off",
-        "rate_limit": settings.rate_limit if settings.api_keys else "off",
+        "rate_limit": settings.megapixels_per_minute or "off",
         "fetches": "on" if settings.allow_url else ",".join(settings.allow_url_host) or "off",
         "cors": ",".join(settings.cors) or "off",
     }  # fmt: skip

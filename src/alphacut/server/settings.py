@@ -16,6 +16,8 @@ from alphacut.options import (
     RuntimeName,
 )
 
+_ROOT_PATH = re.compile(r"(/[\w.~-]+)*/?", re.ASCII)
+_KEY_MEGAPIXELS = 500
 _UNITS = {"": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
 
 
@@ -76,7 +78,13 @@ class Settings:
         None, "File of accepted keys: a SHA-256 and a name per line. Without it, no key is needed.",
         "FILE", kind=Path,
     )  # fmt: skip
-    rate_limit: int = _setting(500, "Megapixels of input per key and minute; 0 for no limit.", "MP")
+    rate_limit: int | None = _setting(
+        None,
+        "Megapixels of input per minute and key, or client address if there are no keys; 0 for no "
+        "limit. 500 by default with keys, else none.",
+        "MP",
+        kind=int,
+    )
     rate_store: str = _setting(
         "memory://",
         "Where rates are counted; redis://HOST:PORT shares them.",
@@ -88,6 +96,9 @@ class Settings:
     )
     cors: tuple[str, ...] = _setting(
         (), "Allow requests from web pages of this origin; * for any.", "ORIGIN"
+    )
+    root_path: str = _setting(
+        "", "Prefix that a proxy in front strips from paths, such as /cut.", "PATH"
     )
     demo: bool = _setting(False, "Show the web page at /, to anyone who can reach the address.")
     log: str = _setting("text", "Format of the log.", choices=("text", "json"))
@@ -105,22 +116,36 @@ class Settings:
             if choices and getattr(self, setting.name) not in choices:
                 raise UnknownName(setting.name, getattr(self, setting.name), choices)
         for name in ("workers", "queue", "rate_limit", "port"):
-            if getattr(self, name) < 0:
+            if (getattr(self, name) or 0) < 0:
                 raise OptionError(name, getattr(self, name), "give 0 or more")
         for name in ("timeout", "max_megapixels"):
             if not getattr(self, name) > 0:
                 raise OptionError(name, getattr(self, name), "give a number above 0")
         if self.demo and self.api_keys:
             raise OutputError("the web page cannot send a key: give --demo or --api-keys, not both")
+        if not _ROOT_PATH.fullmatch(self.root_path):
+            raise OptionError("root_path", self.root_path, "give a path such as /cut")
         if not self.model:
             raise OptionError("model", "", "name at least one")
         parse_bytes("worker_memory", self.worker_memory)
         parse_bytes("max_body", self.max_body)
 
     @property
+    def prefix(self) -> str:
+        """What clients write before each path; no slash at its end."""
+        return self.root_path.rstrip("/")
+
+    @property
     def max_body_bytes(self) -> int:
         """Largest file of a request, in bytes."""
         return parse_bytes("max_body", self.max_body)
+
+    @property
+    def megapixels_per_minute(self) -> int:
+        """What a key's owner, or an address, may send; 0 for no limit."""
+        if self.rate_limit is None:
+            return _KEY_MEGAPIXELS if self.api_keys else 0
+        return self.rate_limit
 
     @property
     def worker_memory_bytes(self) -> int:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from alphacut.training.augment import Array, Pixels, Rng
 from alphacut.training.datasets import Files
 from alphacut.training.recipe import Source
+from alphacut.training.steps import Array, Pixels, Rng
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from alphacut.errors import TrainingError
 from alphacut.models import weights
 from alphacut.pipeline import transforms
 from alphacut.training import augment, composites
-from alphacut.training.augment import Array, Pixels, Rng
 from alphacut.training.composites import Sample
 from alphacut.training.datasets import Files, find
 from alphacut.training.recipe import Recipe, Source
+from alphacut.training.steps import Array, Pixels, Rng
 
 
 class Pictures:
@@ -41,6 +41,13 @@ class Pictures:
         self._spec = replace(weights.find_model(recipe.model), divisor="white")
         self._files = [find(source, root, recipe.decoded_px) for source in sources]
         self._odds = np.array([source.share for source in sources])
+
+    @property
+    def photographs(self) -> int | None:
+        """How many there are, each of which is seen before one is seen again; None for others."""
+        if any(source.kind not in ("pairs", "taught") for source in self._sources):
+            return None
+        return sum(len(files.subjects) for files in self._files)
 
     def sample(self, index: int) -> Sample:
         """Picture `index`, as it is before it comes to the batch's size."""
@@ -71,8 +78,8 @@ class Pictures:
                 break
         else:
             raise TrainingError(f"{source.folder}: the teachers agree on no picture")
-        if source.augment == "portrait":
-            planes = augment.portrait(planes, rng)
+        for one_of in source.one_of:
+            planes = one_of(planes, rng)
         if source.augment == "photo":
             planes = augment.frame(planes, rng)
         image, alpha, loss_weight = planes

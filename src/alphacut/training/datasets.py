@@ -5,21 +5,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
-from alphacut.errors import TrainingError
+from alphacut.errors import ImageError, TrainingError
+from alphacut.pipeline.decode import turn_upright
 from alphacut.pipeline.foreground import estimate_foreground
 from alphacut.pipeline.image import downscale_to
 from alphacut.pipeline.load import INPUT_SUFFIXES, load_frames, load_image
 from alphacut.pipeline.matting import estimate_alpha_closed_form
 from alphacut.pipeline.trimap import make_trimap
-from alphacut.training.augment import Array, Pixels
 from alphacut.training.decoded import Decoded
 from alphacut.training.recipe import Source
+from alphacut.training.steps import Array, Pixels
 from alphacut.training.teachers import weigh
 
 # layout: part: folder of photographs, folder of alphas, below the folder of the data set. The
@@ -67,6 +69,8 @@ LAYOUTS: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
 }
 # Masks of classes: everything but class 0 is the person
 _CLASSES = frozenset({"easyportrait"})
+_ORIENTATION = 0x0112  # EXIF's tag
+_BACK = {6: 8, 8: 6}  # to how pixels are stored; the other orientations undo themselves
 HELD_OUT = 5  # of what has no parts, every fifth by name is kept for `part = "valid"`
 
 
@@ -85,6 +89,7 @@ class Files:
         subjects: Pictures with a subject.
         backgrounds: Photographs.
         classes: Whether alphas are masks of classes, all but class 0 being the subject.
+        exif: The source's.
         doubt: Of the teachers behind the first; see `teachers.weigh`.
         decoded: Where decoded files are kept.
     """
@@ -92,6 +97,7 @@ class Files:
     subjects: tuple[Subject, ...]
     backgrounds: tuple[Path, ...] = ()
     classes: bool = False
+    exif: str = "unstated"
     doubt: tuple[float, ...] = ()
     decoded: Decoded = field(default_factory=lambda: Decoded(Path(), 0))
 
@@ -104,14 +110,14 @@ class Files:
         """A photograph (H, W, 3) uint8, its alpha and how much that counts, (H, W) float32."""
 
         def read() -> Pixels:
-            image, alpha, loss_weight = read_pair(subject, self.classes, self.doubt)
+            image, alpha, loss_weight = read_pair(subject, self.classes, self.exif, self.doubt)
             planes = np.rint(np.dstack([alpha, loss_weight]) * 255).astype(np.uint8)
             return np.dstack([self._small(image), self._small(planes)])
 
         if not self.decoded.longest_px:
-            return read_pair(subject, self.classes, self.doubt)
+            return read_pair(subject, self.classes, self.exif, self.doubt)
         planes = self.decoded(
-            (subject.image, *subject.alphas), ("pair", self.classes, self.doubt), read
+            (subject.image, *subject.alphas), ("pair", self.classes, self.exif, self.doubt), read
         )
         soft = np.asarray(planes[..., 3:] / np.float32(255), np.float32)
         return np.ascontiguousarray(planes[..., :3]), soft[..., 0], soft[..., 1]
@@ -120,7 +126,7 @@ class Files:
         """A subject in straight colours with its alpha, (H, W, 4) uint8."""
 
         def read() -> Pixels:
-            rgba = read_subject(subject, self.classes, self.doubt)
+            rgba = read_subject(subject, self.classes, self.exif, self.doubt)
             levels = rgba[..., 3:]
             mixed = downscale_to(
                 rgba[..., :3] * (levels / np.float32(255)), self.decoded.longest_px
@@ -130,9 +136,9 @@ class Files:
             return np.dstack([np.clip(np.rint(colours), 0, 255).astype(np.uint8), small])
 
         if not self.decoded.longest_px:
-            return read_subject(subject, self.classes, self.doubt)
+            return read_subject(subject, self.classes, self.exif, self.doubt)
         return self.decoded(
-            (subject.image, *subject.alphas), ("subject", self.classes, self.doubt), read
+            (subject.image, *subject.alphas), ("subject", self.classes, self.exif, self.doubt), read
         )
 
     def background(self, path: Path) -> Pixels:
@@ -181,9 +187,9 @@ def find(source: Source, root: Path, decoded_px: int = 0) -> Files:
         if not backgrounds:
             raise TrainingError(f"{root / source.backgrounds[0]}: no background is like `only`")
     decoded = Decoded(root / "decoded", decoded_px)
-    return Files(
-        tuple(subjects), tuple(backgrounds), source.layout in _CLASSES, source.doubt, decoded
-    )
+    classes = source.layout in _CLASSES
+    exif = "image" if source.teachers else source.exif  # teachers have seen the upright picture
+    return Files(tuple(subjects), tuple(backgrounds), classes, exif, source.doubt, decoded)
 
 
 def _part(folder: Path, part: str, named: frozenset[str] = frozenset()) -> list[Path]:
@@ -261,7 +267,7 @@ def read_photograph(path: Path) -> Pixels:
 
 
 def read_pair(
-    subject: Subject, classes: bool = False, doubt: tuple[float, ...] = ()
+    subject: Subject, classes: bool = False, exif: str = "unstated", doubt: tuple[float, ...] = ()
 ) -> tuple[Pixels, Array, Array]:
     """Return a photograph, (H, W, 3) uint8, its alpha, and how much each pixel of that counts.
 
@@ -269,30 +275,49 @@ def read_pair(
         subject: The photograph, and its alpha in 8 or 16 bits, its mask of classes, or the masks
             of teachers at any size.
         classes: Whether it is a mask of classes; all but class 0 is the subject.
+        exif: The source's.
         doubt: Of the teachers behind the first.
 
     Returns:
         The photograph; alpha and weight are (H, W) float32 in [0, 1].
 
     Raises:
-        TrainingError: if the sizes of photograph and alpha differ.
+        TrainingError: if the sizes of photograph and alpha differ, or the photograph has an EXIF
+            orientation and what that means is not stated.
     """
     photograph = np.asarray(load_image(subject.image, keep_depth=False), np.uint8)
+    if len(subject.alphas) > 1:
+        H, W = photograph.shape[:2]
+        masks = [
+            np.asarray(cv2.resize(_alpha(path, False), (W, H)), np.float32)
+            for path in subject.alphas
+        ]
+        return photograph, masks[0], weigh(masks, doubt)
+    (path,) = subject.alphas
+    matte, orientation = _alpha(path, classes), _orientation(subject.image)
+    if orientation != 1:
+        if exif == "unstated" and _orientation(path) == 1:
+            raise TrainingError(
+                f"{subject.image}: has EXIF orientation {orientation}: state in the recipe whether "
+                'its alpha is of the upright picture, exif = "image", or of the pixels as they are '
+                'stored, exif = "both" or "neither"'
+            )
+        if exif in ("both", "neither"):
+            matte = _stored(matte, _orientation(path))
+        if exif == "both":
+            matte = np.ascontiguousarray(turn_upright(matte, orientation))
+        if exif == "neither":
+            photograph = _stored(photograph, orientation)
     H, W = photograph.shape[:2]
-    if len(subject.alphas) == 1:
-        (path,) = subject.alphas
-        matte = _alpha(path, classes)
-        if matte.shape != (H, W):
-            raise TrainingError(f"{path}: is {matte.shape}, but its picture {(H, W)}")
-        return photograph, matte, np.ones((H, W), np.float32)
-    masks = [
-        np.asarray(cv2.resize(_alpha(path, False), (W, H)), np.float32) for path in subject.alphas
-    ]
-    return photograph, masks[0], weigh(masks, doubt)
+    if matte.shape != (H, W):
+        raise TrainingError(f"{path}: is {matte.shape}, but its picture {(H, W)}")
+    return photograph, matte, np.ones((H, W), np.float32)
 
 
 @functools.lru_cache(maxsize=256)
-def read_subject(subject: Subject, classes: bool = False, doubt: tuple[float, ...] = ()) -> Pixels:
+def read_subject(
+    subject: Subject, classes: bool = False, exif: str = "unstated", doubt: tuple[float, ...] = ()
+) -> Pixels:
     """Return a subject in straight colours with its alpha, (H, W, 4) uint8; the last ones are kept.
 
     An RGBA file holds straight colours. A photograph holds mixtures with its own background at
@@ -302,10 +327,11 @@ def read_subject(subject: Subject, classes: bool = False, doubt: tuple[float, ..
     Args:
         subject: The picture, and its alpha unless the picture has it within.
         classes: Whether that is a mask of classes.
+        exif: The source's.
         doubt: Of the teachers behind the first.
 
     Raises:
-        TrainingError: if the picture has no alpha, or one of another size.
+        TrainingError: if the picture has no alpha, or one that does not fit.
     """
     if not subject.alphas:
         picture = next(load_frames(subject.image, keep_depth=False))
@@ -313,7 +339,7 @@ def read_subject(subject: Subject, classes: bool = False, doubt: tuple[float, ..
             raise TrainingError(f"{subject.image}: is no cut-out: it has no transparency")
         colours, levels = picture.image, picture.alpha
     else:
-        colours, matte, _ = read_pair(subject, classes, doubt)
+        colours, matte, _ = read_pair(subject, classes, exif, doubt)
         if len(subject.alphas) > 1:
             matte = estimate_alpha_closed_form(colours, make_trimap(matte), matte)
         colours, levels = estimate_foreground(colours, matte), np.rint(matte * 255)
@@ -323,7 +349,32 @@ def read_subject(subject: Subject, classes: bool = False, doubt: tuple[float, ..
 
 
 def _alpha(path: Path, classes: bool) -> Array:
-    levels = load_image(path)[..., 0]
     if classes:
-        return (levels > 0).astype(np.float32)
+        return (_class_numbers(path) > 0).astype(np.float32)
+    levels = load_image(path)[..., 0]
     return np.asarray(levels / np.float32(np.iinfo(levels.dtype).max), np.float32)
+
+
+def _class_numbers(path: Path) -> NDArray[Any]:
+    """Return a mask's levels, its palette's numbers, or the largest of its channels, (H, W)."""
+    try:
+        with PIL.Image.open(path) as file:
+            mask = turn_upright(np.asarray(file), _orientation(path))  # no colours of a palette
+            bands = file.getbands()
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {error}") from error
+    if mask.ndim == 2:
+        return mask
+    return np.asarray(mask[..., : 1 if bands == ("L", "A") else 3].max(axis=2))
+
+
+def _stored(upright: NDArray[Any], orientation: int) -> NDArray[Any]:
+    return np.ascontiguousarray(turn_upright(upright, _BACK.get(orientation, orientation)))
+
+
+def _orientation(path: Path) -> int:
+    try:
+        with PIL.Image.open(path) as file:
+            return int(file.getexif().get(_ORIENTATION, 1))
+    except (OSError, SyntaxError, ValueError):  # of a format or metadata that Pillow cannot read
+        return 1

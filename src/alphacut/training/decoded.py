@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from alphacut import files
-from alphacut.training.augment import Pixels
+from alphacut.training.steps import Pixels
 
 
 class Decoded:

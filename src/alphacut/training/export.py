@@ -7,7 +7,7 @@ from typing import Literal
 from alphacut.errors import TrainingError
 from alphacut.models import weights
 from alphacut.models.entry import ModelSpec
-from alphacut.runtimes.graph import write_graph
+from alphacut.runtimes.graph import Difference, write_graph
 from alphacut.runtimes.pytorch import load_network
 from alphacut.training.network import start_network
 from alphacut.training.recipe import Recipe
@@ -23,7 +23,7 @@ def export(
     *,
     share: float = 1.0,
     fp16: bool = False,
-) -> float:
+) -> Difference:
     """Write trained weights as ONNX or in OpenVINO's format, compared with PyTorch.
 
     Args:
@@ -37,7 +37,7 @@ def export(
         fp16: Whether the weights are stored as float16, in half the space.
 
     Returns:
-        The largest difference from PyTorch, of PyTorch's largest value.
+        How far its outputs are from PyTorch's.
 
     Raises:
         TrainingError: if weights are to be mixed that began at random.
@@ -63,15 +63,16 @@ def export(
 def add_model(recipe: Recipe, path: Path, name: str) -> ModelSpec:
     """Add an exported ONNX file as a model that `--model NAME` finds; return its row.
 
-    The row feeds and reads the network as the recipe's model is. Its answer is alpha by itself, so
-    it is not stretched. The terms are the trainer's to state.
+    The row feeds and reads the network as the recipe's model is, but resizes as in training. The
+    answer is alpha by itself, so it is not stretched. The terms are the trainer's to state.
 
     Raises:
         WeightsError: if the name is unfit or the file cannot be added.
     """
     row = dataclasses.replace(
         weights.find_model(recipe.model),
-        name=name, aliases=(), weights={}, min_max=False, divisor="white", license="not stated",
-        commercial="unclear", note=f"Trained from {recipe.start} by a recipe.", source=path.name,
+        name=name, aliases=(), weights={}, min_max=False, divisor="white", downscale=recipe.resize,
+        license="not stated", commercial="unclear",
+        note=f"Trained from {recipe.start} by a recipe.", source=path.name,
     )  # fmt: skip
     return weights.add(path, row, "onnx")

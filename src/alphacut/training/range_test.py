@@ -5,7 +5,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alphacut.errors import MissingExtra, TrainingError
+from alphacut.errors import TrainingError
+from alphacut.training.curves import new_figure
 from alphacut.training.data import Batches, Pictures
 from alphacut.training.network import find_gradients, precision, prepare, start_network
 from alphacut.training.recipe import Recipe
@@ -91,11 +92,7 @@ def draw_rates(curve: list[tuple[float, float]]) -> "Figure":
     Raises:
         MissingExtra: if Matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtra("matplotlib", "train") from error
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = new_figure()
     axes = figure.add_subplot()
     rates, values = zip(*curve, strict=True)
     axes.semilogx(rates, values)

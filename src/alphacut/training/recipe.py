@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from alphacut.errors import MissingExtra, TrainingError
+from alphacut.training.steps import OneOf
 
 T = TypeVar("T")
 
@@ -28,6 +29,10 @@ class Source:
         layout: How the folders of pairs are named; see `datasets.LAYOUTS`. Composites with a layout
             take their subjects from such pairs.
         folder: Where the pairs are, or the taught photographs with their teachers.
+        exif: What to do where a photograph of pairs has an EXIF orientation: "image" turns the
+            photograph alone, for alphas that were made of the upright picture; "both" turns it and
+            its alpha, "neither" none of them, both for alphas that fit the pixels as they are
+            stored. Where it is not stated, such a photograph is an error.
         teachers: Folders, within `folder`, of the masks of the photographs in its `image`, the
             best teacher's first. Composites with teachers take their subjects from what these
             agree on.
@@ -46,6 +51,7 @@ class Source:
         plain: How likely a composite's ground is even or shaded, as in a studio, and not a
             photograph.
         alike: How likely a composite's ground takes on the colour of a part of the subject.
+        one_of: Steps that vary photographs, in order; see `steps.py`.
         augment: What is done to finished pictures; see `augment.py`.
         ignore_px: Pixels of a binary truth's edge, to both sides, that the loss does not look at.
     """
@@ -55,6 +61,7 @@ class Source:
     share: float = 1.0
     layout: str = ""
     folder: str = "."
+    exif: Literal["unstated", "image", "both", "neither"] = "unstated"
     teachers: tuple[str, ...] = ()
     doubt: tuple[float, ...] = ()
     cutouts: str = "cutouts"
@@ -68,8 +75,13 @@ class Source:
     canvas: tuple[float, float] = (1.1, 1.7)
     plain: float = 0.0
     alike: float = 0.0
-    augment: Literal["none", "portrait", "photo"] = "none"
+    one_of: tuple[OneOf, ...] = ()
+    augment: Literal["none", "photo"] = "none"
     ignore_px: int = 0
+
+    def __post_init__(self) -> None:
+        if self.one_of and self.kind not in ("pairs", "taught"):
+            raise TrainingError(f"one_of: varies photographs, so not {self.kind}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +168,7 @@ class Recipe:
         encoder: What the encoder starts from if `start` is "random".
         source: Where the pictures come from.
         valid: Where those come from that the network is judged by.
-        valid_pictures: How many of them.
+        valid_pictures: How many of them at most; photographs that lie there are taken once each.
         size: Sides of the square batches; with several, one is drawn for each step.
         crop: Sides of the window around an unknown pixel that is cut out of the picture and resized
             to the batch, for networks that need a trimap; none for the whole picture.
@@ -166,6 +178,8 @@ class Recipe:
             `decoded` of the data; 0 reads the files each time.
         batch: Pictures in a step, over all processes.
         steps: Steps in all.
+        epochs: Instead of `steps`, how often each photograph is seen. The intervals below then
+            count epochs, too, and may be fractions.
         loss: What is minimised.
         rate: Learning rate.
         optimizer: "adam", or "adamw" with `weight_decay`.
@@ -179,7 +193,10 @@ class Recipe:
         full_precision: Names of modules that calculate in float32 even so.
         best_by: Measure of the pictures in `valid` that decides which weights are the best.
         valid_every: Steps between two looks at them.
-        save_every: Steps between two checkpoints.
+        save_every: Steps between two checkpoints, of which the last one stays.
+        keep_every: Steps between two checkpoints that stay as well; 0 for none.
+        keep: How many of those, the last ones; 0 for all.
+        draw: How many pictures in `valid` are drawn at each look, with what the network says.
         seed: Of all that is drawn.
         about: What to expect.
     """
@@ -196,7 +213,8 @@ class Recipe:
     resize: Literal["area", "lanczos"] = "area"
     decoded_px: int = 0
     batch: int
-    steps: int
+    steps: int = 0
+    epochs: int = 0
     loss: Loss
     rate: Rate
     optimizer: Literal["adam", "adamw"] = "adamw"
@@ -208,15 +226,25 @@ class Recipe:
     amp: Literal["auto", "off", "bf16"] = "auto"
     full_precision: tuple[str, ...] = ()
     best_by: Literal["MAD", "Grad", "RMSE"] = "MAD"
-    valid_every: int = 500
-    save_every: int = 500
+    valid_every: float = 500
+    save_every: float = 500
+    keep_every: float = 0
+    keep: int = 0
+    draw: int = 8
     seed: int = 0
     about: About
 
     def __post_init__(self) -> None:
-        for name in ("batch", "steps", "valid_pictures", "valid_every", "save_every"):
+        if (self.steps > 0) == (self.epochs > 0):
+            raise TrainingError("a recipe has either steps or epochs, 1 or more")
+        for name in ("batch", "valid_pictures"):
             if getattr(self, name) < 1:
                 raise TrainingError(f"{name} = {getattr(self, name)}: has to be 1 or more")
+        for name in ("valid_every", "save_every", "keep_every"):
+            every = getattr(self, name)
+            if every < 0 or (every == 0 and name != "keep_every") or (self.steps and every % 1):
+                unit = "whole number of steps" if self.steps else "number of epochs"
+                raise TrainingError(f"{name} = {every:g}: has to be a {unit}, more than 0")
         if not self.loss.terms:
             raise TrainingError("loss: has no term, so there is nothing to learn")
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from alphacut.training.augment import Array
+from alphacut.training.steps import Array
 
 _OPENING = 0.012  # of the longer side: thinner differences are edges, which coarse teachers blur
 _UNSURE = (0.15, 0.85)  # of the best teacher's answer, over an area

@@ -7,10 +7,11 @@ import dataclasses
 import math
 import os
 import pickle
+import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ from torch.utils.data import DataLoader
 from alphacut import files
 from alphacut.errors import MissingExtra, RuntimeFailure, TrainingError
 from alphacut.evaluation import metrics
+from alphacut.output.encode import save_image
 from alphacut.runtimes.pytorch import devices
-from alphacut.training import losses
+from alphacut.training import curves, losses
+from alphacut.training.curves import COLUMNS, LOG
 from alphacut.training.data import Batches, Pictures
 from alphacut.training.network import (
     AllOutputs,
@@ -36,11 +39,12 @@ from alphacut.training.network import (
     start_network,
     update_average,
 )
+from alphacut.training.preview import draw_sheet
 from alphacut.training.recipe import Recipe, Source
 from alphacut.training.schedules import make_schedule
+from alphacut.training.steps import Array, Pixels
 
-LAST, BEST, LOG, BAD_BATCH = "last.pt", "best.safetensors", "log.csv", "bad-batch.pt"
-COLUMNS = ("step", "loss", "rate", "norm", "MAD", "Grad", "RMSE", "IoU")
+LAST, BEST, BAD_BATCH = "last.pt", "best.safetensors", "bad-batch.pt"
 LOG_EVERY = 10
 
 
@@ -51,16 +55,60 @@ class Record:
     Attributes:
         step: Steps done.
         steps: Steps in all.
-        values: Figures by `COLUMNS`; those of the pictures in `valid` only where they were looked
-            at: MAD x 1000, Grad and IoU of the first output of the averaged weights at the batch's
-            size, RMSE the mean over all outputs and pictures.
+        epoch: Epochs done; None where the recipe counts steps.
+        values: Figures by `curves.COLUMNS`; those of the pictures in `valid` only where they were
+            looked at: MAD x 1000, Grad and IoU of the first output of the averaged weights at the
+            batch's size, RMSE the mean over all outputs and pictures.
         seconds_left: About how long the rest takes.
     """
 
     step: int
     steps: int
+    epoch: float | None
     values: Mapping[str, float]
     seconds_left: float
+
+
+@dataclass(frozen=True)
+class Pace:
+    """When what is due, in steps; see `Recipe`.
+
+    Attributes:
+        epoch: Steps of an epoch; 0 where the recipe counts steps.
+    """
+
+    steps: int
+    epoch: int
+    valid_every: int
+    save_every: int
+    keep_every: int
+
+    def count(self, step: int) -> float | None:
+        """Return the epochs that a step ends, if they are counted."""
+        return step / self.epoch if self.epoch else None
+
+    def name(self, step: int) -> str:
+        """Return what files of a step are called."""
+        return f"epoch-{step / self.epoch:g}" if self.epoch else f"step-{step}"
+
+
+def make_pace(recipe: Recipe, photographs: int | None) -> Pace:
+    """Turn a recipe's epochs into steps; the last step of an epoch may begin the next one.
+
+    Args:
+        recipe: The recipe.
+        photographs: How many it trains on; None if it makes them.
+
+    Raises:
+        TrainingError: if it counts epochs of pictures that have no end.
+    """
+    every = recipe.valid_every, recipe.save_every, recipe.keep_every
+    if not recipe.epochs:
+        return Pace(recipe.steps, 0, *map(int, every))
+    if photographs is None or len(recipe.source) > 1:
+        raise TrainingError("epochs: need one source, of pairs or taught: give steps instead")
+    epoch = math.ceil(photographs / recipe.batch)
+    return Pace(recipe.epochs * epoch, epoch, *(math.ceil(part * epoch) for part in every))
 
 
 def train(
@@ -74,25 +122,29 @@ def train(
     threads: int | None = None,
     steps: int | None = None,
     tensorboard: bool = False,
+    heard: Callable[[], object] | None = None,
 ) -> Iterator[Record]:
     """Train a network by a recipe, and yield a record every few steps.
 
     Under `torchrun` each process takes its share of every batch, on a GPU of its own if there are.
-    Ctrl-C ends the run after the step, and saves.
+    Ctrl-C and SIGTERM end the run after the step, or amid the held-out pictures, and save.
 
     Args:
         recipe: Every setting.
         data: The folder that the recipe's paths are below.
-        out: Folder of the run: `last.pt` to go on from, `best.safetensors`, `log.csv`, `events`
-            for TensorBoard.
+        out: Folder of the run: `last.pt` to go on from, and those of `keep_every`;
+            `best.safetensors`; `log.csv`, drawn in `curves.png` at the end; held-out pictures with
+            what the network says; `events` for TensorBoard.
         resume: Whether to go on from `last.pt`. The numbers are those of an unbroken run.
         device: "auto", "cpu" or "cuda".
         workers: Processes that make pictures; 0 for this one.
         threads: Processors that the network may use; as PyTorch has it by default.
         steps: Stop after this step, though the recipe goes on.
         tensorboard: Whether to write for TensorBoard, too.
+        heard: Called at once when a signal asks for the end.
 
     Raises:
+        MissingExtra: if Matplotlib is not installed.
         TrainingError: if data, checkpoint or recipe do not fit, or the loss is not a number.
         KeyboardInterrupt: after Ctrl-C, once everything is saved.
     """
@@ -102,19 +154,24 @@ def train(
     chosen = choose_device(device)
     if recipe.batch % processes:
         raise TrainingError(f"batch = {recipe.batch}: has to divide among {processes} processes")
+    curves.new_figure()  # if it is missing, that is said now, and not at the end
+    pictures = Pictures(recipe, recipe.source, data)
+    pace = make_pace(recipe, pictures.photographs)
     torch.manual_seed(recipe.seed)
     network = start_network(recipe)
     teacher = None
     if any(source.kind == "unlabelled" for source in recipe.source):
         teacher = copy.deepcopy(network).eval().requires_grad_(False).to(chosen)
     model, optimizer = prepare(network, recipe, chosen)
-    schedule = make_schedule(optimizer, recipe.rate, recipe.steps)
+    schedule = make_schedule(optimizer, recipe.rate, pace.steps)
     average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     amp, scaler = precision(recipe, chosen)
     step, best = 0, math.inf
+    owed: dict[str, float] | None = None  # figures of a step whose look at `valid` is not done
     if resume:
-        state = _read_checkpoint(out / LAST, recipe, chosen)
+        state = _read_checkpoint(out / LAST, recipe, pace, chosen)
         step, best, average = state["step"], state["best"], state["average"]
+        owed = state["owed"]
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
@@ -127,28 +184,60 @@ def train(
         model = nn.parallel.DistributedDataParallel(
             model, device_ids=[chosen.index] if chosen.type == "cuda" else None
         )
-    last = min(recipe.steps, steps or recipe.steps)
-    pictures = Pictures(recipe, recipe.source, data)
+    last = min(pace.steps, steps or pace.steps)
     batches = Batches(step, last, recipe.batch, rank, processes)
     judge = Judge(recipe, recipe.valid, data, chosen) if rank == 0 else None
-    log = _Log(out, step, tensorboard) if rank == 0 else None
+    log = _Log(out, step - (owed is not None), tensorboard) if rank == 0 else None
 
-    def save() -> None:
+    def save(owed: dict[str, float] | None) -> None:
         state = {
             "network": network.state_dict(), "average": average, "step": step, "best": best,
             "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(),
             "scaler": scaler.state_dict(), "recipe": _settings(recipe),
+            "pace": dataclasses.asdict(pace), "owed": owed,
         }  # fmt: skip
         if rank == 0:
             with files.replacing(out / LAST, make_folder=True) as part:
                 torch.save(state, part)
+            if pace.keep_every and step % pace.keep_every == 0:
+                _keep(out, pace, step, recipe.keep)
+
+    def look(values: dict[str, float]) -> bool:
+        """Add to the values those of `valid`; return whether no signal has prevented that."""
+        nonlocal best
+        if not judge:
+            return True
+        found = judge(average, stopped)
+        if found is None:
+            return False
+        values |= found
+        if recipe.draw:
+            save_image(out / f"{pace.name(step)}.jpg", judge.draw())
+        if found[recipe.best_by] < best:
+            best = found[recipe.best_by]
+            save_weights(out / BEST, average)
+        return True
+
+    def report(values: dict[str, float]) -> Record:
+        left = (time.monotonic() - began) / max(step - first, 1) * (last - step)
+        return Record(step, pace.steps, pace.count(step), values, left)
 
     began, first = time.monotonic(), step
-    with _stop_request() as stopped, log or contextlib.nullcontext():
+    with _stop_request(heard) as stopped, log or contextlib.nullcontext():
+        if owed is not None:
+            looked = look(owed)
+            if log and looked:
+                log.write(step, pace.count(step), owed)
+                yield report(owed)
+            if _agreed(not looked, any, processes, chosen):
+                raise KeyboardInterrupt
+            save(None)
         for batch in load_batches(pictures, batches, workers, chosen):
+            if threads:  # PyMatting's compiler turns all of OpenMP up to every core
+                torch.set_num_threads(threads)
             torch.manual_seed(recipe.seed + step)  # of dropout, so that a resumed run is exact
             model.train()
-            if step >= recipe.freeze_batch_norm * recipe.steps:
+            if step >= recipe.freeze_batch_norm * pace.steps:
                 keep_statistics(network)
             batch = to_device(batch, chosen)
             if teacher:
@@ -174,22 +263,21 @@ def train(
             update_average(average, network, recipe.ema, step)
 
             values = {"loss": loss.item(), "rate": rate, "norm": norm, **terms}
-            looked = step % recipe.valid_every == 0 or step == last
-            if looked and judge:
-                found = judge(average)
-                values |= found
-                if found[recipe.best_by] < best:
-                    best = found[recipe.best_by]
-                    save_weights(out / BEST, average)
+            due = step % pace.valid_every == 0 or step == last
+            if saved := due or step % pace.save_every == 0:
+                save(values if due else None)
+            looked = due and look(values)
             stopping = _agreed(stopped.is_set(), any, processes, chosen)
-            if step % recipe.save_every == 0 or step == last or stopping:
-                save()
-            if log and (looked or step % LOG_EVERY == 0):
-                log.write(step, values)
-                left = (time.monotonic() - began) / (step - first) * (last - step)
-                yield Record(step, recipe.steps, values, left)
+            if (looked and (stopping or step == last)) or (stopping and not saved):
+                save(None)
+            if log and (looked or (not due and step % LOG_EVERY == 0)):
+                log.write(step, pace.count(step), values)
+            if log and (due or step % LOG_EVERY == 0):
+                yield report(values)
             if stopping:
                 raise KeyboardInterrupt
+    if log and step == pace.steps:
+        curves.save(out)
 
 
 class Judge:
@@ -209,18 +297,34 @@ class Judge:
         self._network = AllOutputs(start_network(recipe)).to(device).eval()
         fixed = dataclasses.replace(recipe, seed=recipe.seed + 1, size=recipe.size[:1])
         # made anew at each look: thousands of them would fill the memory
-        self._pictures, self._count = Pictures(fixed, sources, data), recipe.valid_pictures
+        self._pictures, self._recipe = Pictures(fixed, sources, data), fixed
+        self._count = min(
+            recipe.valid_pictures, self._pictures.photographs or recipe.valid_pictures
+        )
+        self._answers: list[Array] = []
 
-    def __call__(self, state: Mapping[str, Tensor]) -> dict[str, float]:
-        """Return MAD x 1000, Grad, RMSE and IoU of the weights; see `Record`."""
+    def __call__(
+        self, state: Mapping[str, Tensor], stopped: threading.Event
+    ) -> dict[str, float] | None:
+        """Return MAD x 1000, Grad, RMSE and IoU of the weights; see `Record`.
+
+        Args:
+            state: The weights.
+            stopped: Where it is set before the end, the answer is None.
+        """
         self._network.network.load_state_dict(state)
+        self._answers = []
         found: dict[str, list[float]] = {name: [] for name in ("MAD", "Grad", "RMSE", "IoU")}
         for picture in map(self._pictures.__getitem__, range(self._count)):
+            if stopped.is_set():
+                return None
             with torch.inference_mode():
                 image = torch.from_numpy(picture["image"])[None].to(self._device)
                 alphas = [alpha.cpu() for alpha in self._network(image)[0]]
             true = torch.from_numpy(picture["alpha"])[None]
             pred, truth = alphas[0][0, 0].clamp(0, 1).numpy(), true[0, 0].numpy()
+            if len(self._answers) < self._recipe.draw:
+                self._answers.append(pred)
             loss_weight = picture["loss_weight"][0] > 0
             found["MAD"].append(
                 1000 * metrics.mad(pred, truth, loss_weight if loss_weight.any() else None)
@@ -231,6 +335,10 @@ class Judge:
                 float(np.mean([float(losses.rmse(alpha, true)) for alpha in alphas]))
             )
         return {name: float(np.mean(values)) for name, values in found.items()}
+
+    def draw(self) -> Pixels:
+        """Draw the first pictures, with their alpha and what the network said last."""
+        return draw_sheet(self._recipe, self._pictures, len(self._answers), self._answers)
 
 
 def _teach(teacher: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -283,7 +391,7 @@ def _agreed(mine: bool, how: Any, processes: int, device: torch.device) -> bool:
 
 
 @contextlib.contextmanager
-def _stop_request() -> Iterator[threading.Event]:
+def _stop_request(heard: Callable[[], object] | None) -> Iterator[threading.Event]:
     """Give an event that Ctrl-C or a polite kill sets; the second one ends at once, as usual."""
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -293,6 +401,8 @@ def _stop_request() -> Iterator[threading.Event]:
 
     def request(number: int, _: Any) -> None:
         stopped.set()
+        if heard:
+            heard()
         signal.signal(number, before[signal.Signals(number)])
 
     for number in before:
@@ -327,7 +437,19 @@ def to_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tenso
 # --- files of a run ---
 
 
-def _read_checkpoint(path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any]:
+def _keep(out: Path, pace: Pace, step: int, count: int) -> None:
+    """Copy the last checkpoint under the name of its step, and delete all but the last of those."""
+    with files.replacing(out / f"{pace.name(step)}.pt") as part:
+        shutil.copyfile(out / LAST, part)
+    if count:
+        before = range(step - count * pace.keep_every, 0, -pace.keep_every)
+        for old in before:
+            (out / f"{pace.name(old)}.pt").unlink(missing_ok=True)
+
+
+def _read_checkpoint(
+    path: Path, recipe: Recipe, pace: Pace, device: torch.device
+) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
@@ -335,6 +457,11 @@ def _read_checkpoint(path: Path, recipe: Recipe, device: torch.device) -> dict[s
     before, now = state["recipe"], _settings(recipe)
     if other := [name for name in now if before.get(name) != now[name]]:
         raise TrainingError(f"{path}: is of another recipe, which differs in {', '.join(other)}")
+    if state["pace"] != dataclasses.asdict(pace):
+        raise TrainingError(
+            f"{path}: an epoch was {state['pace']['epoch']} steps then and is {pace.epoch} now, "
+            "since the number of photographs has changed"
+        )
     return state
 
 
@@ -366,9 +493,10 @@ class _Log:
                 raise MissingExtra("tensorboard", "train") from error
             self._events = SummaryWriter(out / "events", purge_step=step)
 
-    def write(self, step: int, values: Mapping[str, float]) -> None:
+    def write(self, step: int, epoch: float | None, values: Mapping[str, float]) -> None:
+        row = {"step": step, "epoch": epoch, **values}
         with self._path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, COLUMNS, extrasaction="ignore").writerow({"step": step, **values})
+            csv.DictWriter(file, COLUMNS, extrasaction="ignore").writerow(row)
         if self._events:
             for name, value in values.items():
                 self._events.add_scalar(name, value, step)

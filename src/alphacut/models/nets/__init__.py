@@ -21,6 +21,10 @@ ARCHITECTURES = (
 )
 
 
+# What a checkpoint calls its state dict; an averaged one is better than the network's own
+_STATES = ("state_dict", "model_state_dict", "average")
+
+
 def build(arch: str, **options: int) -> nn.Module:
     """Build a network with random weights, in training mode.
 
@@ -59,8 +63,9 @@ def load_state(arch: str, checkpoint: Mapping[str, Any]) -> nn.Module:
 
     Args:
         arch: One of `ARCHITECTURES`. A tensor's shape tells the released indexnet from the paper's.
-        checkpoint: State dict, or a dictionary that holds one as `state_dict`. The key prefix
-            `module.` and DeepLabV3's auxiliary head are dropped; batch norm's counters
+        checkpoint: State dict, or a dictionary that holds one as `state_dict`, `model_state_dict`
+            or, as this package's own runs, `average`. The key prefix `module.` and DeepLabV3's
+            auxiliary head are dropped; batch norm's counters
             (`num_batches_tracked`) may be missing. Without any batch norm, it is taken for that of
             a folded network.
 
@@ -129,7 +134,7 @@ def load_onnx_weights(arch: str, initializers: Mapping[str, Tensor]) -> nn.Modul
 
 def _state_dict(checkpoint: Mapping[str, Any]) -> Mapping[str, Tensor]:
     """Return the state dict in a checkpoint; ValueError if it holds anything but tensors."""
-    state = checkpoint.get("state_dict", checkpoint)
+    state = next((checkpoint[key] for key in _STATES if key in checkpoint), checkpoint)
     if not (isinstance(state, Mapping) and all(isinstance(t, Tensor) for t in state.values())):
         raise ValueError("not a state dict, which maps names to tensors")
     return state

@@ -1,0 +1,1 @@
+"""The weights of alphacut's model indexnet, for alphacut to find."""

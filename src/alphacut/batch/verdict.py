@@ -1,0 +1,56 @@
+"""What is found out about a cut-out, and whether it is good enough to be written."""
+
+from typing import NamedTuple
+
+from alphacut.cutout import Cutout
+from alphacut.errors import ImageError
+from alphacut.output import geometry
+
+
+class Verdict(NamedTuple):
+    """Facts about a cut-out, and why it is refused.
+
+    Attributes:
+        input_size: (H, W) of the image as it was read.
+        box: (left, top, right, bottom) of the subject in that image, the last two exclusive; None
+            if there is none.
+        empty: Whether no subject was found, in any frame.
+        doubt: The largest of its frames.
+        ground: How the ground was known; see `Cutout.ground`.
+        ground_sure: How sure that is.
+        error: Why it is refused; None if it is not.
+    """
+
+    input_size: tuple[int, int]
+    box: tuple[int, int, int, int] | None
+    empty: bool
+    doubt: float
+    ground: str | None
+    ground_sure: float
+    error: ImageError | None
+
+
+def judge(cutout: Cutout, *, fail_empty: bool, fail_doubt: float | None) -> Verdict:
+    """Judge a cut-out.
+
+    Args:
+        cutout: From a `Remover`.
+        fail_empty: Whether one without a subject is refused.
+        fail_doubt: The doubt above which one is refused; None for none.
+    """
+    frames = (cutout, *cutout.frames)
+    input_size = cutout.input_size or cutout.size
+    box = cutout.box
+    if box is not None and input_size != cutout.size:
+        left, top, right, bottom = box
+        place = geometry.rescale((top, left, bottom, right), cutout.size, input_size)
+        box = place[1], place[0], place[3], place[2]
+    empty = all(frame.empty for frame in frames)
+    doubt = max(frame.doubt for frame in frames)
+    error = None
+    if empty and fail_empty:
+        error = ImageError("no foreground found: nothing is written", "refused")
+    elif fail_doubt is not None and doubt > fail_doubt:
+        error = ImageError(f"doubt {doubt:.2f} is above {fail_doubt:g}: nothing is written",
+                           "refused")  # fmt: skip
+    return Verdict(input_size, box, empty, doubt, cutout.ground, cutout.ground_sure, error)
