@@ -3,16 +3,16 @@
 `estimate_alpha_closed_form` needs a trimap and PyMatting (extra `matting`). `estimate_alpha_fast`
 needs only the network's saliency. It works in five steps, in this order:
 
-1. thin parts: a handle or a stem is a line that continues the subject and is unlike the ground
-   beside it, and the network is hardly sure of it. It counts as subject;
+1. thin parts: before a plain ground, a handle or a stem is a line that continues the subject and is
+   unlike the ground beside it, and the network is hardly sure of it. It counts as subject;
 2. colour evidence: how often does each colour occur in the subject, and how often around it? The
    two histograms (Boykov and Jolly, ICCV 2001) correct the saliency where it is in doubt;
 3. guided filter: in a small window alpha is a linear function of colour, `alpha = a . I + b` (He,
    Sun and Tang, ECCV 2010). Fitted on a small grid, twice: the second time to the first's result;
 4. rendering: the coefficients a and b are smooth where alpha is not, so they are what is enlarged;
    each pixel's own colour then gives its alpha (fast guided filter, arXiv 1505.00996);
-5. unmixing: where subject and ground beside an edge have colours that are far apart and even, such
-   as white fur before a dark wall, a pixel's place on the line between the two is its alpha.
+5. unmixing: where one side of an edge is light, the other dark, and both are even, such as white
+   fur before a dark wall, a pixel's place on the line between the two colours is its alpha.
 """
 
 import importlib.util
@@ -52,7 +52,10 @@ _BLUR_PX = ((4, 3), (2, 2), (1, 2))  # shrinking, radius on it: colours from afa
 _OPEN = np.float32(3e-3)  # mean weight under which a mean is left to the wider one
 _PURE = 0.97  # alpha from which, and share of ground, a pixel's colour is subject's or ground's own
 _APART = (8.0, 30.0)  # squared distance of both colours, in variances: tells nothing, tells alpha
-_CONTRAST = (0.5, 1.0)  # squared distance of both, white from black 3: a rim in shade, light or dark
+_CONTRAST = (
+    0.5,
+    1.0,
+)  # squared distance of both, white from black 3: a rim in shade, light or dark
 _COLOUR_NOISE = np.float32(4e-4)  # least variance of a colour, summed over channels
 _OFF_LINE = 0.01, 0.001  # distance of a mixture from the line between both: of its length, at least
 _CERTAIN = 0.25, 0.06  # distance of the saliency from 0 and 1: colours decide, the network does
@@ -170,7 +173,13 @@ def require_pymatting() -> None:
 
 
 def _find_thin_parts(guide: Array, coarse: Array, saliency: Array) -> Array:
-    """Find thin parts that the network hardly sees: their saliency (h, w), zero elsewhere."""
+    """Find thin parts that the network hardly sees: their saliency (h, w), zero elsewhere.
+
+    Args:
+        guide: (h, w, 3) float32 in [0, 1].
+        coarse: (h / 2, w / 2, 3), the same at half the size.
+        saliency: (h, w) float32 in [0, 1].
+    """
     part = np.zeros_like(saliency)
     faint, square = saliency > _FAINT, np.ones((3, 3), np.uint8)
     ground = cv2.erode((~faint).astype(np.uint8), square).astype(np.float32)
