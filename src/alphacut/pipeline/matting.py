@@ -52,7 +52,7 @@ _BLUR_PX = ((4, 3), (2, 2), (1, 2))  # shrinking, radius on it: colours from afa
 _OPEN = np.float32(3e-3)  # mean weight under which a mean is left to the wider one
 _PURE = 0.97  # alpha from which, and share of ground, a pixel's colour is subject's or ground's own
 _APART = (8.0, 30.0)  # squared distance of both colours, in variances: tells nothing, tells alpha
-_CONTRAST = (
+_CONTRAST = (0.5, 1.0)  # squared distance, 3 for white and black: a rim in shade, light or dark
     0.5,
     1.0,
 )  # squared distance of both, white from black 3: a rim in shade, light or dark
