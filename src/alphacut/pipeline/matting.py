@@ -53,9 +53,6 @@ _OPEN = np.float32(3e-3)  # mean weight under which a mean is left to the wider 
 _PURE = 0.97  # alpha from which, and share of ground, a pixel's colour is subject's or ground's own
 _APART = (8.0, 30.0)  # squared distance of both colours, in variances: tells nothing, tells alpha
 _CONTRAST = (0.5, 1.0)  # squared distance, 3 for white and black: a rim in shade, light or dark
-    0.5,
-    1.0,
-)  # squared distance of both, white from black 3: a rim in shade, light or dark
 _COLOUR_NOISE = np.float32(4e-4)  # least variance of a colour, summed over channels
 _OFF_LINE = 0.01, 0.001  # distance of a mixture from the line between both: of its length, at least
 _CERTAIN = 0.25, 0.06  # distance of the saliency from 0 and 1: colours decide, the network does
