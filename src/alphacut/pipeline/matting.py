@@ -3,16 +3,16 @@
 `estimate_alpha_closed_form` needs a trimap and PyMatting (extra `matting`). `estimate_alpha_fast`
 needs only the network's saliency. It works in five steps, in this order:
 
-1. thin parts: a handle or a stem is a line that continues the subject and is unlike the ground
-   beside it, and the network is hardly sure of it. It counts as subject;
+1. thin parts: before a plain ground, a handle or a stem is a line that continues the subject and is
+   unlike the ground beside it, and the network is hardly sure of it. It counts as subject;
 2. colour evidence: how often does each colour occur in the subject, and how often around it? The
    two histograms (Boykov and Jolly, ICCV 2001) correct the saliency where it is in doubt;
 3. guided filter: in a small window alpha is a linear function of colour, `alpha = a . I + b` (He,
    Sun and Tang, ECCV 2010). Fitted on a small grid, twice: the second time to the first's result;
 4. rendering: the coefficients a and b are smooth where alpha is not, so they are what is enlarged;
    each pixel's own colour then gives its alpha (fast guided filter, arXiv 1505.00996);
-5. unmixing: where subject and ground beside an edge have colours that are far apart and even, such
-   as white fur before a dark wall, a pixel's place on the line between the two is its alpha.
+5. unmixing: where one side of an edge is light, the other dark, and both are even, such as white
+   fur before a dark wall, a pixel's place on the line between the two colours is its alpha.
 """
 
 import importlib.util
@@ -44,6 +44,8 @@ _FLAT = np.float32(1e-4)  # variance of alpha below which there is nothing to ex
 _STRETCH = ((0.1, 0.9), (0.05, 0.95))  # what becomes 0..1 after each fit: fits avoid the ends
 _FAINT = 0.05  # saliency from which there may be a thin part, up to which there is certain ground
 _UNLIKE = (12.0, 40.0)  # squared distance from the ground's colours, in variances: no part, a part
+_EVEN = 0.035  # deviation of a ground's colours from an even slope, 0..1, up to which it is plain
+_LEAST_GROUND_PX, _SLOPE_PX = 100, 4000  # grid pixels to tell it from, about as many are read
 _GROUND_NOISE = np.float32(1e-3)  # least variance of a ground's colours, summed over channels
 _THIN = 0.03  # width of a thin part at most, as a share of the long side
 _PART = 0.97  # saliency of a part that is unlike the ground
@@ -51,6 +53,7 @@ _BLUR_PX = ((4, 3), (2, 2), (1, 2))  # shrinking, radius on it: colours from afa
 _OPEN = np.float32(3e-3)  # mean weight under which a mean is left to the wider one
 _PURE = 0.97  # alpha from which, and share of ground, a pixel's colour is subject's or ground's own
 _APART = (8.0, 30.0)  # squared distance of both colours, in variances: tells nothing, tells alpha
+_CONTRAST = (0.5, 1.0)  # squared distance, 3 for white and black: a rim in shade, light or dark
 _COLOUR_NOISE = np.float32(4e-4)  # least variance of a colour, summed over channels
 _OFF_LINE = 0.01, 0.001  # distance of a mixture from the line between both: of its length, at least
 _CERTAIN = 0.25, 0.06  # distance of the saliency from 0 and 1: colours decide, the network does
@@ -187,12 +190,18 @@ def require_pymatting() -> None:
 
 
 def _find_thin_parts(guide: Array, coarse: Array, saliency: Array) -> Array:
-    """Find thin parts that the network hardly sees: their saliency (h, w), zero elsewhere."""
+    """Find thin parts that the network hardly sees: their saliency (h, w), zero elsewhere.
+
+    Args:
+        guide: (h, w, 3) float32 in [0, 1].
+        coarse: (h / 2, w / 2, 3), the same at half the size.
+        saliency: (h, w) float32 in [0, 1].
+    """
     part = np.zeros_like(saliency)
     faint, square = saliency > _FAINT, np.ones((3, 3), np.uint8)
     ground = cv2.erode((~faint).astype(np.uint8), square).astype(np.float32)
-    if not ground.any() or not (faint & (saliency < 0.5)).any():
-        return part
+    if not (faint & (saliency < 0.5)).any() or not _is_plain(guide, ground > 0):
+        return part  # on uneven ground what is unlike it is ground as well
     colours = _local_colours(coarse, _resize(ground, coarse.shape[:2]))
     colours = _resize(colours, saliency.shape)
     offset = guide - colours[..., :3]
@@ -208,6 +217,19 @@ def _find_thin_parts(guide: Array, coarse: Array, saliency: Array) -> Array:
     thin = possible & continues[labels] & (cv2.dilate(thick, square) == 0)
     np.copyto(part, unlike, where=thin)
     return part
+
+
+def _is_plain(guide: Array, ground: Mask) -> bool:
+    """Return whether the colours of a ground are an even slope, as in a studio."""
+    y, x = np.nonzero(ground)
+    if len(y) < _LEAST_GROUND_PX:
+        return False
+    step = max(1, len(y) // _SLOPE_PX)
+    y, x = y[::step], x[::step]
+    places = np.column_stack((y, x, np.ones_like(x))).astype(np.float32)
+    colours = guide[y, x]
+    slope = np.linalg.lstsq(places, colours, rcond=None)[0]
+    return bool(np.sqrt(np.mean((colours - places @ slope) ** 2)) < _EVEN)
 
 
 def _local_colours(coarse: Array, weight: Array) -> Array:
@@ -412,9 +434,10 @@ def _unmix(image: Image, alpha: Array, coarse: Array, saliency: Array) -> None:
         for share in (small, 1 - small)
     )
     line = subject[..., :3] - ground[..., :3]
-    apart = np.sum(line * line, axis=2) / (subject[..., 3] + ground[..., 3] + _COLOUR_NOISE)
+    contrast = np.sum(line * line, axis=2)
+    apart = contrast / (subject[..., 3] + ground[..., 3] + _COLOUR_NOISE)
     trust = np.interp(apart, _APART, (0, 1)).astype(np.float32)
-    trust *= trust * (3 - 2 * trust)
+    trust *= trust * (3 - 2 * trust) * np.interp(contrast, _CONTRAST, (0, 1)).astype(np.float32)
     ground[..., 3] = trust
     grids = ground, np.dstack((line, _resize(saliency, (h, w))))
     reach = 2 * max(1, round(_RIM * max(H, W))) + 1
