@@ -16,7 +16,7 @@ FLOORS: dict[str, str] = {
     "__main__": "",
     "cli": "click rich numpy pyarrow prometheus_client",
     "server": "numpy cv2 fastapi starlette uvicorn python_multipart httpx prometheus_client limits",
-    "demo": "click fastapi gradio starlette uvicorn",
+    "demo": "PIL click fastapi gradio starlette uvicorn",
     "batch": "numpy cv2 fsspec pyarrow ray tenacity",
     "training": "numpy cv2 PIL torch safetensors matplotlib tomli",
     "evaluation": "numpy cv2 onnx",

@@ -4,7 +4,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -192,3 +192,25 @@ def test_what_shines_through() -> None:
     assert not Options().opaque
     assert not Options(background="#00ff0080").opaque
     assert not Options(background="white", result="mask").opaque
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"ground": "plaid"}, "ground 'plaid': give auto, off or a colour"),
+        ({"ground": "#ff000080"}, "give auto, off or a colour"),
+        ({"shadow": "keep"}, "shadow 'keep': needs a known ground"),
+        ({"model": "none"}, "model 'none': needs a known ground"),
+        ({"pair": "a.png", "plate": "b.png"}, "give it or plate, not both"),
+        ({"pair": "a.png", "trimap": "b.png"}, "give it or trimap, not both"),
+        ({"spill": 2}, "give 0 to 1"),
+    ],
+)
+def test_grounds_that_do_not_go_together(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        Options(**changes)
+
+
+def test_grounds_that_do() -> None:
+    assert Options(ground="white", shadow="keep", model="none").solves_ground
+    assert not Options(pair="a.png", model="none").solves_ground

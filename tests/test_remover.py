@@ -517,6 +517,119 @@ def test_each_picture_takes_its_trimap_from_a_folder(tmp_path: Path) -> None:
         remover(tmp_path / "photos" / "c.jpg")
 
 
+# --- known grounds ---
+
+
+def studio(
+    background: tuple[float, ...] = (205, 200, 210), *, wire: bool = True, shadow: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """A disc that `Disc` finds, on one colour, with a wire that it does not find, and its alpha."""
+    H, W = 120, 160
+    y, x = np.mgrid[:H, :W]
+    inside = np.clip((np.hypot((y + 0.5) / H - 0.5, (x + 0.5) / W - 0.5) < 0.24) * 1.0, 0, 1)
+    alpha = cv2.GaussianBlur(inside.astype(np.float32), (0, 0), 0.8)
+    if wire:
+        alpha[58:60, 110:156] = 1
+    light = 1 - shadow * np.exp(-(((x - 118) / 20) ** 2) - ((y - 90) / 12) ** 2)
+    a = alpha[..., np.newaxis]
+    mixed = a * (30, 60, 120) + (1 - a) * np.array(background) * light[..., np.newaxis]
+    noise = np.random.default_rng(0).normal(0, 0.7, mixed.shape)
+    return np.clip(np.rint(mixed + noise), 0, 255).astype(np.uint8), alpha
+
+
+def test_a_plain_ground_brings_back_what_the_network_lost() -> None:
+    image, truth = studio()
+    remover = Remover(network=Disc())
+    off, auto = remover(image), remover(image, ground="auto")
+    assert (off.ground, off.ground_sure) == (None, 0)
+    assert auto.ground == "plain"
+    assert auto.ground_sure > 0.5
+    assert np.abs(auto.alpha - truth).mean() < np.abs(off.alpha - truth).mean() * 0.7
+    assert remover(image, ground="#cdc8d2").ground == "plain"
+    with pytest.raises(ImageError, match="no plain ground of blue found"):
+        remover(image, ground="blue")
+
+
+def test_where_the_ground_is_not_plain_not_a_bit_changes() -> None:
+    remover = Remover(network=Disc())
+    image = (photo() // 3 + np.random.default_rng(1).integers(0, 160, (90, 120, 3))).astype(
+        np.uint8
+    )
+    off, auto = remover(image), remover(image, ground="auto")
+    assert auto.ground is None
+    assert np.array_equal(np.asarray(off), np.asarray(auto))
+
+
+def test_without_a_network_the_ground_says_it_all() -> None:
+    image, truth = studio()
+    cutout = Remover("none", ground="auto")(image)
+    assert cutout.ground == "plain"
+    assert np.abs(cutout.alpha - truth).mean() < 0.01
+    green, truth = studio((10, 180, 60))
+    cutout = Remover("none", ground="auto")(green)
+    assert cutout.ground == "screen"
+    assert np.abs(cutout.alpha - truth).mean() < 0.01
+    with pytest.raises(ImageError, match="no plain ground found"):
+        Remover("none", ground="auto")(
+            np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8)
+        )
+
+
+def test_a_pair_needs_no_network(tmp_path: Path) -> None:
+    image, truth = studio((255, 255, 255))
+    other, _ = studio((0, 0, 0))
+    (tmp_path / "black").mkdir()
+    alphacut.save_image(tmp_path / "black" / "cup.png", other)
+    alphacut.save_image(tmp_path / "cup.png", image)
+    remover = Remover("none", pair=tmp_path / "black")
+    cutout = remover(tmp_path / "cup.png")
+    assert cutout.ground == "pair"
+    assert np.abs(cutout.alpha - truth).max() < 6 / 255
+    assert np.array_equal(cutout.photo, image)
+    content = (tmp_path / "black" / "cup.png").read_bytes()
+    assert np.array_equal(Remover("none", pair=content)(image).alpha, cutout.alpha)
+    with pytest.raises(
+        ImageError, match=r"cup\.png: is 160 x 120 pixels, but the picture 100 x 120"
+    ):
+        Remover("none", pair=tmp_path / "black" / "cup.png")(image[:, :100])
+
+
+def test_a_plate_is_the_scene_without_the_subject(tmp_path: Path) -> None:
+    scene = cv2.resize(np.random.default_rng(3).integers(60, 220, (12, 16, 3)).astype(np.uint8),
+                       (160, 120))  # fmt: skip
+    _, alpha = studio()
+    a = alpha[..., np.newaxis]
+    image = np.rint(a * np.array((250, 0, 250)) + (1 - a) * scene).astype(np.uint8)
+    alphacut.save_image(tmp_path / "empty.png", scene)
+    cutout = Remover("none", plate=tmp_path / "empty.png")(image)
+    assert cutout.ground == "plate"
+    assert np.abs(cutout.alpha - alpha).mean() < 0.02
+
+
+def test_the_real_shadow_goes_with_the_subject() -> None:
+    image, truth = studio(wire=False, shadow=0.5)
+    cutout = Remover(network=Disc(), ground="auto", shadow="keep")(image)
+    assert cutout.shadow is not None
+    beside = (truth == 0) & (cutout.shadow > 0.2)
+    assert beside.sum() > 200
+    on_grey = cutout.on("#808080")
+    dark = 128 * (1 - cutout.shadow)
+    assert np.abs(on_grey[beside, 0] - dark[beside]).max() <= 1
+    moved = cutout.arrange(crop=True, margin="20px")
+    assert moved.shadow is not None
+    assert moved.shadow.shape == moved.alpha.shape
+    layers = np.asarray(cutout)  # one picture: black where only the shadow is
+    assert layers[beside, 3] == pytest.approx(cutout.shadow[beside] * 255, abs=1)
+    assert layers[beside, :3].max() == 0
+
+
+def test_strokes_win_over_the_ground() -> None:
+    image, _ = studio()
+    stroke = alphacut.Stroke("remove", radius=0.05, points=((0.8, 0.49), (0.95, 0.49)))
+    painted = Remover(network=Disc(), ground="auto")(image, painted=[stroke])
+    assert painted.alpha[59, 132:150].max() == 0
+
+
 class Fine(Disc):
     """A network that answers at 1024 pixels, and is sure of each of them."""
 

@@ -33,6 +33,7 @@ from alphacut.output.plot import draw, render
 from alphacut.output.scene import make_scene, recover_background
 from alphacut.output.shadow import make_shadow
 from alphacut.pipeline import image as images
+from alphacut.pipeline.ground import Way
 from alphacut.pipeline.image import Image, Metadata, Picture
 from alphacut.pipeline.load import describe
 from alphacut.pipeline.metadata import limit_metadata
@@ -66,6 +67,11 @@ class Cutout:
         replaced: Where the foreground differs from the photo, as flat indexes, and the photo's
             samples there; see `difference`. None if the photo is not known.
         options: What the remover was asked for; used where a method is given no others.
+        ground: How the ground behind the subject was known, and alpha solved from it: "plain",
+            "screen", "plate" or "pair"; None if the network alone decided.
+        ground_sure: How sure that is, in [0, 1]; 0 if it was not known.
+        shadow: (H, W) float32 in [0, 1], the share of the ground's light that the subject's real
+            shadow takes; None if it was not asked for, or the ground is not known.
         doubt: Share of the subject that is in doubt, 0 to 1: see `pipeline.doubt`. 1 if nothing was
             found, 0 if no Remover made the cut-out. Each frame has its own.
     """
@@ -83,6 +89,9 @@ class Cutout:
     replaced: tuple[NDArray[np.intp], Image] | None = None
     options: Options = field(default_factory=Options)
     doubt: float = 0.0
+    ground: Way | None = None
+    ground_sure: float = 0.0
+    shadow: NDArray[np.float32] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -180,6 +189,8 @@ class Cutout:
                 *geometry.lay(frame.foreground, frame.alpha, placement),
                 geometry.lay_saliency(frame.saliency, frame.size, placement),
                 frame.metadata, frame.duration_ms, frame.loop, doubt=frame.doubt,
+                ground=frame.ground, ground_sure=frame.ground_sure,
+                shadow=frame._lay_shadow(placement),
             )
             for frame in (self, *self.frames)
         )  # fmt: skip
@@ -418,10 +429,14 @@ class Cutout:
     ) -> Layers:
         """Lay the subject, its shadow and the background on the canvas."""
         foreground, alpha = geometry.lay(self.foreground, self.alpha, placement)
-        shadow = make_shadow(
-            alpha, options.shadow, opacity=options.shadow_opacity, offset=options.shadow_offset,
-            blur=options.shadow_blur, threshold=options.threshold,
-        )  # fmt: skip
+        if options.shadow == "keep":  # measured, not drawn
+            shadow = self._lay_shadow(placement)
+        else:
+            shadow = make_shadow(
+                alpha, options.shadow, opacity=options.shadow_opacity,
+                offset=options.shadow_offset, blur=options.shadow_blur,
+                threshold=options.threshold,
+            )  # fmt: skip
         if background is None:
             return Layers(foreground, alpha, shadow)
         loaded = load_background(
@@ -437,6 +452,9 @@ class Cutout:
             icc_profile=self.metadata.icc_profile,
         )  # fmt: skip
         return Layers(foreground, alpha, shadow, image, opacity)
+
+    def _lay_shadow(self, placement: Placement) -> NDArray[np.float32] | None:
+        return None if self.shadow is None else geometry.lay_plane(self.shadow, placement)
 
     def _raster(self, options: Options, placement: Placement, *, opaque: bool) -> Raster:
         """Make the samples of one frame: alpha or colours alone, or the composite."""

@@ -22,7 +22,7 @@ Effort = Literal["fast", "balanced", "small"]
 KeptMetadata = Literal["keep", "private", "none"]
 Result = Literal["cutout", "mask", "trimap", "foreground", "background", "preview"]
 Fit = Literal["cover", "contain", "stretch", "tile", "center-crop"]
-Shadow = Literal["none", "drop", "contact"]
+Shadow = Literal["none", "drop", "contact", "keep"]
 Preset = Literal["none", "profile", "passport", "product"]
 RuntimeName = Literal["openvino", "onnx", "torch"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
@@ -42,7 +42,7 @@ PRESETS = MappingProxyType({
 })  # fmt: skip
 # The fields that presets set, and what they are where neither user nor preset sets them
 # Fields that name an image, or hold its content
-_IMAGES = ("background", "trimap")
+_IMAGES = ("background", "trimap", "pair", "plate")
 _UNSET = MappingProxyType({"size": None, "scale": "original", "background": None})
 _ARRANGING = ("crop", "margin", "size", "scale", "position", "preset")
 DEFAULT_MODEL = "u2net-lite"
@@ -149,6 +149,10 @@ class OptionChanges(TypedDict, total=False):
     binary: float | None
     feather_px: float
     roi: str | None
+    ground: str
+    spill: float
+    plate: PathText | bytes | None
+    pair: PathText | bytes | None
     background: PathText | bytes | None
     fit: Fit
     linear_light: bool
@@ -265,6 +269,26 @@ class Options:
         None, "Region that can be subject: 'LEFT TOP RIGHT BOTTOM', px or %.",
         unit="REGION", parse=values.parse_region,
     )  # fmt: skip
+    ground: str = _option(
+        "off",
+        "Solve gaps and thin parts from a plain ground behind the subject: auto finds it, a colour "
+        "says what it is; pictures without one stay as they are.",
+        unit="auto|off|COLOUR", parse=values.parse_ground,
+    )  # fmt: skip
+    spill: float = _option(
+        1.0, "How much of a green or blue screen's light to take off the subject.",
+        unit="0..1", low=0, high=1,
+    )  # fmt: skip
+    plate: PathText | bytes | None = _option(
+        None, "The same scene without its subject, from the same place; it is aligned.",
+        unit="FILE",
+    )  # fmt: skip
+    pair: PathText | bytes | None = _option(
+        None,
+        "The same subject before another plain ground, as white and black: alpha is solved "
+        "exactly, without a network. Of a folder, the image with the picture's name.",
+        unit="FILE|FOLDER",
+    )
     background: PathText | bytes | None = _option(
         None,
         "Put the subject on a colour (name, #rrggbb, #rrggbbaa, rgb()), an image (path), "
@@ -305,7 +329,9 @@ class Options:
         get_args(Preset),
     )
     shadow: Shadow = _option(
-        "none", "Draw a drop shadow behind the subject, or a contact shadow where it stands.",
+        "none",
+        "Draw a drop shadow behind the subject, or a contact shadow where it stands; or keep the "
+        "real one, from a known ground.",
         get_args(Shadow),
     )  # fmt: skip
     shadow_opacity: float = _option(50.0, "The shadow's opacity.", unit="0..100", low=0, high=100)
@@ -384,6 +410,14 @@ class Options:
             raise OptionError("input_size", self.input_size, "give it or short_side, not both")
         if self.binary is not None and self.harden is not None:
             raise OptionError("binary", self.binary, "give it or harden, not both")
+        known = [name for name in ("pair", "plate", "trimap") if getattr(self, name) is not None]
+        if len(known) > 1:
+            raise OptionError(known[0], getattr(self, known[0]), f"give it or {known[1]}, not both")
+        grounded = self.solves_ground
+        if self.shadow == "keep" and (not grounded or self.trimap or self.pair):
+            raise OptionError("shadow", "keep", "needs a known ground: add ground or plate")
+        if self.model == "none" and not grounded and self.pair is None:
+            raise OptionError("model", "none", "needs a known ground: add ground, plate or pair")
         room = self.margin != Options.margin and values.parse_margin(self.margin)
         if room and any(length.number for length in room) and not self.crop:
             raise OptionError("margin", self.margin, "is the space around a crop: add crop")
@@ -400,6 +434,11 @@ class Options:
         if self.input_size is None:
             return None
         return values.parse_sides("input_size", self.input_size)
+
+    @property
+    def solves_ground(self) -> bool:
+        """Whether a ground is looked for behind the subject, plain or on a plate."""
+        return self.plate is not None or self.ground.strip().lower() != "off"
 
     @property
     def opaque(self) -> bool:

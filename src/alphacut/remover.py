@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from alphacut import runtimes
+from alphacut import runtimes, values
 from alphacut.cutout import Cutout, difference, trimap_of
 from alphacut.errors import ImageError, NoForegroundWarning, OptionError, UnknownName
 from alphacut.models import catalogue, weights
 from alphacut.models.download import Progress
-from alphacut.models.entry import ModelSpec
-from alphacut.options import OptionChanges, Options
+from alphacut.models.entry import NO_NETWORK, ModelSpec
+from alphacut.options import OptionChanges, Options, PathText
 from alphacut.output import geometry
 from alphacut.output.background import load_background
 from alphacut.parallel import in_order, side_by_side
@@ -28,10 +28,16 @@ from alphacut.pipeline import image as images
 from alphacut.pipeline import matting, strokes, transforms
 from alphacut.pipeline.doubt import measure_doubt
 from alphacut.pipeline.foreground import estimate_foreground
+from alphacut.pipeline.ground import Ground, estimate_shadow, fit_ground
 from alphacut.pipeline.image import Image, Picture
 from alphacut.pipeline.indexnet import estimate_alpha_indexnet
+from alphacut.pipeline.key import key, key_alone
 from alphacut.pipeline.load import Source, describe, load_frames, load_image
+from alphacut.pipeline.pair import Pair, find_pair, solve_pair
+from alphacut.pipeline.plate import match_plate
+from alphacut.pipeline.profile import convert_profile
 from alphacut.pipeline.refine import refine
+from alphacut.pipeline.screen import remove_spill, unmix
 from alphacut.pipeline.strokes import Stroke
 from alphacut.pipeline.trimap import find_trimap, read_trimap
 from alphacut.pipeline.views import predict_views
@@ -62,6 +68,7 @@ class Method(NamedTuple):
     require: Callable[[], None] | None = None
 
 
+_SALIENCY_PX = 320  # long side of a saliency that is made of alpha
 _fast = matting.estimate_alpha_fast
 # By the name of the option `matting`
 METHODS = MappingProxyType({
@@ -285,6 +292,9 @@ class Remover:
         if isinstance(given, str) and os.path.isdir(given):
             given = find_trimap(Path(given), describe(source))
             plan = plan._replace(options=options.replace(trimap=given))
+        if isinstance(options.pair, str) and os.path.isdir(options.pair):
+            pair = os.fspath(find_pair(Path(options.pair), describe(source)))
+            plan = plan._replace(options=plan.options.replace(pair=pair))
         cutout = self._cut(first, plan, clock, painted)
         del first  # a large picture's pixels, of which the cut-out has its own
         frames = tuple(self._cut(picture, plan, _Clock(), painted) for picture in pictures)
@@ -360,15 +370,37 @@ class Remover:
         picture = images.limit_megapixels(picture, options.output_megapixels)
         image = picture.image
         given = self._read_trimap(image, options) if options.trimap else None
-        saliency = self._find_subject(image, options, clock) if given is None else given
-        with clock("alpha"):
-            fits = given is None and plan.method.rough is _fast
-            seen = matting.coarsen(saliency) if fits else saliency
-            if painted:
-                seen = strokes.correct_saliency(seen, image.shape[:2], painted)
-            alpha, trimap = self._estimate_alpha(image, seen, given, plan, painted)
-            # a given trimap is unsure by intention; what options clear next is no contradiction
-            doubt = measure_doubt(seen if given is None else alpha, alpha)
+        ground: Ground | None = None
+        pair: Pair | None = None
+        trimap, doubt = None, 0.0
+        if options.pair is not None:
+            with clock("ground"):
+                pair = _solve_pair(picture, options)
+            alpha = pair.alpha
+            saliency = images.downscale_to(alpha, _SALIENCY_PX)
+        elif self.spec is NO_NETWORK:
+            with clock("ground"):
+                ground = _find_ground(picture, None, options)
+                alpha = (
+                    key_alone(image, ground) if ground else np.zeros(image.shape[:2], np.float32)
+                )
+            saliency = images.downscale_to(alpha, _SALIENCY_PX)
+        else:
+            saliency = self._find_subject(image, options, clock) if given is None else given
+            with clock("alpha"):
+                fits = given is None and plan.method.rough is _fast
+                seen = matting.coarsen(saliency) if fits else saliency
+                if painted:
+                    seen = strokes.correct_saliency(seen, image, painted)
+                alpha, trimap = self._estimate_alpha(image, seen, given, plan, painted)
+                # a given trimap is unsure by intention; what options clear next is no contradiction
+                doubt = measure_doubt(seen if given is None else alpha, alpha)
+            if given is None and options.solves_ground:
+                with clock("ground"):
+                    if ground := _find_ground(picture, alpha, options):
+                        alpha = key(image, ground, alpha)
+        if painted and (pair or ground):
+            alpha = strokes.keep_strokes(alpha, painted)
         with clock("refine"):
             alpha = refine(
                 alpha,
@@ -386,10 +418,19 @@ class Remover:
                 inside = geometry.rescale(inside, full_size, alpha.shape)
                 alpha = geometry.keep_inside(alpha, inside)
         with clock("foreground"):
-            if options.decontaminate:
+            if options.decontaminate and pair:
+                foreground = pair.foreground
+            elif options.decontaminate and ground and ground.primary is not None:
+                foreground = unmix(image, alpha, ground)
+                foreground = remove_spill(foreground, alpha, ground, options.spill)
+            elif options.decontaminate:
                 foreground = estimate_foreground(image, alpha)
             else:
                 foreground = image.copy()
+        shadow = None
+        if options.shadow == "keep" and ground:
+            with clock("shadow"):
+                shadow = estimate_shadow(image, alpha, ground)
         if picture.alpha is not None:  # what the file hides stays hidden
             shown = np.asarray(picture.alpha / images.white(picture.alpha), np.float32)
             alpha = alpha * shown
@@ -406,6 +447,9 @@ class Remover:
             replaced=difference(picture.image, foreground),
             options=options,
             doubt=doubt,
+            ground="pair" if pair else ground.way if ground else None,
+            ground_sure=pair.sure if pair else ground.sure if ground else 0.0,
+            shadow=shadow,
         )
 
     def _find_subject(self, image: Image, options: Options, clock: "_Clock") -> Array:
@@ -438,7 +482,7 @@ class Remover:
             return rough, None
         trimap = trimap_of(rough, plan.options) if given is None else given
         if painted:
-            trimap = strokes.correct_trimap(trimap, painted)
+            trimap = strokes.correct_trimap(trimap, image, painted)
         if not plan.solve:
             return (rough if given is None else np.where(trimap == 0.5, rough, trimap)), trimap
         if plan.method.prior and given is None:
@@ -481,6 +525,55 @@ def _load(
         threads=threads,
         accept_license=accept_license,
     )
+
+
+def _find_ground(picture: Picture, alpha: Array | None, options: Options) -> Ground | None:
+    """Find the ground that the options ask for; None if it is not plain and need not be.
+
+    Raises:
+        ImageError: if it has to be there and is not.
+    """
+    if options.plate is not None:
+        try:
+            return match_plate(picture.image, _read_like(picture, options.plate, options), alpha)
+        except ImageError as error:
+            raise ImageError(f"{_name(options.plate, 'plate')}: {error}") from error
+    colour = values.parse_ground(options.ground)
+    ground = fit_ground(picture.image, alpha, colour)
+    if ground is None and (colour or alpha is None):
+        said = f"no plain ground of {options.ground}" if colour else "no plain ground"
+        raise ImageError(f"{said} found: choose ground off, and a model that finds subjects")
+    return ground
+
+
+def _solve_pair(picture: Picture, options: Options) -> Pair:
+    """Solve a picture with the one that the options pair it with.
+
+    Raises:
+        ImageError: if that cannot be read, or does not belong to it.
+    """
+    given = options.pair or b""
+    try:
+        return solve_pair(picture.image, _read_like(picture, given, options))
+    except ImageError as error:
+        raise ImageError(f"{_name(given, 'pair')}: {error}") from error
+
+
+def _read_like(picture: Picture, source: PathText | bytes, options: Options) -> Image:
+    """Read an image that belongs to a picture: in its profile, downscaled as it was."""
+    frames = load_frames(
+        source,
+        keep_depth=options.keep_depth,
+        max_megapixels=options.max_megapixels,
+        allow_truncated=options.allow_truncated,
+    )
+    other = images.limit_megapixels(next(frames), options.output_megapixels)
+    theirs, ours = other.metadata.icc_profile, picture.metadata.icc_profile
+    return convert_profile(other.image, theirs, ours)
+
+
+def _name(source: PathText | bytes, otherwise: str) -> str:
+    return otherwise if isinstance(source, bytes) else os.fspath(source)
 
 
 class _Clock:

@@ -145,6 +145,20 @@ def find_colour(text: str) -> RGBA | None:
     return None
 
 
+def parse_ground(text: str) -> tuple[int, int, int] | None:
+    """Parse what a ground is said to be: None for auto and off, or a colour's RGB.
+
+    Raises:
+        OptionError: if it is none of them, or a translucent colour.
+    """
+    if text.strip().lower() in ("auto", "off"):
+        return None
+    colour = find_colour(text)
+    if colour is None or colour[3] != 255:
+        raise OptionError("ground", text, "give auto, off or a colour, such as white or #00b140")
+    return colour[:3]
+
+
 def parse_length(option: str, text: str, *, least: float = 0.0) -> Length:
     """Parse a length such as 20px, 20 or 5%.
 

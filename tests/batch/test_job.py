@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from alphacut import Options
 from alphacut.batch.job import Job, output_name, plan
 from alphacut.batch.store import FOLDER
+from alphacut.errors import UnknownName
 from clusters import check, make_pictures, results, run_job
 
 pytestmark = [pytest.mark.usefixtures("tiny"),
@@ -69,3 +70,20 @@ def test_an_id_given_twice(few: Path, tmp_path: Path) -> None:
         assert rows["a", 2]["error"] == "an earlier input is also called a"
         assert rows["a", 1]["input"].endswith("0/00000.jpg")
         assert set(results(tmp_path / "out")) == {"a.png", "b.png"}
+
+
+def test_trimaps_and_the_matting_network_decide_what_is_done(few: Path, tmp_path: Path) -> None:
+    def keys(**options: str) -> set[bytes]:
+        job = Job(source=str(few), dest=str(tmp_path / "out"), options=Options(**options))
+        return {task.key for task in plan(job).tasks()}
+
+    (tmp_path / "trimaps").mkdir()
+    trimap = tmp_path / "trimaps" / "00000.png"
+    trimap.write_bytes(b"one")
+    before = keys(trimap=str(trimap.parent))
+    assert before == keys(trimap=str(trimap.parent))
+    trimap.write_bytes(b"another")
+    assert not before & keys(trimap=str(trimap.parent))
+    assert not keys(matting="indexnet") & keys(matting="indexnet-adobe")
+    with pytest.raises(UnknownName, match="unknown matting 'nobody'"):
+        keys(matting="nobody")

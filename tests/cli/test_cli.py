@@ -344,7 +344,7 @@ def test_report(run: Run, name: str) -> None:
     assert float(rows[0]["doubt"]) < 0.2
     assert list(rows[0]) == [
         "input", "output", "status", "reason", "input_width", "input_height", "left", "top",
-        "right", "bottom", "empty", "doubt", "milliseconds",
+        "right", "bottom", "empty", "doubt", "ground", "ground_sure", "milliseconds",
     ]  # fmt: skip
 
 
@@ -722,7 +722,8 @@ def test_help_shows_first_what_most_people_need(run: Run) -> None:
     text = run("remove", "--help").out.decode()
     sections = re.findall(r"^(\S.*):$", text, re.M)
     assert sections == ["Most used", "Background, canvas and shadow", "Edges and clean-up",
-                        "Result and file", "Run and report", "Network"]  # fmt: skip
+                        "Known grounds", "Result and file", "Run and report",
+                        "Network"]  # fmt: skip
     first = text.partition("Most used:")[2].partition("\n\n")[0]
     shown = re.findall(r"^  (?:-\w, )?--([\w-]+)", first, re.M)
     assert shown == ["output", "recursive", "overwrite", "skip-existing", "mask", "background",

@@ -113,7 +113,7 @@ def test_preview(run: Run) -> None:
     [
         (["--background", "puce-ish"], "background 'puce-ish': give a colour"),
         (["--background", "none.jpg"], "background 'none.jpg': No such file"),
-        (["--background", "broken.jpg"], "background broken.jpg: damaged JPEG header"),
+        (["--background", "broken.jpg"], "background broken.jpg: JPEG file cut short"),
         (["--background", "text.jpg"], "background text.jpg: is not a picture"),
         (["--background", "./"], "is a folder, not a picture"),
         (["--crop", "--margin", "60%"], "margin '60%': give at most 500px or 50% a side"),

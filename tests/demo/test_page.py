@@ -1,12 +1,14 @@
 """What a visitor is shown, several requests of theirs being worked on at once included."""
 
 import asyncio
+import io
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
+import PIL.Image
 import pytest
 
 from alphacut import Options
@@ -17,6 +19,9 @@ from alphacut.errors import ImageError
 from alphacut.models import catalogue
 from alphacut.pipeline.strokes import Stroke
 
+file = io.BytesIO()
+PIL.Image.new("RGB", (1, 1)).save(file, "PNG")
+PIXEL = file.getvalue()
 VISITOR: Any = SimpleNamespace(session_hash="me")
 
 
@@ -41,7 +46,7 @@ class Slow:
             self.begun.set()
             assert self.go_on.wait(60)
         self.painted.append(len(strokes))
-        return EncodedResult("png", b"", False, (1, 1), {})
+        return EncodedResult("png", PIXEL, False, 0.0, (1, 1), {})
 
 
 @pytest.fixture
@@ -113,7 +118,7 @@ def test_a_new_picture_is_not_replaced_by_the_last_one(page: Page, session: Sess
         slow = threads.submit(page._change, VISITOR, session, *form(page, shadow="drop"))
         assert engine.begun.wait(60)
         page._clear(session)
-        *_, viewer, _, _ = begin(page, session)
+        *_, viewer, _, _, _ = begin(page, session)
         engine.go_on.set()
         _, overtaken, _ = slow.result(60)
     assert "photo" not in overtaken

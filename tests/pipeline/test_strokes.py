@@ -21,6 +21,42 @@ from pictures import FakeRuntime, make_photo
 DOT = Stroke("keep", 0.1, ((0.5, 0.5),))
 
 
+def plain(H: int, W: int) -> np.ndarray:
+    """An image that agrees with every stroke."""
+    return np.full((H, W, 3), 90, np.uint8)
+
+
+class Ghost:
+    """A network that finds a face, surely, and a ghost beside it, by half."""
+
+    device, prefers_batches = "cpu", False
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        found = np.zeros((1, 1, *batch.shape[2:]), np.float32)
+        s = batch.shape[2] / 240
+        found[0, 0, round(60 * s) : round(200 * s), round(40 * s) : round(120 * s)] = 0.98
+        found[0, 0, round(60 * s) : round(200 * s), round(120 * s) : round(180 * s)] = 0.6
+        return found
+
+
+@pytest.mark.parametrize("matting", ["none", "fast", "closed-form"])
+def test_a_stroke_leaves_what_it_does_not_touch(matting: str) -> None:
+    """A ghost beside a face is painted over: it goes, also beyond the brush; the face stays."""
+    rng = np.random.default_rng(0)
+    photo = np.full((240, 240, 3), (90, 110, 130), np.uint8)
+    photo[60:200, 40:120] = (205, 160, 135)
+    photo = np.clip(photo + rng.normal(0, 3, photo.shape), 0, 255).astype(np.uint8)
+    remover = Remover(network=Ghost(), matting=matting)
+    # its edge just touches the face, and it is half as wide as the ghost
+    stroke = Stroke("remove", 16 / 240, ((138 / 240, 80 / 240), (138 / 240, 180 / 240)))
+    before, after = remover(photo).alpha, remover(photo, painted=[stroke]).alpha
+    face = np.s_[64:196, 44:117]
+    assert before[face].min() > 0.9
+    assert np.abs(after - before)[face].max() < 0.03
+    assert after[85:175, 125:156].max() < 0.35  # the brush ends at 154
+    assert after[85:175, 158:164].mean() < before[85:175, 158:164].mean() - 0.1  # and beyond
+
+
 def test_a_dot_is_a_disc_of_its_radius() -> None:
     sheet = paint((100, 200), [DOT])
     y, x = np.mgrid[:100, :200]
@@ -41,7 +77,7 @@ def test_a_line_has_its_width_and_later_strokes_lie_above() -> None:
 @pytest.mark.parametrize("label", ["keep", "remove", "unsure"])
 def test_saliency_is_certain_on_a_stroke_and_kept_far_away(label: str) -> None:
     saliency = np.full((32, 32), 0.3, np.float32)
-    corrected = correct_saliency(saliency, (200, 100), [Stroke(label, 0.05, ((0.5, 0.5),))])
+    corrected = correct_saliency(saliency, plain(200, 100), [Stroke(label, 0.05, ((0.5, 0.5),))])
     assert corrected.shape == (400, 200)
     assert corrected[200, 100] == {"keep": 1, "remove": 0, "unsure": 0.5}[label]
     np.testing.assert_allclose(corrected[:100], 0.3, atol=1e-6)
@@ -49,16 +85,16 @@ def test_saliency_is_certain_on_a_stroke_and_kept_far_away(label: str) -> None:
 
 
 def test_certainty_fades_around_a_stroke() -> None:
-    corrected = correct_saliency(np.zeros((400, 400), np.float32), (400, 400), [DOT])
+    corrected = correct_saliency(np.zeros((400, 400), np.float32), plain(400, 400), [DOT])
     along = corrected[200, 200:]
     assert (np.diff(along) <= 0).all()
     assert {0, 1} < set(np.unique(along).tolist())
 
 
 def test_a_trimap_is_unknown_around_a_stroke() -> None:
-    trimap = correct_trimap(np.zeros((100, 100), np.float32), [DOT])
+    trimap = correct_trimap(np.zeros((100, 100), np.float32), plain(100, 100), [DOT])
     assert (trimap[50, 50], trimap[50, 65], trimap[50, 75]) == (1, 0.5, 0)
-    same = correct_trimap(np.ones((100, 100), np.float32), [DOT])
+    same = correct_trimap(np.ones((100, 100), np.float32), plain(100, 100), [DOT])
     assert (same == 1).all()  # nothing is in doubt where both say the same
 
 

@@ -15,13 +15,13 @@ from alphacut import Options, Remover
 from alphacut.errors import ImageError, OptionError
 from alphacut.server import worker
 from alphacut.server.micro_batches import MicroBatches
-from alphacut.server.pool import Pool, RequestFailed
+from alphacut.server.pool import Pool, RequestFailed, _Job
 from alphacut.server.refusal import Refusal
 from alphacut.server.worker import receive, send
 
 REQUEST = worker.Request(b"image", Options())
-FACTS = {"input_size": [1, 1], "size": [1, 1], "box": None, "empty": True, "frames": 1,
-         "milliseconds": {}}  # fmt: skip
+FACTS = {"input_size": [1, 1], "size": [1, 1], "box": None, "empty": True, "doubt": 1.0,
+         "frames": 1, "milliseconds": {}}  # fmt: skip
 
 
 class Slow:
@@ -213,3 +213,17 @@ def test_a_processor_runs_no_batches_of_several(runtime: str) -> None:
     remover = Remover(runtime=runtime, device="cpu", precision="fp32")
     pool = Pool({"u2net-lite": remover}, workers=1, waiting=1, timeout_s=1, memory_bytes=1)
     assert pool._networks["u2net-lite"] is remover.network
+
+
+@pytest.mark.parametrize(("workers", "mean_s", "wait_s"), [(1, 4.0, 12), (2, 4.0, 4), (1, 60, 30)])
+def test_when_to_come_again_follows_the_queue_and_its_pace(
+    workers: int, mean_s: float, wait_s: int
+) -> None:
+    """Until those that wait are done, and none waits longer than a request may take."""
+    pool = Pool({"slow": Remover(network=Slow())}, workers=workers, waiting=workers % 2 + 1,
+                timeout_s=30, memory_bytes=0)  # fmt: skip
+    pool._mean_s = mean_s
+    pool._inside = {_Job(None, 0.0) for _ in range(3)}
+    with pytest.raises(Refusal, match="queue_full") as refused:
+        pool.admit()
+    assert refused.value.headers["Retry-After"] == str(wait_s)

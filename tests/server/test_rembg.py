@@ -87,6 +87,7 @@ def test_what_has_no_effect_is_named(open_live: Live) -> None:
     answer = open_live.client.post(PATH, files={"image_file": PHOTO}, data=fields)
     assert answer.status_code == 200
     assert answer.headers["X-Alphacut-Ignored"] == "af, vm"
+    assert 0 <= float(answer.headers["X-Alphacut-Doubt"]) <= 1
 
 
 @pytest.mark.slow

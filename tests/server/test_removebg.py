@@ -56,6 +56,7 @@ def test_headers(live: Live) -> None:
         "X-Credits-Charged": "0", "X-Type": "other", "X-RateLimit-Limit": "100000",
         "X-Content-Type-Options": "nosniff",
     }  # fmt: skip
+    assert 0 <= float(answer.headers["X-Alphacut-Doubt"]) <= 1
     assert {name: answer.headers[name] for name in expected} == expected
     left, width = (int(answer.headers[f"X-Foreground-{name}"]) for name in ("Left", "Width"))
     assert abs(left - 40) < 8
@@ -439,6 +440,17 @@ def test_no_bare_framework_errors(live: Live, method: str, path: str, status: in
     answer = live.client.request(method, path)
     assert answer.status_code == status
     assert answer.json()["errors"][0]["code"] in ("not_found", "method_not_allowed")
+
+
+def test_a_rate_limit_without_keys_counts_addresses(start: Callable[..., Live]) -> None:
+    live = start(rate_limit=2, workers=1)
+    statuses = [live.removebg(image_file=PHOTO).status_code for _ in range(3)]
+    assert statuses == [200, 200, 429]
+    # the proxy on this machine is believed whom it asks for
+    for address, expected in (("203.0.113.7", 200), ("2001:db8::1", 200), ("2001:db8::2", 200),
+                              ("2001:db8::3", 429), ("2001:db8:0:1::1", 200)):  # fmt: skip
+        answer = live.removebg(image_file=PHOTO, headers={"X-Forwarded-For": address})
+        assert answer.status_code == expected, address
 
 
 def test_rate_limit(start: Callable[..., Live], key_file: Any) -> None:

@@ -29,6 +29,9 @@ def options_of(**fields: Any) -> Options:
         ({"roi": "0 0 50% 100%"}, {"roi": "0 0 50% 100%"}),
         ({"shadow_type": "3D"}, {"shadow": "contact", "shadow_opacity": 50.0}),
         ({"shadow_type": "car"}, {"shadow": "contact", "shadow_opacity": 90.0}),
+        ({"ground": "auto", "spill": "0.5", "shadow_type": "keep"},
+         {"ground": "auto", "spill": 0.5, "shadow": "keep"}),
+        ({"pair_file": b"another"}, {"pair": b"another", "plate": None}),
         ({"shadow_type": "auto", "type": "animal"}, {"shadow": "drop"}),
         ({"shadow_type": {"car": "drop"}, "type": "car", "shadow_opacity": "20"},
          {"shadow": "drop", "shadow_opacity": 20.0}),
@@ -45,6 +48,13 @@ def test_what_parameters_mean(fields: dict[str, Any], expected: dict[str, Any]) 
         ({"crop_margin": "wide"}, "invalid_crop_margin", "Invalid crop_margin parameter given"),
         ({"scale": "5%"}, "invalid_scale", "Invalid scale parameter given"),
         ({"size": "huge"}, "invalid_size", "Invalid value for parameter 'size'"),
+        ({"ground": "plaid"}, "invalid_ground", "Invalid value for parameter 'ground'"),
+        ({"spill": "2"}, "invalid_spill", "Invalid value for parameter 'spill'"),
+        (
+            {"shadow_type": "keep"},
+            "invalid_shadow_type",
+            "Invalid value for parameter 'shadow_type'",
+        ),
         ({"crop": "maybe"}, "invalid_crop", "Invalid value for parameter 'crop'"),
     ],
 )

@@ -20,12 +20,13 @@ def test_shipped_recipes(path: Path) -> None:
     assert all(vars(recipe.about).values())
 
 
-def test_there_are_five() -> None:
+def test_there_are_six() -> None:
     assert [path.stem for path in RECIPES] == [
         "alphacut-lite-taught",
         "easyportrait-cyclical",
         "indexnet-composites",
         "u2net-lite-composites",
+        "u2net-lite-rehearsed",
         "u2net-lite-taught",
     ]
 

@@ -7,6 +7,7 @@
     sources    list the images of a folder, pattern, list, archive or shards, local or remote
     folder     the images named on a command line, in this process
     inputs     which files count as images to cut out
+    verdict    what is found out about a cut-out, and whether it is good enough to be written
     manifest   one row per image, in Parquet parts that are only ever added
     lock       one run at a time in a destination
     store      DEST: files written whole or not at all, in a folder or a bucket

@@ -189,7 +189,8 @@ def _work(job: Job) -> Work:
 def _fingerprint(work: Work) -> str:
     """Return what results depend on besides their inputs: version, model and options."""
     options: dict[str, Any] = dataclasses.asdict(work.options)
-    background, paths = options["background"], [options["trimap"]]
+    background = options["background"]
+    paths = [options[name] for name in ("trimap", "pair", "plate")]
     if isinstance(background, str):
         paths.append(values.parse_background(background).path)
     for name, value in options.items():

@@ -16,6 +16,8 @@ class Verdict(NamedTuple):
             if there is none.
         empty: Whether no subject was found, in any frame.
         doubt: The largest of its frames.
+        ground: How the ground was known; see `Cutout.ground`.
+        ground_sure: How sure that is.
         error: Why it is refused; None if it is not.
     """
 
@@ -23,6 +25,8 @@ class Verdict(NamedTuple):
     box: tuple[int, int, int, int] | None
     empty: bool
     doubt: float
+    ground: str | None
+    ground_sure: float
     error: ImageError | None
 
 
@@ -49,4 +53,4 @@ def judge(cutout: Cutout, *, fail_empty: bool, fail_doubt: float | None) -> Verd
     elif fail_doubt is not None and doubt > fail_doubt:
         error = ImageError(f"doubt {doubt:.2f} is above {fail_doubt:g}: nothing is written",
                            "refused")  # fmt: skip
-    return Verdict(input_size, box, empty, doubt, error)
+    return Verdict(input_size, box, empty, doubt, cutout.ground, cutout.ground_sure, error)

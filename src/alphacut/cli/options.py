@@ -22,6 +22,7 @@ _OWN = "Run and report"
 _SECTIONS = MappingProxyType({
     "model": "Network",
     "quality": "Edges and clean-up",
+    "ground": "Known grounds",
     "background": "Background, canvas and shadow",
     "result": "Result and file",
 })  # fmt: skip
@@ -84,7 +85,7 @@ class PictureCommand(click.Command):
         ours = {str(option.name): option for option in self.get_params(ctx)
                 if isinstance(option, click.Option)}  # fmt: skip
         sections = {"Most used": [name for name in _COMMON if name in ours]}
-        for heading in ("background", "quality", "result"):
+        for heading in ("background", "quality", "ground", "result"):
             sections[_SECTIONS[heading]] = []
         sections |= {_OWN: [], _SECTIONS["model"]: []}
         for name in ours:

@@ -217,7 +217,8 @@ def _row(outcome: "Outcome") -> reports.Row:
     left, top, right, bottom = verdict.box or (None, None, None, None)
     return row._replace(
         input_width=width, input_height=height, left=left, top=top, right=right, bottom=bottom,
-        empty=verdict.empty, doubt=round(verdict.doubt, 4),
+        empty=verdict.empty, doubt=round(verdict.doubt, 4), ground=verdict.ground,
+        ground_sure=verdict.ground_sure if verdict.ground else None,
     )  # fmt: skip
 
 

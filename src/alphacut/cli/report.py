@@ -30,6 +30,8 @@ class Row(NamedTuple):
         bottom: Likewise, exclusive.
         empty: Whether no subject was found.
         doubt: See `Cutout.doubt`.
+        ground: How the ground was known; see `Cutout.ground`.
+        ground_sure: How sure that is.
         milliseconds: How long it took.
     """
 
@@ -45,6 +47,8 @@ class Row(NamedTuple):
     bottom: int | None = None
     empty: bool | None = None
     doubt: float | None = None
+    ground: str | None = None
+    ground_sure: float | None = None
     milliseconds: float | None = None
 
 

@@ -31,7 +31,7 @@ _JOIN_BYTES = 2_000_000
 # What Gradio's page asks of its own host; everything else that Gradio could do is refused
 _ALLOWED = re.compile(
     r"/|/(assets|static)/.+|/(theme\.css|favicon\.ico|config|manifest\.json|robots\.txt)"
-    r"|/gradio_api/(upload|upload_progress|queue/(join|data)|run/predict|cancel|startup-events"
+    r"|/gradio_api/(upload|upload_progress|queue/(join|data)|run/predict|cancel|reset|startup-events"
     r"|heartbeat/\w+|file=(?!\w*:).+)"
 )
 _STREAMS = re.compile(r"/gradio_api/(queue/data|heartbeat/\w+)")

@@ -29,15 +29,21 @@ class EncodedResult:
         kind: Kind of file, such as "png".
         data: The file.
         empty: Whether no subject was found.
+        doubt: See `Cutout.doubt`.
         size: (H, W) of the input.
         milliseconds: What each stage took.
+        ground: How the ground was known; see `Cutout.ground`.
+        ground_sure: How sure that is.
     """
 
     kind: str
     data: bytes
     empty: bool
+    doubt: float
     size: tuple[int, int]
     milliseconds: Mapping[str, float]
+    ground: str | None = None
+    ground_sure: float = 0.0
 
 
 class Engine(Protocol):
@@ -124,7 +130,10 @@ class LocalEngine:
         data = b"".join(pieces)
         encode_ms = (time.perf_counter() - start) * 1000
         times = {**cutout.milliseconds, "encode": encode_ms}
-        return EncodedResult(kind, data, cutout.empty, cutout.input_size or cutout.size, times)
+        return EncodedResult(
+            kind, data, cutout.empty, cutout.doubt, cutout.input_size or cutout.size, times,
+            cutout.ground, cutout.ground_sure,
+        )  # fmt: skip
 
 
 def _is_local(spec: ModelSpec) -> bool:

@@ -33,6 +33,7 @@ class Layout:
         many: Those for many pictures.
         form: The settings, by what they set.
         settings: What holds the form.
+        tabs: What holds both tabs.
         one_tab: What holds the widgets for one picture.
         many_tab: What holds those for many.
     """
@@ -47,10 +48,10 @@ class Layout:
         )
         self.session = gr.State(session)
         with gr.Row(equal_height=False):
-            with gr.Column(scale=3, min_width=320), gr.Tabs():
-                with gr.Tab("One picture") as self.one_tab:
+            with gr.Column(scale=3, min_width=320), gr.Tabs() as self.tabs:
+                with gr.Tab("One picture", id="one") as self.one_tab:
                     self.one = self._add_one()
-                with gr.Tab("Many pictures") as self.many_tab:
+                with gr.Tab("Many pictures", id="many") as self.many_tab:
                     self.many = self._add_many()
             with gr.Column(scale=2, min_width=300, visible=False) as self.settings:
                 self.form = self._add_form()
@@ -63,6 +64,7 @@ class Layout:
                 sources=["upload", "webcam", "clipboard"], type="filepath", height=340,
                 label="Your picture", elem_id="photo", buttons=[],
             )  # fmt: skip
+            one["cancel"] = gr.Button("Cancel", visible=False)
             buttons = "".join(
                 f'<button type="button" data-name="{name}"><img src="'
                 f'{self._uploads.address(HERE / "examples" / name)}" alt="{words}" /></button>'
@@ -107,7 +109,12 @@ class Layout:
         with gr.Row():
             many["go"] = gr.Button("Remove the backgrounds", variant="primary", size="lg")
             many["cancel"] = gr.Button("Cancel", visible=False, size="lg")
-        many["done"] = gr.HTML(elem_id="many-done")
+        many["done"] = gr.HTML(
+            elem_id="many-done",
+            js_on_load="element.addEventListener('click', (event) => { "
+            "const one = event.target.closest('[data-open]'); "
+            "if (one) trigger('choose', {index: Number(one.dataset.open)}); })",
+        )
         return many
 
     def _add_form(self) -> dict[str, Any]:
@@ -131,8 +138,17 @@ class Layout:
         if importlib.util.find_spec("pymatting") is None:
             qualities = qualities[:1]
         form["quality"] = gr.Radio(qualities, **self._field("quality", "Edges"))
+        form["ground"] = gr.Checkbox(
+            self._options.solves_ground, label="Plain background",
+            info="Paper, a wall or a screen of one colour: thin parts and gaps come out finer. "
+            "Other pictures stay as they are.",
+        )  # fmt: skip
         with gr.Accordion("Crop, shape and shadow", open=False):
             form["preset"] = gr.Dropdown(_choices("preset"), **self._field("preset", "Preset"))
+            form["size"] = gr.Textbox(
+                "", label="Size", placeholder="800x600", max_lines=1,
+                info="In pixels, or a ratio such as 1:1; empty for the picture's own.",
+            )  # fmt: skip
             form["crop"] = gr.Checkbox(**self._field("crop", "Crop"))
             form["margin"] = gr.Slider(0, 50, 0, step=1, label="Margin around the crop",
                                        info="In percent of the subject.")  # fmt: skip

@@ -1,5 +1,8 @@
 """What the page does when its widgets are used."""
 
+import contextlib
+import io
+import math
 import secrets
 import time
 import zipfile
@@ -7,13 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
+
 from alphacut import values
 from alphacut.demo import text
 from alphacut.demo.engine import EncodedResult, Engine
 from alphacut.demo.gradio_import import gr
 from alphacut.demo.layout import EXAMPLES, FORMATS, HERE, TITLE, Layout
 from alphacut.demo.uploads import Uploads, file_name
-from alphacut.errors import AlphacutError, OptionError
+from alphacut.errors import AlphacutError, ImageError, OptionError
 from alphacut.options import FileFormat, Options
 from alphacut.parallel import in_order, side_by_side
 from alphacut.pipeline.strokes import read_strokes
@@ -39,12 +44,14 @@ class Session:
         photo: The picture, None before there is one.
         look: How the viewer last asked to show it.
         turn: How many results were begun: an earlier one is not shown over a later one.
+        many: The many pictures that were given last.
     """
 
     def __init__(self) -> None:
         self.photo: dict[str, Any] | None = None
         self.look = _LOOK
         self.turn = 0
+        self.many: Sequence[Mapping[str, Any]] = ()
 
 
 class Page:
@@ -63,6 +70,9 @@ class Page:
             self.form = layout.form
             self._connect_one(layout)
             self._connect_many(layout)
+            for upload in (layout.many["upload"], layout.form["picture"]):
+                upload.change(self._claim, upload, queue=False, preprocess=False,
+                              api_visibility="private")  # fmt: skip
             self.blocks.unload(self._leave)
         self.blocks.queue(default_concurrency_limit=engine.threads, max_size=64)
 
@@ -70,12 +80,15 @@ class Page:
         """Say what happens in the tab for one picture."""
         one, session, form = layout.one, layout.session, list(layout.form.values())
         begun = [one["start"], one["result"], layout.settings, one["problem"], one["viewer"],
-                 one["status"], one["upload"]]  # fmt: skip
-        one["upload"].input(
+                 one["status"], one["upload"], one["cancel"]]  # fmt: skip
+        for start in (one["upload"].input, one["examples"].choose):
+            start(lambda: gr.update(visible=True), None, one["cancel"], queue=False,
+                  show_progress="hidden", api_visibility="private")  # fmt: skip
+        taking = one["upload"].input(
             self._take, [session, one["upload"], *form], begun,
             show_progress_on=[one["upload"]], **_QUEUE,
         )  # fmt: skip
-        one["examples"].choose(
+        choosing = one["examples"].choose(
             self._take_example, [session, *form], begun, show_progress_on=[one["upload"]], **_QUEUE
         )
         shown = [one["problem"], one["viewer"], one["status"]]
@@ -84,19 +97,24 @@ class Page:
             show_progress="minimal", show_progress_on=[one["viewer"]],
             trigger_mode="multiple", **_QUEUE,
         )  # fmt: skip
-        gr.on(  # a dropdown fires "input" again when it loses focus, and not only then
-            [widget.change if isinstance(widget, gr.Dropdown) else widget.input for widget in form],
+        gr.on(
+            [event for widget in form for event in _events(widget)],
             self._change, [session, *form], shown,
             show_progress="minimal", show_progress_on=[one["viewer"]],
             trigger_mode="always_last", **_QUEUE,
         )  # fmt: skip
-        one["again"].click(
-            self._clear, session,
-            [one["upload"], one["start"], one["result"], layout.settings, one["problem"]],
-            queue=False, api_visibility="private",
+        cleared = [one["upload"], one["start"], one["result"], layout.settings, one["problem"],
+                   one["cancel"]]  # fmt: skip
+        for button, stopped in ((one["again"], None), (one["cancel"], [taking, choosing])):
+            button.click(self._clear, session, cleared, queue=False, cancels=stopped,
+                         api_visibility="private")  # fmt: skip
+        layout.many["done"].choose(
+            self._open, [session, *form], [*begun, layout.tabs],
+            show_progress_on=[layout.many["done"]], **_QUEUE,
         )  # fmt: skip
         one["download"].click(
-            self._download, [session, one["format"], *form], [one["saver"], one["problem"]],
+            self._download, [session, one["format"], *form],
+            [one["saver"], one["problem"], one["status"]],
             show_progress_on=[one["download"]], **_QUEUE,
         )  # fmt: skip
         layout.one_tab.select(
@@ -108,7 +126,8 @@ class Page:
         """Say what happens in the tab for many pictures."""
         many = layout.many
         many["go"].click(
-            self._cut_many, [many["upload"], many["format"], *layout.form.values()],
+            self._cut_many,
+            [layout.session, many["upload"], many["format"], *layout.form.values()],
             [many["done"], many["go"], many["cancel"]], show_progress_on=[many["go"]],
             show_progress="minimal", **{**_QUEUE, "concurrency_id": "many"},
         )  # fmt: skip
@@ -125,7 +144,7 @@ class Page:
     ) -> list[Any]:
         """Start with a picture that was uploaded."""
         if not upload:
-            return [gr.skip()] * 7
+            return [*[gr.skip()] * 7, gr.update(visible=False)]
         return self._begin(request, session, upload, form)
 
     def _take_example(
@@ -150,16 +169,28 @@ class Page:
             shown = [*self._render(request, session, photo, form), gr.skip()]
         except AlphacutError as error:
             begun, shown = False, [self._problem(error, name), None, "", None]
-        if session.photo is not photo:  # another one was chosen meanwhile
-            return [gr.skip()] * 7
+        if session.photo is not photo:  # another one was chosen meanwhile, or it was cancelled
+            return [gr.skip()] * 8
         if not begun:
             session.photo = None
+        shown.append(gr.update(visible=False))
         return [gr.update(visible=not begun), *[gr.update(visible=begun)] * 2, *shown]
+
+    def _open(
+        self, event: gr.EventData, request: gr.Request, session: Session, *form: Any
+    ) -> list[Any]:
+        """Start with one of many pictures."""
+        index = event.index
+        if not isinstance(index, int) or not 0 <= index < len(session.many):
+            return [gr.skip()] * 9
+        begun = self._begin(request, session, session.many[index], form)
+        return [*begun, gr.update(selected="one")]
 
     def _clear(self, session: Session) -> list[Any]:
         """Make room for a new picture."""
         session.photo = None
-        return [None, gr.update(visible=True), *[gr.update(visible=False)] * 2, ""]
+        hidden = gr.update(visible=False)
+        return [None, gr.update(visible=True), hidden, hidden, "", hidden]
 
     def _look(
         self, event: gr.EventData, request: gr.Request, session: Session, *form: Any
@@ -196,8 +227,12 @@ class Page:
         image = self.uploads.find(visitor, photo).read_bytes()
         strokes = read_strokes(look["strokes"])
         options = self._options(visitor, form, plain=look["painting"])
+        canvas = values.parse_canvas(options.size) if options.size else None
         options = options.replace(output_megapixels=PREVIEW_MP, format="png")
-        placed = options.crop or options.preset != "none"
+        if canvas and canvas.size and (share := math.prod(canvas.size) / (PREVIEW_MP * 1e6)) > 1:
+            height, width = (max(1, round(side / math.sqrt(share))) for side in canvas.size)
+            options = options.replace(size=f"{width}x{height}")
+        placed = options.crop or canvas is not None or options.preset != "none"
         view = "result" if look["painting"] else look["view"]
         start = time.perf_counter()
         result = self.engine(image, options.replace(**_VIEWS.get(view, {})), strokes)
@@ -218,21 +253,34 @@ class Page:
             "photo": photo["id"], "turn": turn, "version": look["version"], "before": before,
             "after": after, "alt": f"{view} of {photo['name']}",
         }  # fmt: skip
-        return [text.NOTHING_FOUND if result.empty else "", value, text.times(result, seconds)]
+        size, exact = result.size, not placed
+        if canvas and canvas.size:
+            size, exact = canvas.size, True
+        elif placed or canvas:
+            H, W = result.size
+            scale = max(1.0, math.sqrt(H * W / (PREVIEW_MP * 1e6)))
+            width, height = _size_of(result.data)
+            size, exact = (round(height * scale), round(width * scale)), scale == 1
+        status = text.times(result, seconds, size, exact=exact)
+        return [text.NOTHING_FOUND if result.empty else "", value, status]
 
     def _download(self, request: gr.Request, session: Session, kind: str, *form: Any) -> list[Any]:
         """Cut the picture out at its own size, and hand it over."""
         if (photo := session.photo) is None:
-            return [gr.skip()] * 2
+            return [gr.skip()] * 3
+        start = time.perf_counter()
         try:
             visitor = _visitor(request)
             options = self._options(visitor, form).replace(format=_known(kind))
             image = self.uploads.find(visitor, photo).read_bytes()
             result = self.engine(image, options, read_strokes(session.look["strokes"]))
         except AlphacutError as error:
-            return [gr.skip(), self._problem(error, photo["name"])]
+            return [gr.skip(), self._problem(error, photo["name"]), gr.skip()]
         name = f"{Path(photo['name']).stem}-cutout.{result.kind}"
-        return [{"name": name, "address": self.uploads.put(visitor, name, result.data)}, gr.skip()]
+        file = {"name": name, "address": self.uploads.put(visitor, name, result.data)}
+        width, height = _size_of(result.data)
+        seconds = time.perf_counter() - start
+        return [file, gr.skip(), text.times(result, seconds, (height, width), exact=True)]
 
     def _options(self, visitor: str, given: Sequence[Any], *, plain: bool = False) -> Options:
         """Make options of the form's values; if plain, without background, crop and shadow.
@@ -244,8 +292,12 @@ class Page:
         changes = {name: form[name] for name in ("model", "runtime", "device", "quality")}
         if changes["model"] not in [spec.name for spec in self.engine.models]:
             raise OptionError("model", changes["model"], "is not on this machine: choose another")
+        # a real shadow is measured against the ground
+        kept = form["shadow"] == "keep" and not plain
+        changes["ground"] = "auto" if form["ground"] or kept else "off"
         if not plain:
             changes |= {name: form[name] for name in ("preset", "crop", "shadow")}
+            changes["size"] = str(form["size"] or "").strip() or None
             changes["margin"] = f"{form['margin']}%" if form["crop"] else self.options.margin
             changes["background"] = "transparent"  # said, or a preset would choose its own
             kind = form["background"]
@@ -266,7 +318,7 @@ class Page:
     # --- many pictures ----------------------------------------------------------------------------
 
     def _cut_many(
-        self, request: gr.Request, uploads: Any, kind: str, *form: Any
+        self, request: gr.Request, session: Session, uploads: Any, kind: str, *form: Any
     ) -> Iterator[list[Any]]:
         """Cut out many pictures, and show the progress after each."""
         visitor = _visitor(request)
@@ -281,9 +333,10 @@ class Page:
         except AlphacutError as error:
             yield [self._problem(error, ""), go, gr.update(visible=False)]
             return
+        session.many = uploads
         jobs = list(zip(uploads, result_names(map(file_name, uploads)), strict=True))
         begun = time.perf_counter()
-        thumbnails: list[tuple[str, str]] = []
+        shown: list[text.Shown] = []
         failures: list[str] = []
         archive = self.uploads.new_folder(visitor) / "cutouts.zip"
 
@@ -299,7 +352,7 @@ class Page:
                 return name, None, self._problem(error, file_name(upload))
 
         def progress(done: int) -> str:
-            return text.progress(done, len(jobs), begun, thumbnails, failures)
+            return text.progress(done, len(jobs), begun, shown, failures)
 
         yield [progress(0), wait, gr.update(visible=True)]
         outcomes = in_order(attempt, jobs, self.engine.threads)
@@ -311,22 +364,44 @@ class Page:
                     name = f"{name}.{result.kind}"
                     file.writestr(name, result.data)
                     small = text.thumbnail(result)
-                    thumbnails.append((name, self.uploads.put(visitor, "thumbnail.webp", small)))
+                    address = self.uploads.put(visitor, "thumbnail.webp", small)
+                    shown.append(text.Shown(done - 1, name, address, result.empty, result.doubt))
                 if stop.is_set():
                     outcomes.close()
                     break
                 yield [progress(done), wait, gr.skip()]
-        address = self.uploads.address(archive) if thumbnails else ""
-        end = text.finished(len(jobs), address, thumbnails, failures, cancelled=stop.is_set())
+        address = self.uploads.address(archive) if shown else ""
+        end = text.finished(len(jobs), address, shown, failures, cancelled=stop.is_set())
         yield [end, go, gr.update(visible=False)]
 
     def _cancel(self, request: gr.Request) -> None:
         """Stop a visitor's work on many pictures after those that have begun."""
         self.uploads.stop(_visitor(request)).set()
 
+    def _claim(self, request: gr.Request, uploads: Any) -> None:
+        """Count what a visitor has uploaded as theirs, even if nothing is ever done with it."""
+        for upload in uploads if isinstance(uploads, list) else [uploads]:
+            with contextlib.suppress(ImageError):
+                self.uploads.find(_visitor(request), upload or {})
+
     def _leave(self, request: gr.Request) -> None:
         """Delete what belongs to a visitor who has left."""
         self.uploads.forget(_visitor(request))
+
+
+def _events(widget: Any) -> list[Any]:
+    """Return what says that a setting was changed: not "input", where that fires too often."""
+    if isinstance(widget, gr.Textbox):  # at every letter
+        return [widget.submit, widget.blur]
+    if isinstance(widget, gr.Dropdown | gr.ColorPicker):  # when focus is lost; not when one types
+        return [widget.change]
+    return [widget.input]
+
+
+def _size_of(data: bytes) -> tuple[int, int]:
+    """Return width and height of an encoded picture."""
+    with PIL.Image.open(io.BytesIO(data)) as image:
+        return image.size
 
 
 def _visitor(request: gr.Request) -> str:

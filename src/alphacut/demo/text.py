@@ -3,6 +3,7 @@
 import html
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from alphacut.demo.engine import EncodedResult
 from alphacut.errors import AlphacutError, ImageError
@@ -12,10 +13,16 @@ from alphacut.pipeline.image import Metadata, limit_megapixels
 from alphacut.pipeline.load import load_frames
 
 _THUMBNAIL_MP = 0.1
+_DOUBTFUL = 0.3  # above it people are asked to look
 _STAGES = {
     "load": "Reading the file", "preprocess": "Shrinking", "predict": "Network",
-    "mask": "Mask", "alpha": "Edges", "refine": "Cleaning up", "foreground": "Colours",
+    "mask": "Mask", "alpha": "Edges", "ground": "Background", "refine": "Cleaning up",
+    "foreground": "Colours", "shadow": "Shadow",
     "encode": "Writing the file",
+}  # fmt: skip
+_GROUNDS = {
+    "plain": "Cut from its plain background", "screen": "Cut from its green or blue screen",
+    "plate": "Cut from its empty scene", "pair": "Cut from two backgrounds",
 }  # fmt: skip
 _FAULTS = {
     "not_a_picture": "{name} is not a picture, or its format is not supported. "
@@ -58,15 +65,54 @@ def note(kind: str, text: str) -> str:
     return f'<p class="note {kind}" role="alert">{text}</p>'
 
 
-def times(result: EncodedResult, seconds: float) -> str:
-    """List how long each stage took, folded away."""
+def times(result: EncodedResult, seconds: float, size: tuple[int, int], *, exact: bool) -> str:
+    """List sizes and how long each stage took, folded away.
+
+    Args:
+        result: What is shown.
+        seconds: How long it took in all.
+        size: (H, W) of the file that is downloaded.
+        exact: Whether that is so to the pixel.
+
+    Returns:
+        HTML.
+    """
     H, W = result.size
+    about = "" if exact else "about "
     rows = "".join(
         f"<tr><td>{_STAGES.get(stage, stage)}</td><td>{ms:.0f} ms</td></tr>"
         for stage, ms in result.milliseconds.items()
     )
-    return (f"<details><summary>{W} x {H} pixels, done in {seconds:.2f} s</summary>"
-            f"<table>{rows}</table></details>")  # fmt: skip
+    ground = ""
+    if result.ground:
+        ground = f"<p>{_GROUNDS[result.ground]}, {100 * result.ground_sure:.0f} % sure</p>"
+    return (f"<details><summary>{W} x {H} pixels, the file {about}{size[1]} x {size[0]}, "
+            f"done in {seconds:.2f} s</summary>"
+            f"<table>{rows}</table></details>{ground}")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One of many results, as the grid shows it.
+
+    Attributes:
+        index: Of its picture among those that were given.
+        name: Of its file.
+        address: Of its thumbnail.
+        empty: Whether no subject was found.
+        doubt: See `Cutout.doubt`.
+    """
+
+    index: int
+    name: str
+    address: str
+    empty: bool
+    doubt: float
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether people should look at it."""
+        return self.empty or self.doubt > _DOUBTFUL
 
 
 def thumbnail(result: EncodedResult) -> bytes:
@@ -77,18 +123,20 @@ def thumbnail(result: EncodedResult) -> bytes:
     return b"".join(encode([raster], "webp", metadata=profile, quality=80))
 
 
-def _grid(thumbnails: Sequence[tuple[str, str]], failures: Sequence[str]) -> str:
+def _grid(shown: Sequence[Shown], failures: Sequence[str]) -> str:
     items = "".join(
-        f'<li><img src="{address}" alt="Result" />{html.escape(name)}</li>'
-        for name, address in thumbnails
+        f'<li><button type="button" data-open="{one.index}" title="Open in the editor">'
+        f'<img src="{one.address}" alt="Result" /><span>{html.escape(one.name)}</span>'
+        f'<span class="{"look" if one.doubtful else "doubt"}">'
+        f"{'No subject' if one.empty else f'{one.doubt:.0%} in doubt'}</span></button></li>"
+        for one in shown
     )
     return "".join(failures) + (f'<ul class="grid">{items}</ul>' if items else "")
 
 
 def progress(
-    done: int, count: int, begun: float, thumbnails: Sequence[tuple[str, str]],
-    failures: Sequence[str],
-) -> str:  # fmt: skip
+    done: int, count: int, begun: float, shown: Sequence[Shown], failures: Sequence[str]
+) -> str:
     """Show how many are done and how long the rest will take."""
     left = ""
     if done:
@@ -96,24 +144,25 @@ def progress(
         time_left = f"{left_s:.0f} s" if left_s < 90 else f"{left_s / 60:.0f} min"
         left = f", about {time_left} left"
     bar = f'<progress max="{count}" value="{done}" aria-label="Progress"></progress>'
-    return f'<div role="status">{done} of {count} done{left}</div>{bar}' + _grid(
-        thumbnails, failures
-    )
+    return f'<div role="status">{done} of {count} done{left}</div>{bar}' + _grid(shown, failures)
 
 
 def finished(
-    count: int, address: str, thumbnails: Sequence[tuple[str, str]], failures: Sequence[str], *,
-    cancelled: bool,
-) -> str:  # fmt: skip
+    count: int, address: str, shown: Sequence[Shown], failures: Sequence[str], *, cancelled: bool
+) -> str:
     """Sum up what was done, and offer the results."""
-    done = f"{len(thumbnails)} of {count} done."
+    done = f"{len(shown)} of {count} done."
+    if empty := sum(one.empty for one in shown):
+        done += f" {empty} without a subject."
+    if unsure := sum(one.doubtful and not one.empty for one in shown):
+        done += f" {unsure} in doubt."
     failed = f" {len(failures)} failed:" if failures else ""
     said = f"Cancelled: {done}" if cancelled else done + failed
     link = ""
     if address:
         link = (f'<p><a class="button" href="{address}" download="cutouts.zip">'
                 "Download all as zip</a></p>")  # fmt: skip
-    return f'<div role="status">{said}</div>{link}' + _grid(thumbnails, failures)
+    return f'<div role="status">{said}</div>{link}' + _grid(shown, failures)
 
 
 NOTHING_FOUND = note(

@@ -115,6 +115,12 @@ class ModelSpec:
         return self.output not in ("alpha", "masks")
 
 
+# Nothing is found: the ground is known, and the cut is solved from it
+NO_NETWORK = ModelSpec(
+    name="none", arch=None, code_license="", license="", commercial="yes", source=""
+)  # fmt: skip
+
+
 def to_json(spec: ModelSpec, like: ModelSpec) -> str:
     """Return an entry as JSON: the name of the entry it is like, and the fields that differ."""
     ours, theirs = dataclasses.asdict(spec), dataclasses.asdict(like)

@@ -38,7 +38,7 @@ from alphacut.errors import (
 )
 from alphacut.models import catalogue, entry
 from alphacut.models.download import Progress, download, is_url
-from alphacut.models.entry import Format, ModelSpec, Weights
+from alphacut.models.entry import NO_NETWORK, Format, ModelSpec, Weights
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -79,6 +79,8 @@ def find_model(name: str) -> ModelSpec:
         UnknownName: if there is no such model; the message lists the names.
         WeightsError: if the user's entry cannot be read.
     """
+    if name == NO_NETWORK.name:
+        return NO_NETWORK
     if known := catalogue.known_model(name):
         own = _entry_path(known.name)
         return _read_entry(own) if os.path.isfile(own) else known  # Path.is_file may raise

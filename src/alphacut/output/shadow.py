@@ -28,7 +28,7 @@ def make_shadow(
     Args:
         alpha: (H, W) float32 in [0, 1], on the canvas.
         kind: "drop", the silhouette moved and blurred, as on a wall; "contact", where the subject
-            stands on the ground; or "none".
+            stands on the ground; "none" and "keep" draw nothing.
         opacity: 0..100.
         offset: How far right and down, px or % of the subject; None for the kind's own.
         blur: Its standard deviation, px or % of the subject; None for the kind's own.
@@ -40,7 +40,7 @@ def make_shadow(
     Raises:
         OptionError: if offset or blur is malformed.
     """
-    if kind == "none":
+    if kind in ("none", "keep"):
         return None
     box = geometry.box_of(alpha, threshold)
     if box is None or not opacity:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from alphacut.errors import RuntimeFailure, UnknownName, WeightsError
 from alphacut.models import weights
 from alphacut.models.download import Progress
-from alphacut.models.entry import Format, ModelSpec
+from alphacut.models.entry import NO_NETWORK, Format, ModelSpec
 from alphacut.options import RUNTIMES
 
 if TYPE_CHECKING:
@@ -85,6 +85,10 @@ def load(
         RuntimeFailure: if the device is absent or the library fails, or the network cannot take
             batches of this size.
     """
+    if spec is NO_NETWORK:
+        from alphacut.runtimes.none import NoRuntime
+
+        return NoRuntime()
     if runtime not in RUNTIMES:
         raise UnknownName("runtime", runtime, RUNTIMES)
     if runtime == "onnx" and precision in ("bf16", "fp16"):

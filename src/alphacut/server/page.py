@@ -58,7 +58,14 @@ class PoolEngine:
         facts = reply.facts
         H, W = facts["input_size"]
         return EncodedResult(
-            facts["format"], reply.data, facts["empty"], (H, W), facts["milliseconds"]
+            facts["format"],
+            reply.data,
+            facts["empty"],
+            facts["doubt"],
+            (H, W),
+            facts["milliseconds"],
+            facts["ground"],
+            facts["ground_sure"],
         )
 
 

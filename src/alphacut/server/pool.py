@@ -7,6 +7,7 @@ batches, and starts another when it dies. The event loop only ever waits for fut
 import asyncio
 import contextlib
 import logging
+import math
 import multiprocessing
 import queue
 import textwrap
@@ -46,7 +47,7 @@ class Reply:
     """What a worker made of a request.
 
     Attributes:
-        facts: See `worker`: format, sizes, box, whether it is empty, milliseconds.
+        facts: See `worker`: format, sizes, box, whether it is empty, its doubt, milliseconds.
         data: The encoded file.
         queue_s: How long the request waited.
     """
@@ -181,7 +182,8 @@ class Pool:
         expected_s = (ahead / self.workers + 1) * self._mean_s
         late = ahead > 0 and expected_s > _HOPEFUL * self.timeout_s
         if ahead > self.waiting or late:
-            wait_s = max(1, round(self._mean_s))
+            # until those that wait now are done, which none of them is after its deadline
+            wait_s = max(1, math.ceil(min(ahead / self.workers * self._mean_s, self.timeout_s)))
             raise Refusal(429, "queue_full", "Too many requests are waiting", retry_after_s=wait_s)
 
     async def run(self, request: Request) -> Reply:

@@ -1,4 +1,4 @@
-"""How much each API key may send: megapixels of input per minute."""
+"""How much each client may send: megapixels of input per minute."""
 
 import logging
 import math
@@ -15,7 +15,7 @@ log = logging.getLogger("alphacut.server")
 
 
 class RateLimits:
-    """Megapixels of input that each key may send per minute.
+    """Megapixels of input that each key's owner, or address, may send per minute.
 
     Args:
         megapixels: How many; 0 for no limit.
@@ -47,7 +47,7 @@ class RateLimits:
         self._windows = FixedWindowRateLimiter(counts)
 
     async def check(self, name: str) -> None:
-        """Refuse a key that has used up its minute.
+        """Refuse a client that has used up its minute.
 
         Raises:
             Refusal: 429, with the seconds until the next minute; 503 if the store fails.

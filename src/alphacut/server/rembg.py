@@ -41,6 +41,14 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "ppm": ({"type": "boolean", "default": False}, "Smooth the edge and make it hard."),
     "dc": ({"type": "boolean", "default": True}, "Give soft edges the subject's own colour."),
     "vm": ({"type": "boolean", "default": False}, "Ignored."),
+    "ground": (
+        {"type": "string", "default": "off"},
+        "Our own: auto, off or a colour: the plain ground behind the subject.",
+    ),
+    "spill": (
+        {"type": "number", "minimum": 0, "maximum": 1, "default": 1},
+        "Our own: how much of a screen's light is taken off the subject.",
+    ),
     "extras": (
         {"type": "string"},
         "JSON object of rembg's own arguments: only_mask, bgcolor.",
@@ -88,6 +96,7 @@ async def _remove(service: Service, request: Request) -> Response:
         reply, headers = await while_connected(request, work())
     except RequestFailed as failed:
         raise _refusal(failed, service) from failed
+    headers["X-Alphacut-Doubt"] = f"{reply.facts['doubt']:.3f}"
     if ignored:
         headers["X-Alphacut-Ignored"] = ", ".join(ignored)
     return Response(reply.data, media_type="image/png", headers=headers)
@@ -128,7 +137,17 @@ def translate(form: Fields, query: Fields, service: Service) -> tuple[Options, l
     solve = flag("a") or extras.get("alpha_matting") is True
     if solve and find_spec("pymatting") is None:
         solve, ignored = False, ["a", *ignored]
+    spill = field("spill") or str(Options.spill)
+    if not re.fullmatch(r"0?\.\d+|0|1(\.0*)?|0\.", spill):
+        raise _invalid("spill", "Input should be a number from 0 to 1")
+    ground = field("ground") or Options.ground
+    try:
+        values.parse_ground(ground)
+    except OptionError as error:
+        raise _invalid("ground", error.advice) from error
     options = Options(
+        ground=ground,
+        spill=float(spill),
         model=model,
         format="png",
         result="mask" if mask else "cutout",

@@ -92,7 +92,8 @@ async def _remove(service: Service, request: Request) -> Response:
         metadata=service.settings.metadata,
     )
     uploaded = fields.bytes_of("bg_image_file")
-    if uploaded and len(uploaded) > max_bytes:
+    if any(len(each) > max_bytes for each in (uploaded, options.pair, options.plate)
+           if isinstance(each, bytes)):  # fmt: skip
         raise refuse("file_too_large", f"{max_bytes / 1e6:g}")
 
     async def work() -> tuple[Reply, dict[str, str]]:
@@ -169,9 +170,11 @@ def _headers(reply: Reply, fields: Fields) -> dict[str, str]:
         "X-Width": W, "X-Height": H, "X-Max-Width": max_W, "X-Max-Height": max_H,
         "X-Foreground-Top": top, "X-Foreground-Left": left,
         "X-Foreground-Width": right - left, "X-Foreground-Height": bottom - top,
-        "X-Credits-Charged": 0,
+        "X-Credits-Charged": 0, "X-Alphacut-Doubt": f"{facts['doubt']:.3f}",
     }  # fmt: skip
     headers = {name: str(number) for name, number in numbers.items()}
+    if facts["ground"]:
+        headers["X-Ground"] = f"{facts['ground']}; sure={facts['ground_sure']:.2f}"
     level = fields.text("type_level") or "1"
     if level != "none":
         coarse, fine = SUBJECTS[(fields.text("type") or "auto").lower()]

@@ -11,7 +11,7 @@ from alphacut.server.removebg_errors import refuse, refuse_parameter
 
 SOURCES = ("image_file", "image_file_b64", "image_url")
 BACKGROUNDS = ("bg_color", "bg_image_url", "bg_image_file")
-FILES = ("image_file", "image_file_b64", "bg_image_file")
+FILES = ("image_file", "image_file_b64", "bg_image_file", "pair_file", "plate_file")
 
 # Largest result in megapixels
 SIZES = {
@@ -30,10 +30,11 @@ SUBJECTS = {
 }  # fmt: skip
 TYPE_LEVELS = ("none", "1", "2", "latest")
 # Its shadows, and the nearest that are drawn here
-SHADOWS = {"none": "none", "car": "contact", "3d": "contact", "drop": "drop"}
+SHADOWS = {"none": "none", "car": "contact", "3d": "contact", "drop": "drop", "keep": "keep"}
 _AUTO_SHADOW = {"car": "car", "person": "3d", "transportation": "3d"}  # others: drop
 # The parameter that an option is made of, where their names differ
-_PARAMETER_OF = {"margin": "crop_margin"}
+_PARAMETER_OF = {"margin": "crop_margin", "shadow": "shadow_type", "pair": "pair_file",
+                 "plate": "plate_file"}  # fmt: skip
 
 TEXT = {"type": "string"}
 FILE = {"type": "string", "format": "binary"}
@@ -63,13 +64,17 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "position": (TEXT, "original, center, or one or two percentages."),
     "channels": (_one_of(CHANNELS, "rgba"), "alpha returns the mask in greyscale."),
     "add_shadow": (_FLAG, "The same as shadow_type[car]=car."),
-    "shadow_type": (TEXT, "none, auto, car, 3D or drop."),
+    "shadow_type": (TEXT, "none, auto, car, 3D or drop; keep, with a ground, is our own."),
     "shadow_opacity": (TEXT, "auto, or 0 to 100."),
     "shadow_method": (TEXT, "Ignored, as at remove.bg."),
     "semitransparency": (_FLAG, "Accepted; soft alpha is always kept."),
     "bg_color": (TEXT, "3, 4, 6 or 8 hex digits, or a colour's name."),
     "bg_image_url": (TEXT, "URL of the background image, if this service fetches."),
     "bg_image_file": (FILE, "Background image, in multipart only."),
+    "ground": (TEXT, "Our own: auto, off or a colour: the plain ground behind the subject."),
+    "spill": (TEXT, "Our own: 0 to 1, how much of a screen's light is taken off the subject."),
+    "pair_file": (FILE, "Our own: the same subject before another plain ground."),
+    "plate_file": (FILE, "Our own: the same scene without its subject."),
 }
 
 
@@ -114,6 +119,10 @@ def translate(
         "margin": margin,
         "scale": fields.text("scale") or "original",
         "position": fields.text("position") or "original",
+        "ground": fields.text("ground") or Options.ground,
+        "spill": _number(fields, "spill", Options.spill),
+        "pair": fields.bytes_of("pair_file"),
+        "plate": fields.bytes_of("plate_file"),
         "shadow": shadow,
         "shadow_opacity": opacity,
     }
@@ -124,6 +133,15 @@ def translate(
             _PARAMETER_OF.get(error.option, error.option), error.advice
         ) from error
     return options if _flag(fields, "crop") else options.replace(crop=False, margin="0")
+
+
+def _number(fields: Fields, name: str, default: float) -> float:
+    """Read a number, whose limits `Options` knows."""
+    text = fields.text(name)
+    try:
+        return default if text is None else float(text)
+    except ValueError as error:
+        raise refuse_parameter(name, "Give a number") from error
 
 
 def _choice(fields: Fields, name: str, known: Any, default: str) -> str:
@@ -178,7 +196,7 @@ def _shadow(fields: Fields, subject: str) -> tuple[str, float]:
         named = {"car": "car"}
     for what in (*named.values(), plain):
         if what not in (None, "auto", *SHADOWS):
-            raise refuse_parameter("shadow_type", "Choose none, auto, car, 3D or drop")
+            raise refuse_parameter("shadow_type", "Choose none, auto, car, 3D, drop or keep")
     wanted = plain or named.get(subject, "none")
     if wanted == "auto":
         wanted = _AUTO_SHADOW.get(subject, "drop")

@@ -75,7 +75,7 @@ def _summarise(settings: Settings, removers: Mapping[str, Remover]) -> None:
         "workers": settings.worker_count, "queue": settings.queue, "timeout_s": settings.timeout,
         "max_megapixels": settings.max_megapixels, "max_body": settings.max_body,
         "api_keys": "on" if settings.api_keys else "off",
-        "rate_limit": settings.rate_limit if settings.api_keys else "off",
+        "rate_limit": settings.megapixels_per_minute or "off",
         "fetches": "on" if settings.allow_url else ",".join(settings.allow_url_host) or "off",
         "cors": ",".join(settings.cors) or "off",
     }  # fmt: skip

@@ -1,6 +1,7 @@
 """What both contracts share: admitting a request, reading it, serving it, and counting it."""
 
 import asyncio
+import ipaddress
 from collections.abc import Awaitable, Mapping
 from typing import TypeVar
 
@@ -36,7 +37,7 @@ class Service:
         self.models = {name: remover.spec for name, remover in removers.items()}
         self.default_model = next(iter(removers))
         self.keys = Keys(settings.api_keys)
-        self.rate_limits = RateLimits(settings.rate_limit, settings.rate_store)
+        self.rate_limits = RateLimits(settings.megapixels_per_minute, settings.rate_store)
         self._fetcher = Fetcher(
             enabled=settings.allow_url,
             hosts=settings.allow_url_host,
@@ -64,13 +65,15 @@ class Service:
         """Decide from its head whether a request may go on.
 
         Returns:
-            The name of the key's owner.
+            Whose rate it counts against: the key's owner, or without keys the client's address.
 
         Raises:
             Refusal: 403 without a known key, 429 if its owner or all clients ask for too much, 503
                 if the service is shutting down.
         """
         name = self.keys.name_of(request.headers)
+        if not self.keys.required and request.client:
+            name = _network_of(request.client.host)
         await self.rate_limits.check(name)
         self.pool.admit()
         return name
@@ -119,6 +122,17 @@ class Service:
         for stage, ms in reply.facts["milliseconds"].items():
             self.metrics.stages.labels(stage).observe(ms / 1000)
         return reply, await self.rate_limits.charge(name, megapixels)
+
+
+def _network_of(address: str) -> str:
+    """Return an address, or the /64 network of an IPv6 one, all of which one client has."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:  # a socket of the file system, or a name
+        return address
+    if found.version == 4:
+        return address
+    return str(ipaddress.ip_network((int(found), 64), strict=False))
 
 
 async def while_connected(request: Request, work: Awaitable[_Result]) -> _Result:

@@ -17,6 +17,7 @@ from alphacut.options import (
 )
 
 _ROOT_PATH = re.compile(r"(/[\w.~-]+)*/?", re.ASCII)
+_KEY_MEGAPIXELS = 500
 _UNITS = {"": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
 
 
@@ -77,7 +78,13 @@ class Settings:
         None, "File of accepted keys: a SHA-256 and a name per line. Without it, no key is needed.",
         "FILE", kind=Path,
     )  # fmt: skip
-    rate_limit: int = _setting(500, "Megapixels of input per key and minute; 0 for no limit.", "MP")
+    rate_limit: int | None = _setting(
+        None,
+        "Megapixels of input per minute and key, or client address if there are no keys; 0 for no "
+        "limit. 500 by default with keys, else none.",
+        "MP",
+        kind=int,
+    )
     rate_store: str = _setting(
         "memory://",
         "Where rates are counted; redis://HOST:PORT shares them.",
@@ -109,7 +116,7 @@ class Settings:
             if choices and getattr(self, setting.name) not in choices:
                 raise UnknownName(setting.name, getattr(self, setting.name), choices)
         for name in ("workers", "queue", "rate_limit", "port"):
-            if getattr(self, name) < 0:
+            if (getattr(self, name) or 0) < 0:
                 raise OptionError(name, getattr(self, name), "give 0 or more")
         for name in ("timeout", "max_megapixels"):
             if not getattr(self, name) > 0:
@@ -132,6 +139,13 @@ class Settings:
     def max_body_bytes(self) -> int:
         """Largest file of a request, in bytes."""
         return parse_bytes("max_body", self.max_body)
+
+    @property
+    def megapixels_per_minute(self) -> int:
+        """What a key's owner, or an address, may send; 0 for no limit."""
+        if self.rate_limit is None:
+            return _KEY_MEGAPIXELS if self.api_keys else 0
+        return self.rate_limit
 
     @property
     def worker_memory_bytes(self) -> int:

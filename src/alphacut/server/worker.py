@@ -161,6 +161,9 @@ def _serve(
         "size": placed.size,
         "box": box,
         "empty": box is None,
+        "ground": cutout.ground,
+        "ground_sure": cutout.ground_sure,
+        "doubt": cutout.doubt,
         "frames": 1 + len(cutout.frames),
         "milliseconds": {**cutout.milliseconds, "encode": encode_ms},
     }
