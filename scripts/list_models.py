@@ -1,4 +1,4 @@
-"""Write MODELS.md from the entries of the catalogue.
+"""Write MODELS.md, and the table of docs/models/README.md, from the entries of the catalogue.
 
     python scripts/list_models.py
 
@@ -13,6 +13,15 @@ from alphacut.models.catalogue import MODELS
 from alphacut.models.entry import ModelSpec
 
 PAGE = Path(__file__).parents[1] / "MODELS.md"
+COMPARISON = PAGE.parent / "docs" / "models" / "README.md"
+START, END = "<!-- table -->\n", "<!-- end -->\n"
+GIVES = {
+    "saliency": "mask",
+    "matte": "alpha",
+    "logits": "classes",
+    "alpha": "alpha, of a trimap",
+    "masks": "masks, of clicks",
+}
 COMMERCIAL = {"yes": "yes", "no": "**no**", "unclear": "unclear"}
 
 
@@ -64,6 +73,32 @@ def _lines() -> Iterator[str]:
                 yield f"  - <{url}>"
 
 
+def table() -> str:
+    """Return the table of docs/models/README.md."""
+    heads = (
+        "name",
+        "good for",
+        "published scores",
+        "input",
+        "gives",
+        "licence of the weights",
+        "MB",
+    )
+    lines = [f"| {' | '.join(heads)} |", "|" + " --- |" * (len(heads) - 1) + " --: |"]
+    for spec in MODELS:
+        terms = (
+            spec.license
+            + {"yes": "", "no": ", **no commercial use**", "unclear": ", unclear"}[spec.commercial]
+        )
+        first = next(iter(spec.weights.values()))
+        cells = (
+            spec.name, spec.good_for, spec.scores, _size(spec), GIVES[spec.output], terms,
+            _megabytes(first.bytes),
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def _size(spec: ModelSpec) -> str:
     if spec.input_size:
         return " x ".join(map(str, spec.input_size))
@@ -81,3 +116,6 @@ def _bytes(size: int | None) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    before, rest = COMPARISON.read_text(encoding="utf-8").split(START)
+    after = rest.split(END)[1]
+    COMPARISON.write_text(before + START + table() + END + after, encoding="utf-8")

@@ -20,8 +20,10 @@ from alphacut.errors import (
     OptionError,
     UnknownName,
 )
+from alphacut.models import catalogue
 from alphacut.models.weights import find_model
 from alphacut.parallel import side_by_side
+from alphacut.pipeline.matting import estimate_alpha_fast
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -626,3 +628,45 @@ def test_strokes_win_over_the_ground() -> None:
     stroke = alphacut.Stroke("remove", radius=0.05, points=((0.8, 0.49), (0.95, 0.49)))
     painted = Remover(network=Disc(), ground="auto")(image, painted=[stroke])
     assert painted.alpha[59, 132:150].max() == 0
+
+
+class Fine(Disc):
+    """A network that answers at 1024 pixels, and is sure of each of them."""
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        y, x = np.mgrid[:1024, :1024]
+        return (np.hypot(y - 512, x - 512) < 300).astype(np.float32)[np.newaxis, np.newaxis]
+
+
+def test_a_fine_answer_leaves_edges_to_the_image() -> None:
+    """Its band is as wide as that of a coarse one: its own would be too narrow for hair."""
+    image = np.repeat(np.linspace(60, 120, 512, dtype=np.float32)[:, None], 512, axis=1)
+    image = np.dstack([image] * 3).astype(np.uint8)
+    y, x = np.mgrid[:512, :512]
+    image[np.hypot(y - 256, x - 256) < 145] = (200, 60, 40)  # 5 pixels less than it says
+    saliency = Fine()(image)[0, 0]
+    by_itself = estimate_alpha_fast(image, saliency)
+    cutout = Remover(network=Fine())(image)
+    between = (np.hypot(y - 256, x - 256) > 146) & (np.hypot(y - 256, x - 256) < 149)
+    assert cutout.alpha[between].mean() < by_itself[between].mean() - 0.1
+    assert cutout.saliency.shape == (1024, 1024)
+
+
+def test_a_matte_is_kept_as_it_is() -> None:
+    spec = replace(catalogue.MODELS[0], name="soft", output="matte")
+    image = photo()
+    kept, fitted = Remover(spec, network=Disc()), Remover(spec, network=Disc(), matting="fast")
+    np.testing.assert_array_equal(
+        kept(image).alpha, Remover(network=Disc(), matting="none")(image).alpha
+    )
+    assert (fitted(image).alpha != kept(image).alpha).any()
+    logits = replace(spec, sigmoid=True)
+
+    class Logits(Disc):
+        def __call__(self, batch: np.ndarray) -> np.ndarray:
+            p = np.clip(super().__call__(batch), 1e-7, 1 - 1e-7)
+            return np.log(p / (1 - p))
+
+    np.testing.assert_allclose(
+        Remover(logits, network=Logits())(image).alpha, kept(image).alpha, atol=1e-5
+    )

@@ -76,7 +76,15 @@ def unwritable(path: Path, error: OSError) -> OutputError:
 
 def sha256(path: Path) -> str:
     """Return a file's SHA-256 in hexadecimal, reading it in chunks."""
-    digest = hashlib.sha256()
+    return _digest(path, hashlib.sha256())
+
+
+def md5(path: Path) -> str:
+    """Return a file's MD5 in hexadecimal: for files whose makers publish nothing better."""
+    return _digest(path, hashlib.md5(usedforsecurity=False))
+
+
+def _digest(path: Path, digest: "hashlib._Hash") -> str:
     with path.open("rb") as file:
         while piece := file.read(1 << 20):
             digest.update(piece)

@@ -25,7 +25,7 @@ Fit = Literal["cover", "contain", "stretch", "tile", "center-crop"]
 Shadow = Literal["none", "drop", "contact", "keep"]
 Preset = Literal["none", "profile", "passport", "product"]
 RuntimeName = Literal["openvino", "onnx", "torch"]
-Precision = Literal["auto", "fp32", "int8"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 DeviceName = Literal["auto", "cpu", "gpu", "cuda", "mps", "npu", "openvino-auto"]
 ClassMask = Literal["hard", "soft"]
 PathText: TypeAlias = str | os.PathLike[str]
@@ -128,7 +128,6 @@ class OptionChanges(TypedDict, total=False):
     runtime: RuntimeName
     device: DeviceName
     precision: Precision
-    half: bool
     classes: str
     class_mask: ClassMask
     short_side: int | None
@@ -194,10 +193,11 @@ class Options:
         get_args(DeviceName),
     )
     precision: Precision = _option(
-        "auto", "int8 is faster, fp32 exact; auto takes int8 where it is as accurate and faster.",
+        "auto",
+        "fp32 is exact; int8, and bf16 on recent processors, are faster, and auto takes them where "
+        "they are as accurate; fp16 is for GPUs.",
         get_args(Precision),
     )  # fmt: skip
-    half: bool = _option(False, "Compute in half precision; torch on CUDA only.")
     classes: str = _option(
         "", "Classes that count as subject, such as person,dog; for models with classes.",
         unit="NAMES",

@@ -41,6 +41,7 @@ from alphacut.pipeline.screen import remove_spill, unmix
 from alphacut.pipeline.strokes import Stroke
 from alphacut.pipeline.trimap import find_trimap, read_trimap
 from alphacut.pipeline.views import predict_views
+from alphacut.pipeline.vitmatte import estimate_alpha_vitmatte
 from alphacut.runtimes import Runtime
 
 if TYPE_CHECKING:
@@ -79,10 +80,11 @@ METHODS = MappingProxyType({
 # By the architecture of a matting network; the option `matting` names the model
 _NETWORKS: Mapping[str | None, Callable[..., Array]] = MappingProxyType({
     "indexnet": estimate_alpha_indexnet,
+    "vitmatte_s": estimate_alpha_vitmatte,
 })  # fmt: skip
 
 
-def find_method(name: str, quality: str) -> Method:
+def find_method(name: str, quality: str, output: str = "saliency") -> Method:
     """Return the method that the options `matting` and `quality` name.
 
     Raises:
@@ -90,7 +92,9 @@ def find_method(name: str, quality: str) -> Method:
         WeightsError: if the user's entry of the network cannot be read.
     """
     if name == "auto":
-        name = "closed-form" if quality == "best" else "fast"
+        # a matte is alpha already: fitting it to colours again costs detail (docs/log.md)
+        own = "none" if output == "matte" else "fast"
+        name = "closed-form" if quality == "best" else own
     if name in METHODS:
         return METHODS[name]
     networks = {spec.name: _NETWORKS[spec.arch] for spec in weights.models()
@@ -103,7 +107,7 @@ def find_method(name: str, quality: str) -> Method:
 
 
 # Options that decide which network is loaded; the others may differ from call to call
-_LOADED = ("model", "runtime", "device", "precision", "half", "input_size")
+_LOADED = ("model", "runtime", "device", "precision", "input_size")
 
 
 class _Plan(NamedTuple):
@@ -171,8 +175,8 @@ class Remover:
         if model is None or isinstance(model, str):
             model = weights.find_model(options.model)
         self.spec = model
-        if model.output == "alpha":
-            finders = (spec.name for spec in weights.models() if spec.output != "alpha")
+        if not model.finds_subjects:
+            finders = (spec.name for spec in weights.models() if spec.finds_subjects)
             raise UnknownName("model that finds subjects", model.name, finders)
         if size := options.network_size:
             if any(side % model.multiple for side in size):
@@ -185,7 +189,6 @@ class Remover:
             runtime=options.runtime,
             device=options.device,
             precision=options.precision,
-            half=options.half,
             hint=hint,
             threads=threads,
             accept_license=accept_license,
@@ -209,7 +212,7 @@ class Remover:
         options = options.without_streams()
         if options.classes:
             catalogue.choose_classes(self.spec, options.classes)
-        method = find_method(options.matting, options.quality)
+        method = find_method(options.matting, options.quality, self.spec.output)
         if method.require:
             method.require()
         if options.background is not None:
@@ -385,9 +388,10 @@ class Remover:
         else:
             saliency = self._find_subject(image, options, clock) if given is None else given
             with clock("alpha"):
-                seen = saliency
+                fits = given is None and plan.method.rough is _fast
+                seen = matting.coarsen(saliency) if fits else saliency
                 if painted:
-                    seen = strokes.correct_saliency(saliency, image, painted)
+                    seen = strokes.correct_saliency(seen, image, painted)
                 alpha, trimap = self._estimate_alpha(image, seen, given, plan, painted)
                 # a given trimap is unsure by intention; what options clear next is no contradiction
                 doubt = measure_doubt(seen if given is None else alpha, alpha)

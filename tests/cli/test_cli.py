@@ -28,7 +28,7 @@ from alphacut import Options, __version__, runtimes
 from alphacut.batch.folder import Item, Outcome
 from alphacut.cli import main as cli
 from alphacut.errors import RuntimeFailure
-from alphacut.models import weights
+from alphacut.models import catalogue, weights
 from alphacut.output.encode import quantise
 from made import chunk
 from pictures import FakeRuntime, disc, make_photo
@@ -981,3 +981,52 @@ def test_progress_on_a_terminal(
     assert (done.returncode, done.stdout.count(b"\n")) == (0, 2 if flags else 0)
     assert b"2/2" in shown
     assert (b"b.png -> b-cutout.png" in shown) != bool(flags)
+
+
+# --- advice -------------------------------------------------------------------------------------
+
+
+class HalfSure(FakeRuntime):
+    """A network that finds a disc and half believes in as large a place beside it."""
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        output = super().__call__(batch)
+        output[..., : output.shape[-1] // 2] = np.maximum(output[..., : output.shape[-1] // 2], 0.5)
+        return output
+
+
+@pytest.mark.parametrize(
+    ("flags", "terminal", "advised"),
+    [((), True, True), (("--quiet",), True, False), (("--json",), True, False), ((), False, False)],
+)
+def test_a_doubtful_cut_out_names_the_better_model_once(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: tuple[str, ...],
+    terminal: bool,
+    advised: bool,
+) -> None:
+    monkeypatch.setattr(runtimes, "load", lambda *_, **__: HalfSure())
+    monkeypatch.setattr("alphacut.cli.remove.on_terminal", lambda: terminal)
+    save("a.png")
+    save("b.png")
+    result = run("a.png", "b.png", "--matting", "none", *flags)
+    advice = [line for line in result.lines if "birefnet-lite" in line]
+    assert len(advice) == advised
+    if advised:
+        assert advice[0].startswith("alphacut: a.png: in doubt here; another network may see more")
+        assert "alphacut models pull birefnet-lite, then --model birefnet-lite" in advice[0]
+
+
+def test_a_sure_cut_out_has_no_advice(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alphacut.cli.remove.on_terminal", lambda: True)
+    save("a.png")
+    assert run("a.png").lines == ["a.png -> a-cutout.png"]
+
+
+def test_better_models_exist_and_are_free() -> None:
+    for spec in catalogue.MODELS:
+        better = catalogue.better_model(spec.name)
+        if better:
+            (found,) = [each for each in catalogue.MODELS if each.name == better]
+            assert found.commercial == "yes"

@@ -2,6 +2,7 @@ import json
 import pickle
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import click.testing
@@ -56,6 +57,9 @@ def test_list() -> None:
     assert entries["u2net"]["state"] == "to pull"
     assert entries["rmbg-1.4"]["state"] == "to pull, if you accept its terms"
     assert entries["indexnet-adobe"]["state"] == "to add by hand"
+    assert entries["alphacut-lite"]["state"] == "no weights yet: to train"
+    assert entries["birefnet-portrait"]["scores"] == "P3M-500-P S .983, MAE .006"
+    assert entries["u2net-lite"]["cost"] is None
     assert entries["u2net-lite"]["paths"] == {"onnx": str(LITE), "int8": str(LITE_INT8)}
 
 
@@ -253,13 +257,26 @@ def test_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
             assert timing["call_ms"] > 0 < timing["per_second"]
 
 
+def test_what_a_picture_costs_is_kept_and_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "RUNTIMES", ("openvino",))
+    words = ("u2net-lite", "--device", "cpu", "--seconds", "0.01")
+    last = run("models", "benchmark", *words).stdout.splitlines()[-1]
+    (entry,) = [e for e in json.loads(run("models", "--json").stdout) if e["name"] == "u2net-lite"]
+    cost = entry["cost"]
+    assert last.startswith(f"a picture of 1 MP: {cost['seconds']:.2f} s")
+    assert 0 < cost["seconds"] < 60
+    if sys.platform == "linux":
+        assert 50e6 < cost["peak_bytes"] < 4e9
+        assert f" {cost['peak_bytes'] / 1e6:.0f} " in run("models").stdout.splitlines()[1]
+
+
 @pytest.mark.slow
 def test_benchmark_of_batches_tells_the_share_of_the_peak(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "RUNTIMES", ("torch",))
     monkeypatch.setattr(benchmark, "_BATCHES", {"cpu": (1, 2)})
     words = ("u2net-lite", "--device", "cpu", "--seconds", "0.01", "--json")
     one, two = json.loads(run("models", "benchmark", *words).stdout)["timings"]
-    assert (one["batch"], two["batch"], two["half"]) == (1, 2, False)
+    assert (one["batch"], two["batch"], two["precision"]) == (1, 2, "fp32")
     assert two["per_second"] == pytest.approx(2000 / two["call_ms"])
     assert 0 < one["peak_share"] < 1.5
 
@@ -274,8 +291,8 @@ def test_benchmark_of_a_device_that_is_not_here(monkeypatch: pytest.MonkeyPatch)
 def test_benchmark_on_cuda() -> None:
     words = ("u2net-lite", "--device", "cuda", "--seconds", "0.1", "--json")
     timings = json.loads(run("models", "benchmark", *words).stdout)["timings"]
-    assert {(t["batch"], t["half"]) for t in timings if t["runtime"] == "torch"} == {
-        (batch, half) for batch in (1, 4, 16, 64) for half in (False, True)
+    assert {(t["batch"], t["precision"]) for t in timings if t["runtime"] == "torch"} == {
+        (batch, precision) for batch in (1, 4, 16, 64) for precision in ("fp32", "bf16", "fp16")
     }
 
 
@@ -287,7 +304,8 @@ def test_benchmark_table(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = run("models", "benchmark", "u2net-lite").stdout.splitlines()
     assert lines[0] == "u2net-lite, batches of N x 3 x 320 x 320"
     assert lines[1].split() == [
-        "runtime", "device", "for", "N", "load", "ms", "call", "ms", "pictures/s", "of", "peak"
+        "runtime", "device", "for", "precision", "N", "load", "ms", "call", "ms",
+        "pictures/s", "of", "peak",
     ]  # fmt: skip
     assert 'pip install ".[onnx]"' in lines[2]
 

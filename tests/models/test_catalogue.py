@@ -20,6 +20,11 @@ def test_entries_are_sound(spec: ModelSpec) -> None:
     assert bool(spec.classes) == (spec.output == "logits")
     assert spec.input_size is None or spec.short_side is None
     assert spec.commercial == "yes" or spec.note
+    assert spec.good_for
+    # the authors' licence decides, not the training data's, which the note names
+    assert (spec.commercial == "unclear") == (
+        spec.license in ("not stated", "those of whoever trains them")
+    )
     for file in spec.weights.values():
         assert file.sha256 is None or re.fullmatch("[0-9a-f]{64}", file.sha256)
         assert file.embedded or file.package or file.urls or file.sha256 is None
@@ -46,7 +51,16 @@ def test_names_and_files_are_unique() -> None:
 
 @pytest.mark.parametrize(
     ("other", "ours"),
-    [("u2netp", "u2net-lite"), ("u2net_human_seg", "u2net-human"), ("isnet-general-use", "isnet")],
+    [
+        ("u2netp", "u2net-lite"),
+        ("u2net_human_seg", "u2net-human"),
+        ("isnet-general-use", "isnet"),
+        ("birefnet-general", "birefnet"),
+        ("birefnet-general-lite", "birefnet-lite"),
+        ("birefnet-portrait", "birefnet-portrait"),
+        ("ben2", "ben2"),
+        ("vitmatte", "vitmatte-small"),
+    ],
 )
 def test_other_programs_names_are_known(other: str, ours: str) -> None:
     assert weights.find_model(other) is weights.find_model(ours)
@@ -64,6 +78,12 @@ def test_terms_are_told_as_they_are() -> None:
 def test_models_page_is_current() -> None:
     made = runpy.run_path(str(ROOT / "scripts" / "list_models.py"))["page"]()
     assert (ROOT / "MODELS.md").read_text(encoding="utf-8") == made, "run scripts/list_models.py"
+
+
+def test_comparison_is_current() -> None:
+    made = runpy.run_path(str(ROOT / "scripts" / "list_models.py"))["table"]()
+    text = (ROOT / "docs" / "models" / "README.md").read_text(encoding="utf-8")
+    assert made in text, "run scripts/list_models.py"
 
 
 def test_classes() -> None:

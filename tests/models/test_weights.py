@@ -1,6 +1,7 @@
 import contextlib
 import dataclasses
 import errno
+import functools
 import hashlib
 import http.server
 import os
@@ -10,6 +11,8 @@ import sys
 import tempfile
 import threading
 import time
+import unittest.mock
+import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +21,7 @@ import pytest
 
 from alphacut.errors import AlphacutWarning, UnknownName, WeightsError
 from alphacut.models import catalogue, download, weights
-from alphacut.models.entry import ModelSpec, Weights
+from alphacut.models.entry import Format, ModelSpec, Weights
 
 SPEC = catalogue.MODELS[0]
 FILE = SPEC.weights["onnx"]
@@ -250,6 +253,60 @@ def test_more_than_was_promised(server: Server, home: Path) -> None:
     with pytest.raises(WeightsError, match="sends more than the expected 300000 bytes"):
         weights.fetch(server.spec())
     assert files(home) == []
+
+
+ROWS = [(spec, form) for spec in catalogue.MODELS for form, file in spec.weights.items()
+        if file.urls]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "form"), ROWS, ids=lambda x: getattr(x, "name", x))
+def test_every_row_is_pulled_resumed_and_checked(
+    server: Server, home: Path, monkeypatch: pytest.MonkeyPatch, row: ModelSpec, form: Format
+) -> None:
+    """Each row's own addresses, file name and terms; a small file stands in for its gigabyte."""
+    file = row.weights[form]
+    assert file.bytes
+    assert file.sha256
+    small = dataclasses.replace(
+        file, bytes=len(DATA), sha256=hashlib.sha256(DATA).hexdigest(),
+        urls=tuple(server.address + urllib.parse.urlparse(url).path for url in file.urls),
+    )  # fmt: skip
+    spec = dataclasses.replace(row, weights={form: small})
+    if row.commercial != "yes":
+        with pytest.raises(WeightsError, match="--accept-license"):
+            weights.fetch(spec, form)
+    fetch = functools.partial(weights.fetch, spec, form, accept_license=row.commercial != "yes")
+    server.answers = [lambda h: h.give(bytes(len(DATA)))]  # tampered with
+    with pytest.raises(WeightsError, match=r"wrong file \(SHA-256"):
+        fetch()
+    server.answers = [lambda h: h.give(DATA[:-1])]
+    with pytest.raises(WeightsError, match="has 299999 bytes, expected 300000"):
+        fetch()
+    assert files(home) == []
+    server.answers = [lambda h: h.give(cut=100_000), lambda h: h.give()]
+    path = fetch()
+    assert path.read_bytes() == DATA
+    assert files(home) == [file.file]
+    assert server.seen[-1] == (urllib.parse.urlparse(file.urls[0]).path, "bytes=100000-")
+    monkeypatch.setenv("ALPHACUT_OFFLINE", "1")
+    path.write_bytes(DATA[:-1] + b"x")
+    with pytest.warns(AlphacutWarning, match="damaged"), pytest.raises(WeightsError):
+        fetch()
+
+
+def test_a_file_of_which_only_md5_is_published(home: Path, tmp_path: Path) -> None:
+    row = dataclasses.replace(
+        SPEC,
+        name="mine",
+        weights={"torch": Weights(file="a.pth", md5=hashlib.md5(DATA).hexdigest())},
+    )
+    with unittest.mock.patch.object(catalogue, "MODELS", (*catalogue.MODELS, row)):
+        (tmp_path / "a.pth").write_bytes(DATA)
+        (tmp_path / "b.pth").write_bytes(DATA + b"x")
+        with pytest.raises(WeightsError, match=r"b\.pth: not the torch file of mine \(MD5 "):
+            weights.add(tmp_path / "b.pth", row, "torch")
+        added = weights.add(tmp_path / "a.pth", row, "torch")
+    assert weights.fetch(added, "torch").read_bytes() == DATA
 
 
 def test_404_is_not_asked_again_but_the_next_address_is(server: Server, home: Path) -> None:

@@ -20,11 +20,19 @@ from alphacut.runtimes.pytorch import TorchRuntime
 
 MADE_AT = (64, 96)
 # A second size, odd where the network takes any; its batch has two pictures
-OTHER = {"indexnet": (96, 64), "alphacut_lite": (96, 64)}
+OTHER = dict.fromkeys(
+    (
+        "indexnet", "alphacut_lite", "birefnet_lite", "inspyrenet_res2net50", "modnet",
+        "vitmatte_s", "mobile_sam",
+    ),
+    (96, 64),
+)  # fmt: skip
+# Gigabytes, and the same code as a smaller one's
+LARGE = ("birefnet", "inspyrenet_swinb")
 
 
 def channels(arch: str) -> int:
-    return 4 if arch == "indexnet" else 3
+    return 4 if arch in ("indexnet", "vitmatte_s") else 3
 
 
 def seeded(arch: str) -> torch.nn.Module:
@@ -45,7 +53,7 @@ def batch(arch: str, size: tuple[int, int], pictures: int) -> np.ndarray:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
-@pytest.mark.parametrize("arch", nets.ARCHITECTURES)
+@pytest.mark.parametrize("arch", [arch for arch in nets.ARCHITECTURES if arch not in LARGE])
 def test_three_runtimes_agree(arch: str, dynamic: bool, tmp_path: Path) -> None:
     network = seeded(arch)
     path = tmp_path / "network.onnx"
@@ -61,7 +69,7 @@ def test_three_runtimes_agree(arch: str, dynamic: bool, tmp_path: Path) -> None:
     ours = TorchRuntime(network, device="cpu")
     for each in batches:
         expected = ours(each)
-        assert expected.shape[2:] == each.shape[2:]
+        assert arch == "mobile_sam" or expected.shape[2:] == each.shape[2:]
         for other in theirs:
             found = other(each)
             assert found.dtype == np.float32

@@ -62,10 +62,10 @@ def test_devices(network: torch.nn.Module) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(RuntimeFailure, match="finds no cuda here, only cpu"):
             TorchRuntime(network, device="cuda")
-        with pytest.raises(RuntimeFailure, match="half precision on CUDA only, not on cpu"):
-            TorchRuntime(network, half=True)
-    with pytest.raises(RuntimeFailure, match="--runtime torch on CUDA"):
-        runtimes.load(LITE, half=True)
+        with pytest.raises(RuntimeFailure, match="in fp16 on CUDA only, not on cpu"):
+            TorchRuntime(network, precision="fp16")
+    with pytest.raises(RuntimeFailure, match="choose --runtime openvino or torch"):
+        runtimes.load(LITE, runtime="onnx", precision="fp16")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
@@ -73,7 +73,7 @@ def test_cuda(network: torch.nn.Module) -> None:
     expected = TorchRuntime(network, device="cpu")(batch())
     assert TorchRuntime(network).device == "cuda"
     np.testing.assert_allclose(TorchRuntime(network, device="gpu")(batch()), expected, atol=1e-3)
-    half = TorchRuntime(network, device="cuda", half=True)(batch())
+    half = TorchRuntime(network, device="cuda", precision="fp16")(batch())
     assert half.dtype == np.float32
     assert np.abs(half - expected).mean() < 1e-2
 

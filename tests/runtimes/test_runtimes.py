@@ -1,3 +1,4 @@
+import dataclasses
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from alphacut.evaluation.self_test import EXAMPLE
 from alphacut.models import catalogue, weights
 from alphacut.pipeline import transforms
 from alphacut.pipeline.load import load_image
+from alphacut.runtimes.openvino import computes_bf16
 
 SPEC = catalogue.MODELS[0]
 PUBLISHED = Path(__file__).parents[3] / "shared" / "models" / "u2netp.onnx"
@@ -108,6 +110,48 @@ def test_precision_is_chosen_where_it_gains(monkeypatch: pytest.MonkeyPatch) -> 
     assert runtimes.needed(SPEC, "openvino") == "onnx"
     with pytest.raises(WeightsError, match="u2net has no int8 weights"):
         runtimes.needed(weights.find_model("u2net"), "openvino", "int8")
+
+
+def test_bfloat16_answers_nearly_as_float32(network: runtimes.Runtime) -> None:
+    if not computes_bf16():
+        with pytest.raises(RuntimeFailure, match="no bfloat16 arithmetic here"):
+            runtimes.load(SPEC, precision="bf16")
+        pytest.skip("this processor has no bfloat16 arithmetic")
+    picture = transforms.preprocess(load_image(EXAMPLE), SPEC)
+    difference = np.abs(runtimes.load(SPEC, precision="bf16")(picture) - network(picture))
+    assert 0 < difference.mean() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("loss", "capable", "precision", "chosen"),
+    [
+        (5e-5, True, "auto", "bf16"),
+        (5e-5, False, "auto", "f32"),
+        (2e-3, True, "auto", "f32"),
+        (None, True, "auto", "f32"),
+        (5e-5, True, "fp32", "f32"),
+    ],
+)
+def test_bfloat16_is_chosen_where_its_loss_is_known_and_small(
+    monkeypatch: pytest.MonkeyPatch, loss: float | None, capable: bool, precision: str, chosen: str
+) -> None:
+    monkeypatch.setattr("alphacut.runtimes.openvino.computes_bf16", lambda: capable)
+    spec = dataclasses.replace(SPEC, weights={"onnx": SPEC.weights["onnx"]}, bf16_loss=loss)
+    network = runtimes.load(spec, precision=precision)
+    hint = network._compiled().model.get_property("INFERENCE_PRECISION_HINT")  # type: ignore[attr-defined]
+    assert hint.to_string() == chosen
+
+
+def test_int8_goes_before_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alphacut.runtimes.openvino.computes_bf16", lambda: True)
+    network = runtimes.load(dataclasses.replace(SPEC, bf16_loss=0.0))
+    hint = network._compiled().model.get_property("INFERENCE_PRECISION_HINT")  # type: ignore[attr-defined]
+    assert hint.to_string() == "f32"
+
+
+def test_float16_is_not_for_processors() -> None:
+    with pytest.raises(RuntimeFailure, match="fp16 on GPUs and NPUs only"):
+        runtimes.load(SPEC, precision="fp16")
 
 
 def test_compiled_networks_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,7 +177,8 @@ def _work(job: Job) -> Work:
         spec, options.runtime, options.precision, options.device, options.network_size
     )
     # "auto" depends on the processor, and a cluster may have several kinds
-    options = options.replace(precision="int8" if form == "int8" else "fp32")
+    if options.precision == "auto":
+        options = options.replace(precision="int8" if form == "int8" else "fp32")
     return Work(
         options=options, spec=spec, dest=job.dest, retries=job.retries,
         accept_license=job.accept_license, cores=processors(),

@@ -30,20 +30,27 @@ def models(context: click.Context, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(entries, indent=2))
         return
-    heads = ("name", "licence of the weights", "commercial", "MB", "state", "also called")
+    heads = ("name", "good for", "published scores", "licence of the weights", "commercial", "MB",
+             "state", "s", "peak MB", "also called")  # fmt: skip
     table = [
-        (entry["name"], entry["license"], entry["commercial"], _megabytes(entry["bytes"]),
-         entry["state"], ", ".join(entry["aliases"]))
+        (entry["name"], entry["good_for"], entry["scores"], entry["license"], entry["commercial"],
+         _megabytes(entry["bytes"]), entry["state"], *_cost(entry["cost"]),
+         ", ".join(entry["aliases"]))
         for entry in entries
     ]  # fmt: skip
-    print_table(heads, table, right=("MB",))
+    print_table(heads, table, right=("MB", "s", "peak MB"))
+    if any(entry["cost"] for entry in entries):
+        click.echo(
+            "s, peak MB: one picture on this machine, by alphacut models benchmark", err=True
+        )
 
 
 @models.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option(
-    "--format", "form", type=click.Choice(["onnx", "torch"]),
-    help="torch for PyTorch, onnx for the other runtimes; default: what OpenVINO needs.",
+    "--format", "form", type=click.Choice(["onnx", "fp16", "torch"]),
+    help="torch for PyTorch, onnx for the other runtimes, fp16 in half precision; default: what "
+    "OpenVINO needs.",
 )  # fmt: skip
 @accept_license
 def pull(names: tuple[str, ...], form: "Format | None", accept_license: bool) -> None:
@@ -55,10 +62,15 @@ def pull(names: tuple[str, ...], form: "Format | None", accept_license: bool) ->
     for name in names:
         try:
             spec = weights.find_model(name)
-            chosen = form or runtimes.needed(spec, "openvino")
-            with download_progress(spec, accept_license, chosen) as progress:
-                path = weights.fetch(spec, chosen, accept_license=accept_license, progress=progress)
-            click.echo(f"{spec.name}: {path}")
+            forms = [form or runtimes.needed(spec, "openvino")]
+            if "decoder" in spec.weights and not form:
+                forms.append("decoder")
+            for chosen in forms:
+                with download_progress(spec, accept_license, chosen) as progress:
+                    path = weights.fetch(
+                        spec, chosen, accept_license=accept_license, progress=progress
+                    )
+                click.echo(f"{spec.name}: {path}")
         except AlphacutError as error:  # the others go on
             complain(error)
             failed.append(name)
@@ -182,9 +194,12 @@ def benchmark(
     as_json: bool,
     accept_license: bool,
 ) -> None:
-    """Time NAME in every runtime and on every device of this machine."""
-    from alphacut.evaluation.speed import measure
-    from alphacut.models import weights
+    """Time NAME in every runtime and on every device of this machine.
+
+    What one picture takes by default, in seconds and memory, is kept and shown by alphacut models.
+    """
+    from alphacut.evaluation.speed import measure, measure_cost
+    from alphacut.models import costs, weights
 
     spec = weights.find_model(name)
     with download_progress(spec, accept_license, *spec.weights) as progress:
@@ -198,23 +213,43 @@ def benchmark(
                 progress=progress,
             )
         )
+    cost = measure_cost(spec) if spec.finds_subjects else None
+    if cost:
+        costs.keep(spec.name, cost)
     if as_json:
         records = [dataclasses.asdict(timing) for timing in timings]
-        click.echo(json.dumps({"model": spec.name, "timings": records}, indent=2))
+        picture = cost and dataclasses.asdict(cost)
+        click.echo(
+            json.dumps({"model": spec.name, "timings": records, "picture": picture}, indent=2)
+        )
         return
     h, w = timings[0].size
     click.echo(f"{spec.name}, batches of N x {spec.channels} x {h} x {w}")
-    heads = ("runtime", "device", "for", "N", "load ms", "call ms", "pictures/s", "of peak", "")
+    heads = (
+        "runtime",
+        "device",
+        "for",
+        "precision",
+        "N",
+        "load ms",
+        "call ms",
+        "pictures/s",
+        "of peak",
+        "",
+    )
     print_table(
         heads,
         [
-            (t.runtime, t.device, "float16" if t.half else t.hint, str(t.batch),
+            (t.runtime, t.device, t.hint, t.precision, str(t.batch),
              *(_figure(x) for x in (t.load_ms, t.call_ms, t.per_second)),
              "" if t.peak_share is None else f"{t.peak_share:.0%}", t.error or "")
             for t in timings
         ],
-        right=heads[3:8],
+        right=heads[4:9],
     )  # fmt: skip
+    if cost:
+        memory = f", {cost.peak_bytes / 1e6:.0f} MB at most" if cost.peak_bytes else ""
+        click.echo(f"a picture of {cost.megapixels:g} MP: {cost.seconds:.2f} s{memory}")
 
 
 @click.command()
@@ -268,7 +303,7 @@ def export(
 
 def _describe(spec: "ModelSpec") -> dict[str, Any]:
     """Describe a model as JSON."""
-    from alphacut.models import weights
+    from alphacut.models import costs, weights
 
     here = {form: str(path) for form, file in spec.weights.items()
             if (path := weights.locate(file))}  # fmt: skip
@@ -277,6 +312,8 @@ def _describe(spec: "ModelSpec") -> dict[str, Any]:
         state = "embedded"
     elif here:
         state = "installed"
+    elif spec.source.startswith("recipes/") and not any(file.sha256 for file in files):
+        state = "no weights yet: to train"
     elif any(file.package for file in files):
         state = "to install"
     elif any(file.sha256 and file.urls for file in files):
@@ -292,16 +329,27 @@ def _describe(spec: "ModelSpec") -> dict[str, Any]:
         "code_license": spec.code_license,
         "commercial": spec.commercial,
         "note": spec.note,
+        "good_for": spec.good_for,
+        "scores": spec.scores,
         "source": spec.source,
         "formats": list(spec.weights),
         "bytes": next(iter(files)).bytes,
         "state": state,
         "paths": here,
+        "cost": costs.kept(spec.name),
     }
 
 
 def _megabytes(size: int | None) -> str:
     return "?" if size is None else f"{size / 1e6:.1f}"
+
+
+def _cost(cost: dict[str, Any] | None) -> tuple[str, str]:
+    """Give the seconds and peak megabytes of one picture, as far as they were measured."""
+    if cost is None:
+        return "", ""
+    peak = cost["peak_bytes"]
+    return f"{cost['seconds']:.2f}", "" if peak is None else f"{peak / 1e6:.0f}"
 
 
 def _figure(value: float | None) -> str:

@@ -18,6 +18,7 @@ from alphacut.options import Options
 if TYPE_CHECKING:
     from alphacut.batch.folder import Existing, Outcome
 
+_DOUBTFUL = 0.3  # doubt from which another model is worth a try
 _SHOWN = 3  # results that exist already and get a line; a second run would print one for each
 
 
@@ -101,7 +102,7 @@ def remove(
         warnings.simplefilter("ignore", NoForegroundWarning)  # the error says it
     chosen = Options(**options)
     from alphacut import runtimes
-    from alphacut.models import weights
+    from alphacut.models import catalogue, weights
     from alphacut.runtimes.pending import PendingRuntime
 
     spec = weights.find_model(chosen.model)
@@ -116,8 +117,7 @@ def remove(
         network = PendingRuntime(
             functools.partial(
                 runtimes.load, spec, runtime=chosen.runtime, device=chosen.device,
-                precision=chosen.precision, half=chosen.half,
-                size=chosen.network_size,
+                precision=chosen.precision, size=chosen.network_size,
                 hint="throughput" if threads != 1 and several else "latency",
                 accept_license=accept_license, progress=downloading,
             )
@@ -137,6 +137,7 @@ def remove(
 
     counts = {"done": 0, "failed": 0, "skipped": 0}
     empty = taken = 0
+    doubtful = ""
     # lines of JSON on the terminal are progress enough
     no_bar = quiet or (as_json and sys.stdout.isatty())
     with reports.writing(report) as write, progress(len(items), quiet=no_bar) as shown:
@@ -156,6 +157,8 @@ def remove(
                     click.echo(reports.to_json(row))
                 if not outcome.taken or taken <= _SHOWN:
                     _tell(outcome, quiet=quiet or as_json, verbose=verbose)
+                if outcome.verdict and outcome.verdict.doubt > _DOUBTFUL:
+                    doubtful = doubtful or outcome.item.source
                 if shown:
                     shown.advance(shown.task_ids[0])
         except (KeyboardInterrupt, SystemExit):
@@ -166,8 +169,18 @@ def remove(
             raise
     if len(items) > 1 and not as_json and (empty or taken > _SHOWN or not quiet):
         note(_sum_up(counts, empty, taken))
+    better = catalogue.better_model(spec.name)
+    # for a person, who can follow it
+    if doubtful and better and on_terminal() and not (quiet or as_json or to_stdout):
+        note(f"{doubtful}: in doubt here; another network may see more: alphacut models pull "
+             f"{better}, then --model {better}")  # fmt: skip
     if counts["failed"]:
         sys.exit(1)
+
+
+def on_terminal() -> bool:
+    """Tell whether a person reads what is said."""
+    return sys.stderr.isatty()
 
 
 def _tell(outcome: "Outcome", *, quiet: bool, verbose: bool) -> None:

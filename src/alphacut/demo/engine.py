@@ -138,6 +138,6 @@ class LocalEngine:
 
 def _is_local(spec: ModelSpec) -> bool:
     """Tell whether a model finds subjects and its weights are on this machine."""
-    return spec.output != "alpha" and any(
+    return spec.finds_subjects and any(
         weights.locate(file) is not None for file in spec.weights.values()
     )

@@ -14,12 +14,6 @@ from alphacut.pipeline.load import load_frames
 
 _THUMBNAIL_MP = 0.1
 _DOUBTFUL = 0.3  # above it people are asked to look
-_STRENGTHS = {
-    "u2netp": "Fast and small; people, animals, objects.",
-    "u2net": "Finer outlines; several times slower than u2net-lite.",
-    "isnet": "Finest outlines; the slowest.",
-    "deeplabv3": "Finds 20 classes, such as person, cat or car; coarse outlines, slow.",
-}
 _STAGES = {
     "load": "Reading the file", "preprocess": "Shrinking", "predict": "Network",
     "mask": "Mask", "alpha": "Edges", "ground": "Background", "refine": "Cleaning up",
@@ -45,7 +39,8 @@ def describe(spec: ModelSpec) -> str:
     commercial = {"yes": "commercial use allowed", "no": "not for commercial use"}.get(
         spec.commercial, "commercial use unclear"
     )
-    return f"{_STRENGTHS.get(str(spec.arch), '')} Licence: {spec.license}; {commercial}."
+    good_for = f"{spec.good_for[:1].upper()}{spec.good_for[1:]}." if spec.good_for else ""
+    return f"{good_for} Licence: {spec.license}; {commercial}."
 
 
 def problem(error: AlphacutError, name: str, max_megapixels: float) -> str:

@@ -5,16 +5,22 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from alphacut import runtimes
 from alphacut.errors import AlphacutError, RuntimeFailure
+from alphacut.models.costs import Cost
 from alphacut.models.download import Progress
 from alphacut.models.entry import ModelSpec
+from alphacut.models.weights import ASSETS
 from alphacut.options import RUNTIMES
 from alphacut.pipeline import transforms
+from alphacut.pipeline.load import load_image
+from alphacut.remover import Remover
 from alphacut.runtimes import Hint, Runtime
 
 # Batch sizes with which PyTorch is timed on a device
@@ -32,7 +38,7 @@ class Timing:
         hint: What OpenVINO compiled for; "latency" for the others.
         size: (h, w) of the batch.
         batch: Images per call.
-        half: Whether it computed in float16.
+        precision: Of its arithmetic.
         load_ms: Loading, including the weights' verification.
         call_ms: Median of successive calls.
         per_second: Images per second, with as many concurrent calls as suit the hint.
@@ -46,7 +52,7 @@ class Timing:
     hint: Hint
     size: tuple[int, int]
     batch: int = 1
-    half: bool = False
+    precision: str = "auto"
     load_ms: float | None = None
     call_ms: float | None = None
     per_second: float | None = None
@@ -75,7 +81,7 @@ def measure(
         progress: Called for every block of a download.
 
     Yields:
-        One timing per runtime, device and hint; on CUDA also per precision and batch size.
+        One timing per runtime, device, hint and precision; on CUDA also per batch size.
 
     Raises:
         RuntimeFailure: if no runtime finds the device.
@@ -96,15 +102,68 @@ def measure(
             found = True
             counts = _BATCHES.get(place, (1,)) if name == "torch" else (1,)
             for hint in _HINTS.get(name, ("latency",)):
-                for half in (False, True) if name == "torch" and place == "cuda" else (False,):
+                for precision in _precisions(name, place, spec):
                     yield from _measure(
-                        Timing(name, place, hint, size, half=half), spec, own, counts, seconds,
+                        Timing(name, place, hint, size, precision=precision), spec, own, counts,
+                        seconds,
                         accept_license, progress,
                     )  # fmt: skip
     if device and not found:
         raise RuntimeFailure(
             f"no runtime finds {device} here: install a driver, and a build that supports it"
         )
+
+
+def _precisions(runtime: str, device: str, spec: ModelSpec) -> tuple[str, ...]:
+    """Return the precisions worth a timing: all that the device gains from."""
+    if runtime == "torch":
+        return ("fp32", "bf16", "fp16") if device == "cuda" else ("fp32",)
+    int8 = ("int8",) if "int8" in spec.weights else ()
+    if runtime == "onnx":
+        return ("fp32", *int8)
+    from alphacut.runtimes.openvino import computes_bf16
+
+    if device == "cpu":
+        return ("fp32", *(("bf16",) if computes_bf16() else ()), *int8)
+    return ("fp32", "fp16")
+
+
+def measure_cost(spec: ModelSpec) -> Cost:
+    """Measure what a picture of one megapixel takes by default, in a process of its own.
+
+    Args:
+        spec: The model's entry; its weights are on this machine.
+
+    Raises:
+        AlphacutError: if the model cannot be run.
+    """
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(_cost, spec).result()
+
+
+def _cost(spec: ModelSpec) -> Cost:
+    """Cut out the example, enlarged to a megapixel, until the time is known: three times."""
+    example = load_image((ASSETS / "example.jpg").read_bytes())
+    image = np.asarray(cv2.resize(example, (1000, 1000), interpolation=cv2.INTER_CUBIC), np.uint8)
+    remover = Remover(spec)
+    took = []
+    for _ in range(3):
+        start = time.perf_counter()
+        remover(image)
+        took.append(time.perf_counter() - start)
+    return Cost(round(min(took), 3), _peak_bytes(), 1.0, time.strftime("%Y-%m-%d"))
+
+
+def _peak_bytes() -> int | None:
+    """Return the most memory that this process has held; None where the system does not tell."""
+    try:  # getrusage counts a parent's memory, too, where it was forked
+        text = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(text.split("VmHWM:")[1].split()[0]) * 1024
+    except (OSError, IndexError):
+        return None
 
 
 def _measure(
@@ -120,8 +179,9 @@ def _measure(
     start = time.perf_counter()
     try:
         runtime = runtimes.load(
-            spec, runtime=plain.runtime, device=plain.device, hint=plain.hint, half=plain.half,
-            size=size, accept_license=accept_license, progress=progress,
+            spec, runtime=plain.runtime, device=plain.device, hint=plain.hint,
+            precision=plain.precision, size=size,
+            accept_license=accept_license, progress=progress,
         )  # fmt: skip
     except AlphacutError as error:
         yield replace(plain, error=str(error))

@@ -11,7 +11,7 @@ from alphacut.errors import WeightsError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-Format = Literal["onnx", "int8", "openvino", "torch"]
+Format = Literal["onnx", "int8", "fp16", "openvino", "torch", "decoder"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,7 @@ class Weights:
         bytes: File size; None if unpublished.
         sha256: Checksum, verified after a download and before every use; see `weights.checksum`.
             None if unpublished: such a file is never downloaded, only added by `models add`.
+        md5: Where only that is published, what `models add` verifies; no use beside a SHA-256.
         urls: Where to download the file, tried in order; empty for embedded and users' own files.
         package: Python package that brings the file, if it is installed; the extra of alphacut
             that installs it has the model's name.
@@ -33,6 +34,7 @@ class Weights:
     embedded: bool = False
     bytes: int | None = None
     sha256: str | None = None
+    md5: str | None = None
     urls: tuple[str, ...] = ()
     package: str = ""
 
@@ -45,6 +47,7 @@ class ModelSpec:
         name: What users type.
         aliases: Names other programs use for the same weights.
         arch: Network in `nets`; None if PyTorch cannot build it and only its graph can be run.
+        arch_options: Further arguments of its network, such as BiRefNet's order of patches.
         input_size: (H, W) of the batch, aspect ratio not kept; None to follow the image.
         short_side: Shorter side of a batch that follows the image; None for the image's own.
         multiple: The sides of such a batch are rounded up to multiples of this.
@@ -53,24 +56,33 @@ class ModelSpec:
         divisor: What pixels are divided by: the image's own maximum ("max") or white ("white").
         mean: Subtracted from R, G and B after the division.
         std: Divides R, G and B after that.
-        output: What the network returns: "saliency" in [0, 1], class "logits", or "alpha", which
-            takes a trimap as a fourth input channel.
+        output: What the network returns: "saliency" in [0, 1]; a "matte", alpha without a trimap;
+            class "logits"; "alpha", which takes a trimap as a fourth input channel; or "masks" for
+            clicks and boxes.
+        sigmoid: Whether a saliency or matte comes as its logit.
         classes: Names of the logits, background first.
         min_max: Whether the saliency is min-max normalised to [0, 1].
         weights: The file of each format: "onnx" for OpenVINO and ONNX Runtime, "int8" for the same
-            in 8-bit arithmetic, "openvino" for OpenVINO alone (.xml beside .bin), "torch" for
-            PyTorch. If "onnx" or "torch" is missing, it is made from the other where possible.
+            in 8-bit arithmetic, "fp16" in half precision, "openvino" for OpenVINO alone (.xml
+            beside .bin), "torch" for PyTorch, "decoder" for the second part of a network that
+            answers clicks. If "onnx" or "torch" is missing, it is made from the other where
+            possible.
+        bf16_loss: Mean difference of the saliency in bfloat16 from that in float32, as measured on
+            photographs; None if it was not.
         code_license: Terms of the authors' code.
         license: Terms of the weights.
-        commercial: Whether the weights may be used commercially. Unless "yes", they are downloaded
-            only once their terms are accepted.
-        note: What else users should know about the terms.
+        commercial: Whether the weights' licence allows commercial use: "unclear" if the authors
+            state none. Unless "yes", they are downloaded only once their terms are accepted.
+        note: What else users should know about the terms, training data included.
+        good_for: What it is good for, in a few words.
+        scores: Figures that its authors publish.
         source: Where network and weights come from.
     """
 
     name: str
     aliases: tuple[str, ...] = ()
     arch: str | None
+    arch_options: Mapping[str, Any] = field(default_factory=dict)
     input_size: tuple[int, int] | None = None
     short_side: int | None = None
     multiple: int = 1
@@ -78,20 +90,29 @@ class ModelSpec:
     divisor: Literal["max", "white"] = "white"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
-    output: Literal["saliency", "logits", "alpha"] = "saliency"
+    output: Literal["saliency", "matte", "logits", "alpha", "masks"] = "saliency"
+    sigmoid: bool = False
     classes: tuple[str, ...] = ()
     min_max: bool = False
     weights: Mapping[Format, Weights] = field(default_factory=dict)
+    bf16_loss: float | None = None
     code_license: str
     license: str
     commercial: Literal["yes", "no", "unclear"]
     note: str = ""
+    good_for: str = ""
+    scores: str = ""
     source: str
 
     @property
     def channels(self) -> int:
         """Channels of the batch: RGB, plus a trimap if the model takes one."""
         return 4 if self.output == "alpha" else 3
+
+    @property
+    def finds_subjects(self) -> bool:
+        """Whether a picture is all it needs: no trimap, no clicks."""
+        return self.output not in ("alpha", "masks")
 
 
 # Nothing is found: the ground is known, and the cut is solved from it

@@ -7,6 +7,7 @@ The user's folder is `ALPHACUT_HOME`, or `alphacut` in the system's folder for u
     models/NAME.json   entries of users' own weights, and of files added to a known entry
     converted/         ONNX files made from PyTorch weights
     compiled/          networks compiled by OpenVINO, for a faster start
+    costs/NAME.json    seconds and memory of a picture, measured by `models benchmark`
     locks/             one process downloads a file while others wait
 
 Other settings: `ALPHACUT_MIRROR`, a folder or base URL with the same file names, used instead of
@@ -135,6 +136,13 @@ def add(path: Path, spec: ModelSpec, format: Format) -> ModelSpec:
             f"{path}: not the {format} file of {spec.name} (SHA-256 {sha256}, expected "
             f"{described.sha256}): add it under another --name"
         )
+    if described.sha256 is None and described.md5 is not None:
+        found = files.md5(path)
+        if found != described.md5:
+            raise WeightsError(
+                f"{path}: not the {format} file of {spec.name} (MD5 {found}, expected "
+                f"{described.md5}): add it under another --name"
+            )
     ours = Weights(
         file=described.file or spec.name + "".join(path.suffixes[-1:]),
         bytes=size,

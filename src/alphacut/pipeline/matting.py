@@ -37,6 +37,7 @@ _SURROUNDINGS = 0.3  # width of the surroundings, as a share of the long side, s
 _RARE_PX = 2.0  # a colour seen on fewer grid pixels than this says little
 _EVIDENCE_RANGE = (0.05, 0.95)  # colour alone never decides
 _SALIENCY_RANGE = (0.001, 0.999)  # nor does the network
+_COARSE_PX = 320  # long side of a saliency that is unsure where edges are: U-2-Net's
 _RADIUS_PX = 4  # of the windows, on the grid: they have to be wider than the network's blur
 _NOISE = np.float32(1e-5)  # variance of colour (0..1) that is noise, not signal: 0.8 of 255
 _FLAT = np.float32(1e-4)  # variance of alpha below which there is nothing to explain
@@ -101,6 +102,25 @@ def estimate_alpha_fast(image: Image, saliency: Array) -> Array:
     # a thin part's colour is its own
     _unmix(image, alpha, coarse, np.where(thin > 0, np.float32(1), seen))
     return alpha
+
+
+def coarsen(saliency: Array) -> Array:
+    """Reduce a fine saliency so far that `estimate_alpha_fast` looks for edges in a wide band.
+
+    A network that answers at 1024 pixels is sure of every pixel, at hair too, where it should not
+    be: its own band is too narrow. The image has the detail.
+
+    Args:
+        saliency: (h, w) float32 in [0, 1].
+
+    Returns:
+        (h', w') float32 in [0, 1], of 320 pixels at most.
+    """
+    long_side = max(saliency.shape)
+    if long_side <= _COARSE_PX:
+        return saliency
+    h, w = (max(1, round(side * _COARSE_PX / long_side)) for side in saliency.shape)
+    return _resize(saliency, (h, w))
 
 
 def estimate_alpha_closed_form(image: Image, trimap: Array, prior: Array | None = None) -> Array:

@@ -101,7 +101,8 @@ def postprocess(
     """Turn a network's output into a saliency, all zero where it found no subject.
 
     Args:
-        output: (1, K, h, w) float32, as the runtime returned it: one map in [0, 1], or K logits.
+        output: (1, K, h, w) float32, as the runtime returned it: one map in [0, 1] or its logit,
+            or K logits of classes.
         batch: (1, C, h, w) float32, the input.
         spec: The model's entry.
         classes: See `read_output`.
@@ -122,7 +123,7 @@ def read_output(
     """Read a network's output as confidence that a pixel is subject.
 
     Args:
-        output: (1, K, h, w) float32: one map in [0, 1], or K logits.
+        output: (1, K, h, w) float32: one map in [0, 1] or its logit, or K logits of classes.
         spec: The model's entry.
         classes: Names of the classes that count as subject, separated by commas; all but the
             background by default.
@@ -137,7 +138,10 @@ def read_output(
     """
     if spec.output == "logits":
         return _subject_of_classes(output[0], choose_classes(spec, classes), soft)
-    return np.asarray(np.clip(output[0, 0], 0, 1), np.float32)
+    found = output[0, 0]
+    if spec.sigmoid:
+        found = 1 / (1 + np.exp(-np.clip(found, -80, 80)))  # exp overflows beyond 88
+    return np.asarray(np.clip(found, 0, 1), np.float32)
 
 
 def keep_found(
@@ -158,7 +162,7 @@ def keep_found(
     Returns:
         Saliency (h, w) float32 in [0, 1].
     """
-    if spec.output != "saliency":
+    if spec.output not in ("saliency", "matte"):
         return confidence
     if not is_decided(confidence) or not is_photograph(batch):
         return np.zeros_like(confidence)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from alphacut.runtimes.graph import Difference
 
 Hint = Literal["latency", "throughput"]
+_BF16_LOSS = 1e-3  # mean difference of a saliency up to which bfloat16 is as good as float32
 # Sizes at which a graph is traced and compared if the model's entry leaves them open
 _SIZES = ((256, 320), (192, 416))
 
@@ -49,7 +50,6 @@ def load(
     runtime: str = "openvino",
     device: str = "auto",
     precision: str = "auto",
-    half: bool = False,
     size: tuple[int, int] | None = None,
     hint: Hint = "latency",
     threads: int | None = None,
@@ -66,8 +66,10 @@ def load(
         runtime: "openvino", "onnx" or "torch".
         device: "auto", or one that the runtime supports: "cpu", "gpu", "cuda", "mps", "npu" or
             "openvino-auto".
-        precision: "fp32", "int8", or "auto": int8 if the entry has it and the processor gains.
-        half: Whether to compute in float16: PyTorch on CUDA only.
+        precision: "fp32"; "int8"; "bf16", for PyTorch on CUDA, and OpenVINO on processors that have
+            such arithmetic; "fp16", for PyTorch on CUDA, and OpenVINO on a GPU or NPU; or "auto":
+            int8 if the entry has it, else bf16 if its loss was measured and is small, where the
+            processor gains; else fp32.
         size: (H, W) of the batches, if not the weights' own.
         hint: What OpenVINO compiles for: the "latency" of one call, or the "throughput" of many
             concurrent ones.
@@ -89,9 +91,10 @@ def load(
         return NoRuntime()
     if runtime not in RUNTIMES:
         raise UnknownName("runtime", runtime, RUNTIMES)
-    if half and runtime != "torch":
+    if runtime == "onnx" and precision in ("bf16", "fp16"):
         raise RuntimeFailure(
-            f"{runtime} computes in float32: for half precision choose --runtime torch on CUDA"
+            f"ONNX Runtime computes in the file's precision: for {precision} choose --runtime "
+            "openvino or torch"
         )
     if runtime == "torch":
         from alphacut.runtimes.pytorch import TorchRuntime, load_network
@@ -103,13 +106,18 @@ def load(
         if path is None:
             format = needed(spec, runtime)
             path = weights.fetch(spec, format, accept_license=accept_license, progress=progress)
-        network = load_network(spec.arch, path)
-        return TorchRuntime(network, device=device, half=half, threads=threads)
+        network = load_network(spec.arch, path, spec.arch_options)
+        return TorchRuntime(
+            network,
+            device=device,
+            precision=precision if precision in ("bf16", "fp16") else "fp32",
+            threads=threads,
+        )
 
     embedded = path is None and any(file.embedded for file in spec.weights.values())
     if path is None:
         form = needed(spec, runtime, precision, device, size)
-        if form in ("int8", "openvino"):
+        if form in ("int8", "fp16", "openvino"):
             path = weights.fetch(spec, form, accept_license=accept_license, progress=progress)
         else:
             path = _graph(spec, accept_license, progress)
@@ -117,10 +125,15 @@ def load(
         from alphacut.runtimes.onnx import ONNXRuntime
 
         return ONNXRuntime(path, device=device, size=size, threads=threads)
-    from alphacut.runtimes.openvino import OpenVINORuntime
+    from alphacut.runtimes.openvino import OpenVINORuntime, computes_bf16
 
-    return OpenVINORuntime(path, device=device, size=size, hint=hint, compiled=_compiled(),
-                           side_outputs=not embedded, threads=threads)  # fmt: skip
+    if precision == "auto":
+        small = spec.bf16_loss is not None and spec.bf16_loss < _BF16_LOSS
+        in_bf16 = small and "int8" not in spec.weights and device in ("auto", "cpu")
+        precision = "bf16" if in_bf16 and computes_bf16() else "fp32"
+    return OpenVINORuntime(path, device=device, precision=precision, size=size, hint=hint,
+                           compiled=_compiled(), side_outputs=not embedded,
+                           threads=threads)  # fmt: skip
 
 
 def _compiled() -> Path | None:
@@ -184,7 +197,7 @@ def export(
     path = weights.fetch(spec, format, accept_license=accept_license, progress=progress)
     first = size or spec.input_size
     return write_graph(
-        load_network(spec.arch, path),
+        load_network(spec.arch, path, spec.arch_options),
         target,
         to=to,
         channels=spec.channels,
@@ -229,6 +242,8 @@ def needed(
         own = "int8" if gains or precision == "int8" else "onnx"
         if own == "onnx" and runtime == "openvino" and "openvino" in spec.weights:
             own = "openvino"
+        if precision == "fp16" and "fp16" in spec.weights:
+            own = "fp16"
     if precision == "int8" and (own not in spec.weights or runtime == "torch"):
         raise WeightsError(
             f"{spec.name} has no int8 weights for {runtime}: choose --precision fp32, or make some "
@@ -255,7 +270,7 @@ def fit(spec: ModelSpec, format: Format, path: Path) -> ModelSpec:
     if format == "torch":
         from alphacut.runtimes.pytorch import load_network
 
-        load_network(str(spec.arch), path)
+        load_network(str(spec.arch), path, spec.arch_options)
         return spec
     from alphacut.runtimes.openvino import check_graph
 
@@ -300,7 +315,7 @@ def _graph(spec: ModelSpec, accept_license: bool, progress: Progress | None) -> 
 
     with weights.locked("converted"):  # PyTorch exports one network at a time
         if not weights.is_sealed(path):  # another process may have made it in the meantime
-            network = load_network(str(spec.arch), source)
+            network = load_network(str(spec.arch), source, spec.arch_options)
             write_graph(
                 network, path, to="onnx", channels=spec.channels, sizes=_SIZES, dynamic=True
             )

@@ -13,7 +13,8 @@ import torch
 from alphacut import files
 from alphacut.errors import MissingExtra, RuntimeFailure
 from alphacut.models import nets
-from alphacut.runtimes.openvino import OpenVINORuntime, openvino
+from alphacut.models.nets.birefnet import DeformableConv
+from alphacut.runtimes.openvino import OpenVINORuntime, openvino, read_model
 
 # How far outputs may differ from PyTorch's, relative to the largest value. Rounding weights to
 # float16 moves single pixels far where a network is undecided, so only the mean is meaningful.
@@ -129,11 +130,13 @@ def _smooth(n: int, channels: int, size: tuple[int, int]) -> torch.Tensor:
 
 
 def _write_onnx(network: torch.nn.Module, example: torch.Tensor, path: Path, dynamic: bool) -> None:
+    deformable = any(isinstance(module, DeformableConv) for module in network.modules())
     torch.onnx.export(
         nets.fold_batch_norm(network),  # so that weights keep their names and can be read back
         (example,),
         path,
         dynamo=False,
+        opset_version=19 if deformable else None,  # the first that has DeformConv
         input_names=["batch"],
         output_names=["output"],
         dynamic_axes={"batch": _AXES, "output": _AXES} if dynamic else None,
@@ -141,11 +144,11 @@ def _write_onnx(network: torch.nn.Module, example: torch.Tensor, path: Path, dyn
 
 
 def _convert(network: torch.nn.Module, example: torch.Tensor, dynamic: bool) -> openvino.Model:
-    shape = [-1, example.shape[1], -1, -1] if dynamic else list(example.shape)
-    model = openvino.convert_model(network, example_input=example, input=shape)
-    model.inputs[0].set_names({"batch"})
-    model.outputs[0].set_names({"output"})
-    return model
+    """Convert a network by way of ONNX, which has an operation for deformable convolution."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        _write_onnx(network, example, path, dynamic)
+        return read_model(path)
 
 
 def _halve(path: Path) -> None:

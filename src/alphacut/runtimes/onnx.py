@@ -125,7 +125,7 @@ class ONNXRuntime:
             outputs = [session.run([self._output], {self._input: x})[0] for x in parts]
         except Exception as error:  # its errors have no common base
             raise RuntimeFailure(f"ONNX Runtime failed on {self.device}: {error}") from error
-        return np.concatenate(outputs)
+        return np.concatenate(outputs, dtype=np.float32)  # some files answer in float16
 
 
 def devices() -> list[str]:

@@ -2,6 +2,7 @@
 
 import queue
 import sys
+import threading
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +39,37 @@ openvino.Type.f32.to_dtype()
 # that the first has unmapped, and the next signal with a handler kills the process
 core = PerProcess(openvino.Core)
 
+
+def _convert_deform_conv(node: Any) -> list[Any]:
+    """Convert an ONNX node DeformConv, which OpenVINO refuses; samples outside are zero."""
+    opset = openvino.opset8
+
+    def of(name: str, default: Any) -> Any:
+        return node.get_attribute(name) if node.has_attribute(name) else default
+
+    x, weight, offset = (node.get_input(k) for k in range(3))
+    pads = of("pads", [0, 0, 0, 0])
+    optional = [
+        node.get_input(k) if node.get_input_size() > k else None for k in (3, 4)
+    ]  # bias and mask
+    bias, mask = (
+        None if value is None or value.get_node().get_type_name() == "NullNode" else value
+        for value in optional
+    )
+    y = opset.deformable_convolution(
+        x, offset, weight, of("strides", [1, 1]), pads[:2], pads[2:], of("dilations", [1, 1]),
+        mask=mask, group=of("group", 1), deformable_group=of("offset_group", 1),
+        bilinear_interpolation_pad=True,
+    )  # fmt: skip
+    if bias is not None:
+        each = opset.reshape(bias, opset.constant(np.array([1, -1, 1, 1])), False)
+        y = opset.add(y, each)
+    return [y.output(0)]
+
+
+# Whether the process's core knows that conversion
+_extended = PerProcess(threading.Event)
+
 DEVICES = {"auto": "CPU", "cpu": "CPU", "gpu": "GPU", "npu": "NPU", "openvino-auto": "AUTO"}
 
 
@@ -56,6 +88,8 @@ class OpenVINORuntime:
         path: An ONNX file, or an OpenVINO .xml beside its .bin.
         device: "auto", "cpu", "gpu", "npu", or "openvino-auto", by which OpenVINO's AUTO plugin
             starts on the CPU and moves to a GPU once the network is compiled for it.
+        precision: Of its arithmetic: "fp32", "bf16" on processors that have it, "fp16" on GPUs and
+            NPUs; "int8" is the file's own, the rest float32.
         size: (H, W) of the batches, if not the file's own.
         hint: What to compile for: the "latency" of one image, or the "throughput" of many
             concurrent calls.
@@ -76,6 +110,7 @@ class OpenVINORuntime:
         path: Path,
         *,
         device: str = "auto",
+        precision: str = "fp32",
         size: tuple[int, int] | None = None,
         hint: Literal["latency", "throughput"] = "latency",
         compiled: Path | None = None,
@@ -93,10 +128,20 @@ class OpenVINORuntime:
                     f"OpenVINO finds no {plugin} here, only {', '.join(present)}: "
                     "install its driver or choose another --device"
                 )
+        if precision == "bf16" and not (plugin == "CPU" and computes_bf16()):
+            raise RuntimeFailure(
+                "OpenVINO finds no bfloat16 arithmetic here (AVX-512 BF16 or AMX): choose "
+                "--precision fp32"
+            )
+        if precision == "fp16" and plugin == "CPU":
+            raise RuntimeFailure(
+                "OpenVINO computes in fp16 on GPUs and NPUs only: choose --precision fp32 or bf16, "
+                "or another --device"
+            )
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": hint.upper(),
-            # float32 arithmetic, so that masks do not depend on the processor's abilities
-            "INFERENCE_PRECISION_HINT": "f32",
+            # never left to the plugin, so that masks do not depend on the processor's abilities
+            "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp16": "f16"}.get(precision, "f32"),
         }
         if compiled is not None:
             settings["CACHE_DIR"] = str(compiled)
@@ -109,7 +154,7 @@ class OpenVINORuntime:
                 # compiled networks are keyed by file
                 if compiled is not None and not side_outputs and size is None:
                     return _Compiled(core().compile_model(path, plugin, settings))
-                model = core().read_model(path)
+                model = read_model(path)
                 # side outputs need not be computed
                 first = openvino.Model([model.outputs[0]], model.get_parameters(), "network")
                 if size is not None:
@@ -160,7 +205,7 @@ class OpenVINORuntime:
             raise RuntimeFailure(f"OpenVINO failed on {self.device}: {error}") from error
         finally:
             requests.put(request)
-        return np.concatenate(outputs)
+        return np.concatenate(outputs, dtype=np.float32)  # some files answer in float16
 
 
 def read_convolutions(path: Path) -> dict[str, NDArray[Any]]:
@@ -217,6 +262,11 @@ def check_graph(path: Path, channels: int, maps: int) -> tuple[int, int] | None:
     return shape[2].get_length(), shape[3].get_length()
 
 
+def computes_bf16() -> bool:
+    """Tell whether the processor has bfloat16 arithmetic, and OpenVINO uses it."""
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 def devices() -> list[str]:
     """Return the devices of this machine that OpenVINO can use, by alphacut's names."""
     present = core().available_devices
@@ -225,12 +275,26 @@ def devices() -> list[str]:
             if any(each.startswith(plugin) for each in present)]  # fmt: skip
 
 
+def read_model(path: Path) -> openvino.Model:
+    """Read an ONNX file, or an OpenVINO .xml beside its .bin.
+
+    Raises:
+        RuntimeError: if it cannot be read.
+    """
+    if not _extended().is_set():
+        from openvino.frontend.onnx import ConversionExtension
+
+        core().add_extension(ConversionExtension("DeformConv", _convert_deform_conv))
+        _extended().set()
+    return core().read_model(path)
+
+
 def _read(path: Path) -> openvino.Model:
     numbers = path.with_suffix(".bin")
     if path.suffix == ".xml" and not numbers.exists():
         raise WeightsError(f"{numbers}: is missing: it belongs to {path.name}")
     try:
-        return core().read_model(path)
+        return read_model(path)
     except RuntimeError as error:
         raise WeightsError(f"{path}: OpenVINO cannot read it as a network: {error}") from error
 

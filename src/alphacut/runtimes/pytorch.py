@@ -6,7 +6,9 @@ import pickle
 import time
 import types
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ if hasattr(os, "register_at_fork"):  # OpenMP's threads stay behind in the paren
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 DEVICES = ("auto", "cpu", "gpu", "cuda", "mps")
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TorchRuntime:
@@ -35,14 +38,14 @@ class TorchRuntime:
         network: The network; it is moved to the device.
         device: "auto", "cpu", "gpu", "cuda" or "mps"; auto takes the first of CUDA, MPS and CPU
             that is present.
-        half: Whether to compute in float16, on CUDA only. It is faster, but edge pixels differ
+        precision: "fp32", or on CUDA "fp16" or "bf16". They are faster, but edge pixels differ
             from float32.
         threads: Number of processors that all PyTorch networks of the process share; PyTorch's
             default if None.
 
     Raises:
         UnknownName: if there is no such device.
-        RuntimeFailure: if the device is absent, or cannot compute in float16.
+        RuntimeFailure: if the device is absent, or cannot compute in that precision.
     """
 
     def __init__(
@@ -50,7 +53,7 @@ class TorchRuntime:
         network: torch.nn.Module,
         *,
         device: str = "auto",
-        half: bool = False,
+        precision: str = "fp32",
         threads: int | None = None,
     ) -> None:
         if device not in DEVICES:
@@ -63,15 +66,15 @@ class TorchRuntime:
                 f"PyTorch {torch.__version__} finds no {device} here, only {', '.join(present)}: "
                 "install a build and driver for it, or choose another --device"
             )
-        if half and found != "cuda":
+        if precision != "fp32" and found != "cuda":
             raise RuntimeFailure(
-                f"PyTorch computes in half precision on CUDA only, not on {found}: drop --half or "
-                "choose --device cuda"
+                f"PyTorch computes in {precision} on CUDA only, not on {found}: choose --precision "
+                "fp32 or --device cuda"
             )
         self.device, self.prefers_batches = found, found != "cpu"
         if threads is not None and not one_thread():
             torch.set_num_threads(threads)
-        self._dtype = torch.float16 if half else torch.float32
+        self._dtype = _DTYPES[precision]
         # convolutions on CUDA are faster with channels last; elsewhere there is no gain
         self._layout = torch.channels_last if found == "cuda" else torch.contiguous_format
         self._network = network.eval().to(found, self._dtype)
@@ -131,7 +134,9 @@ class TorchRuntime:
         return batch.to(self.device, self._dtype, memory_format=self._layout)
 
 
-def load_network(arch: str, path: Path) -> torch.nn.Module:
+def load_network(
+    arch: str, path: Path, options: Mapping[str, Any] = MappingProxyType({})
+) -> torch.nn.Module:
     """Return a network with the weights of a file: a checkpoint, safetensors or ONNX.
 
     Only tensors are read: a file that would run code on loading is refused.
@@ -140,6 +145,7 @@ def load_network(arch: str, path: Path) -> torch.nn.Module:
         arch: Network in `nets`.
         path: A .safetensors or .onnx file; any other suffix means a checkpoint of PyTorch's,
             as `nets.load_state` takes it.
+        options: Further arguments of the network, as in a model's entry.
 
     Raises:
         WeightsError: if the file is damaged, unsafe, or of another network.
@@ -149,10 +155,9 @@ def load_network(arch: str, path: Path) -> torch.nn.Module:
             from alphacut.runtimes.openvino import read_convolutions
 
             arrays = read_convolutions(path)
-            return nets.load_onnx_weights(
-                arch, {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-            )
-        return nets.load_state(arch, _read(path))
+            tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+            return nets.load_onnx_weights(arch, tensors, **options)
+        return nets.load_state(arch, _read(path), **options)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path}: damaged, or holds more than tensors, which could run code on loading: save "

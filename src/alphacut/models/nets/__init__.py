@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,19 +19,37 @@ ARCHITECTURES = (
     "deeplabv3_resnet50",
     "indexnet",
     "alphacut_lite",
+    "birefnet_lite",
+    "birefnet",
+    "inspyrenet_swinb",
+    "inspyrenet_res2net50",
+    "modnet",
+    "vitmatte_s",
+    "mobile_sam",
 )
+# Tensors of published state dicts that are computed here, or that only training uses
+_UNUSED = {
+    "deeplabv3_resnet101": r"aux_classifier\.",
+    "deeplabv3_resnet50": r"aux_classifier\.",
+    "birefnet_lite": r".*\.relative_position_index$|decoder\.gdt_convs_pred_",
+    "birefnet": r".*\.relative_position_index$|decoder\.gdt_convs_pred_",
+    "inspyrenet_swinb": r".*\.relative_position_index$",
+    "modnet": r"backbone\.",  # second names of lr_branch.backbone
+    "mobile_sam": r"image_encoder\.(norm_)?head\.",
+}
 
 
 # What a checkpoint calls its state dict; an averaged one is better than the network's own
-_STATES = ("state_dict", "model_state_dict", "average")
+_STATES = ("state_dict", "model_state_dict", "model", "average")
 
 
-def build(arch: str, **options: int) -> nn.Module:
+def build(arch: str, **options: Any) -> nn.Module:
     """Build a network with random weights, in training mode.
 
     Args:
         arch: One of `ARCHITECTURES`.
-        **options: `expansion` (1 or 2) for indexnet; the others take none.
+        **options: `expansion` (1 or 2) for indexnet, `patch_order` for BiRefNet, `base_size` for
+            InSPyReNet; the others take none.
 
     Raises:
         ValueError: if there is no such architecture.
@@ -55,28 +74,58 @@ def build(arch: str, **options: int) -> nn.Module:
         from alphacut.models.nets.alphacut_lite import AlphacutLite
 
         return AlphacutLite(**options)
+    if arch in ("birefnet_lite", "birefnet"):
+        from alphacut.models.nets.birefnet import BiRefNet
+        from alphacut.models.nets.swin import LARGE, TINY
+
+        return BiRefNet(TINY if arch == "birefnet_lite" else LARGE, **options)
+    if arch == "inspyrenet_swinb":
+        from alphacut.models.nets.inspyrenet import InSPyReNet
+        from alphacut.models.nets.swin import BASE, Swin
+
+        return InSPyReNet(Swin(BASE), (128, 128, 256, 512, 1024), **options)
+    if arch == "inspyrenet_res2net50":
+        from alphacut.models.nets.inspyrenet import InSPyReNet
+        from alphacut.models.nets.res2net import Res2Net
+
+        return InSPyReNet(Res2Net(), (64, 256, 512, 1024, 2048), **options)
+    if arch == "modnet":
+        from alphacut.models.nets.modnet import MODNet
+
+        return MODNet(**options)
+    if arch == "vitmatte_s":
+        from alphacut.models.nets.vitmatte import ViTMatte
+
+        return ViTMatte(**options)
+    if arch == "mobile_sam":
+        from alphacut.models.nets.mobile_sam import MobileSAM
+
+        return MobileSAM(**options)
     raise ValueError(f"unknown architecture {arch!r}: choose one of {', '.join(ARCHITECTURES)}")
 
 
-def load_state(arch: str, checkpoint: Mapping[str, Any]) -> nn.Module:
+def load_state(arch: str, checkpoint: Mapping[str, Any], **options: Any) -> nn.Module:
     """Return a network in eval mode with the weights of a checkpoint.
 
     Args:
         arch: One of `ARCHITECTURES`. A tensor's shape tells the released indexnet from the paper's.
-        checkpoint: State dict, or a dictionary that holds one as `state_dict`, `model_state_dict`
-            or, as this package's own runs, `average`. The key prefix `module.` and DeepLabV3's
-            auxiliary head are dropped; batch norm's counters
+        checkpoint: State dict, or a dictionary that holds one as `state_dict`, `model_state_dict`,
+            `model` or, as this package's own runs, `average`. The key prefixes `module.` and
+            `_orig_mod.` and what only training uses are dropped; counters of batch norms
             (`num_batches_tracked`) may be missing. Without any batch norm, it is taken for that of
             a folded network.
+        **options: As for `build`.
 
     Raises:
         ValueError: if there is no such architecture, or a tensor is missing, unexpected or of
             another shape.
     """
-    state = {key.removeprefix("module."): t for key, t in _state_dict(checkpoint).items()}
-    options = {}
-    if arch.startswith("deeplabv3"):
-        state = {key: t for key, t in state.items() if not key.startswith("aux_classifier.")}
+    state = {
+        re.sub(r"^(module\.|_orig_mod\.)+", "", key): t
+        for key, t in _state_dict(checkpoint).items()
+    }
+    if arch in _UNUSED:
+        state = {key: t for key, t in state.items() if not re.match(_UNUSED[arch], key)}
     if arch == "indexnet" and (branch := state.get("index0.indexnet1.0.weight")) is not None:
         options["expansion"] = 2 if branch.shape[:1] == (64,) else 1
     network = build(arch, **options)
@@ -91,16 +140,24 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
     Its state dict has only the convolutions' weights and biases, as do the published ONNX files of
     these networks.
     """
+    from alphacut.models.nets.birefnet import DeformableConv
+
     folded = copy.deepcopy(network).eval()
     for block in folded.modules():
         for (name, conv), (after, norm) in itertools.pairwise(block.named_children()):
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            if not isinstance(norm, nn.BatchNorm2d):
+                continue
+            if isinstance(conv, DeformableConv):
+                conv.regular_conv = fuse_conv_bn_eval(conv.regular_conv, norm)
+            elif isinstance(conv, nn.Conv2d):
                 setattr(block, name, fuse_conv_bn_eval(conv, norm))
-                setattr(block, after, nn.Identity())
+            else:
+                continue
+            setattr(block, after, nn.Identity())
     return folded
 
 
-def load_onnx_weights(arch: str, initializers: Mapping[str, Tensor]) -> nn.Module:
+def load_onnx_weights(arch: str, initializers: Mapping[str, Tensor], **options: Any) -> nn.Module:
     """Return a network in eval mode, without batch norm, with the weights of an ONNX file.
 
     PyTorch's exporter folds a batch norm into its convolution and drops both names; whatever it
@@ -112,13 +169,14 @@ def load_onnx_weights(arch: str, initializers: Mapping[str, Tensor]) -> nn.Modul
         arch: One of `ARCHITECTURES`; for tensors without names u2net, u2netp or isnet.
         initializers: Weight, then bias of each Conv node in graph order, by name; half precision
             becomes float32.
+        **options: As for `build`.
 
     Raises:
         ValueError: if the architecture, the number of tensors or a shape does not match.
     """
     from alphacut.models.nets.u2net import NestedUNet
 
-    network = fold_batch_norm(build(arch))
+    network = fold_batch_norm(build(arch, **options))
     keys = network.state_dict().keys()
     named = {name: t for name, t in initializers.items() if name in keys}
     unnamed = [t for name, t in initializers.items() if name not in keys]
