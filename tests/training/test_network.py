@@ -11,7 +11,14 @@ from alphacut import runtimes
 from alphacut.errors import TrainingError
 from alphacut.files import sha256
 from alphacut.models import nets, weights
-from alphacut.training.network import precision, prepare, start_network, update_average
+from alphacut.training.network import (
+    AllOutputs,
+    precision,
+    prepare,
+    save_weights,
+    start_network,
+    update_average,
+)
 from alphacut.training.recipe import Encoder, Recipe
 
 
@@ -52,6 +59,35 @@ def test_released_weights_give_what_they_gave(recipe: Recipe) -> None:
     expected = runtimes.load(weights.find_model("u2net-lite"), precision="fp32")(batch)
     with torch.no_grad():
         assert np.allclose(network(torch.from_numpy(batch)).numpy(), expected, atol=1e-3)
+
+
+def test_logits_become_alpha(recipe: Recipe) -> None:
+    # a network that answers with its logit is not taken for one that answers with alpha
+    larger = dataclasses.replace(recipe, model="birefnet-lite", size=(64,))
+    network = start_network(larger).eval()
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        alphas, logits = AllOutputs(network)(image)
+        assert torch.allclose(logits[0], network(image), atol=1e-6)
+        assert torch.equal(alphas[0], torch.sigmoid(logits[0]))
+    assert [alpha.shape for alpha in alphas] == [(1, 1, 64, 64)] * 4
+
+
+def test_the_order_of_patches_is_the_models_own(recipe: Recipe, tmp_path: Path) -> None:
+    larger = dataclasses.replace(recipe, model="birefnet-lite", size=(64,))
+    network = start_network(larger)
+    assert network.decoder.order == "column"
+    save_weights(tmp_path / "start.safetensors", network.state_dict())
+    again = start_network(dataclasses.replace(larger, start=str(tmp_path / "start.safetensors")))
+    assert again.decoder.order == "column"
+
+
+def test_what_a_network_cannot_take_is_refused_before_it_is_built(recipe: Recipe) -> None:
+    with pytest.raises(TrainingError, match="size = 96: birefnet-lite needs multiples of 64"):
+        start_network(dataclasses.replace(recipe, model="birefnet-lite", size=(64, 96)))
+    for model in ("mobile-sam", "ben2", "deeplabv3-resnet101"):
+        with pytest.raises(TrainingError, match=f"model = '{model}': cannot be trained"):
+            start_network(dataclasses.replace(recipe, model=model))
 
 
 def test_an_encoder_starts_from_published_weights(tmp_path: Path, recipe: Recipe) -> None:

@@ -19,10 +19,11 @@ from small import photograph, write
 
 from alphacut.errors import RuntimeFailure, TrainingError
 from alphacut.models.nets import load_state
+from alphacut.models.weights import find_model
 from alphacut.training import curves
 from alphacut.training import train as training
 from alphacut.training.curves import CURVES, LOG
-from alphacut.training.network import start_network
+from alphacut.training.network import AllOutputs, start_network
 from alphacut.training.recipe import Loss, Rate, Recipe, Source, read_recipe
 from alphacut.training.train import BAD_BATCH, BEST, LAST, train
 
@@ -159,12 +160,12 @@ def test_what_is_frozen_stays(recipe: Recipe, data: Path, tmp_path: Path) -> Non
 
 
 def test_unlabelled_pictures_keep_the_first_answer(recipe: Recipe) -> None:
-    teacher = torch.nn.Conv2d(3, 1, 1)
+    teacher = AllOutputs(torch.nn.Conv2d(3, 1, 1))
     image = torch.rand(2, 3, 8, 8)
     batch = {"image": image, "alpha": torch.zeros(2, 1, 8, 8), "known": torch.tensor([True, False])}
     taught = training._teach(teacher, batch)
     with torch.no_grad():
-        expected = teacher(image)[1].clamp(0, 1)
+        expected = teacher.network(image)[1].clamp(0, 1)
     assert taught["alpha"][0].max() == 0
     assert torch.allclose(taught["alpha"][1], expected, atol=1e-6)
 
@@ -337,6 +338,39 @@ def test_indexnet_learns_where_its_trimap_is_unknown(data: Path, tmp_path: Path)
     go(tiny, data, tmp_path / "parts", resume=True)
     for a, b in zip(states(tmp_path / "whole"), states(tmp_path / "parts"), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "outputs", "terms"),
+    [
+        ("birefnet-lite", 4, {"l1": 1.0, "bce": 1.0}),
+        ("modnet", 3, {"l1": 1.0, "laplacian": 0.5}),
+        ("inspyrenet-res2net50", 4, {"l1": 1.0, "bce": 1.0}),
+    ],
+)
+def test_the_larger_networks_train_and_go_on(
+    model: str, outputs: int, terms: dict[str, float], recipe: Recipe, data: Path, tmp_path: Path
+) -> None:
+    larger = dataclasses.replace(
+        recipe, model=model, size=(64,), steps=2, valid_pictures=1, valid_every=1, save_every=1,
+        draw=1, loss=Loss(**terms, outputs=(1.0,) * outputs),
+        rate=Rate(shape="constant", peak=1e-4),
+    )  # fmt: skip
+    whole = go(larger, data, tmp_path / "whole")
+    assert set(whole[0].values) >= {*terms, "loss", "MAD"}
+    go(larger, data, tmp_path / "parts", steps=1)
+    before = load_file(tmp_path / "parts" / BEST)
+    again = go(larger, data, tmp_path / "parts", resume=True)
+    assert again[-1].values["loss"] == whole[-1].values["loss"]
+    for a, b in zip(states(tmp_path / "whole"), states(tmp_path / "parts"), strict=True):
+        assert torch.equal(a, b)
+    # all of it learns, and what is kept is weights of that network
+    network = torch.load(tmp_path / "whole" / LAST, weights_only=True)["network"]
+    names = dict(start_network(larger).named_parameters())
+    assert not [name for name in names if torch.equal(network[name], before[name])]
+    spec = find_model(model)
+    load_state(str(spec.arch), before, **spec.arch_options)
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ def export(
         RuntimeFailure: if the answers differ.
     """
     spec = weights.find_model(recipe.model)
-    network = load_network(str(spec.arch), trained)
+    network = load_network(str(spec.arch), trained, spec.arch_options)
     if share != 1:
         if recipe.start == "random":
             raise TrainingError("a share needs a recipe that starts from weights, not at random")

@@ -15,6 +15,9 @@ from alphacut.errors import TrainingError
 from alphacut.models import nets, weights
 from alphacut.models.entry import Format
 from alphacut.models.nets.alphacut_lite import AlphacutLite
+from alphacut.models.nets.birefnet import BiRefNet
+from alphacut.models.nets.inspyrenet import InSPyReNet
+from alphacut.models.nets.modnet import MODNet
 from alphacut.models.nets.u2net import NestedUNet
 from alphacut.runtimes.pytorch import load_network
 from alphacut.training import losses
@@ -29,11 +32,28 @@ class AllOutputs(nn.Module):
         self.network = network
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Alphas and logits, each (N, 1, H, W) float32, of a batch; no logits from matting."""
-        if not isinstance(self.network, NestedUNet | AlphacutLite):
-            return [self.network(x).float()], []
-        logits = [output.float() for output in self.network.logits(x)]
+        """Alphas and logits, each (N, 1, H, W) float32, of a batch; no logits of an alpha."""
+        network, size = self.network, x.shape[-2:]
+        if isinstance(network, MODNet):
+            return [_enlarge(alpha.float(), size) for alpha in network.forward_all(x)], []
+        if isinstance(network, NestedUNet | AlphacutLite):
+            outputs = network.logits(x)
+        elif isinstance(network, BiRefNet):
+            outputs = network.forward_all(x)
+        elif isinstance(network, InSPyReNet):
+            levels = network.forward_all(x)
+            outputs = tuple(levels[name] for name in ("d0", "d1", "d2", "d3"))
+        else:
+            return [network(x).float()], []
+        logits = [_enlarge(output.float(), size) for output in outputs]
         return [torch.sigmoid(output) for output in logits], logits
+
+
+def _enlarge(output: Tensor, size: torch.Size) -> Tensor:
+    """Resize the output of a coarse level to the batch's size."""
+    if output.shape[-2:] == size:
+        return output
+    return nn.functional.interpolate(output, size, mode="bilinear", align_corners=False)
 
 
 def start_network(recipe: Recipe) -> nn.Module:
@@ -41,19 +61,24 @@ def start_network(recipe: Recipe) -> nn.Module:
 
     Raises:
         WeightsError: if its weights are not here or do not fit.
-        TrainingError: if those of the encoder are not.
+        TrainingError: if those of the encoder are not, the network cannot be trained, or a size is
+            none of its own.
     """
     spec = weights.find_model(recipe.model)
     arch = str(spec.arch)
+    if spec.arch is None or spec.output in ("masks", "logits"):
+        raise TrainingError(f"model = {recipe.model!r}: cannot be trained: choose another")
+    if odd := [side for side in recipe.size if side % spec.multiple]:
+        raise TrainingError(f"size = {odd[0]}: {spec.name} needs multiples of {spec.multiple}")
     if recipe.start == "random":
-        network = nets.build(arch)
+        network = nets.build(arch, **spec.arch_options)
         if recipe.encoder:
             _fill_encoder(network, recipe.encoder)
         return network
     if recipe.start != "model":
-        return load_network(arch, Path(recipe.start)).train()
+        return load_network(arch, Path(recipe.start), spec.arch_options).train()
     form: Format = "torch" if "torch" in spec.weights else "onnx"
-    return load_network(arch, weights.fetch(spec, form)).train()
+    return load_network(arch, weights.fetch(spec, form), spec.arch_options).train()
 
 
 def _fill_encoder(network: nn.Module, source: Encoder) -> None:

@@ -161,7 +161,7 @@ def train(
     network = start_network(recipe)
     teacher = None
     if any(source.kind == "unlabelled" for source in recipe.source):
-        teacher = copy.deepcopy(network).eval().requires_grad_(False).to(chosen)
+        teacher = AllOutputs(copy.deepcopy(network)).eval().requires_grad_(False).to(chosen)
     model, optimizer = prepare(network, recipe, chosen)
     schedule = make_schedule(optimizer, recipe.rate, pace.steps)
     average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -347,7 +347,8 @@ def _teach(teacher: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     if unknown.any():
         with torch.inference_mode():
             images = batch["image"][unknown]
-            answer = (teacher(images) + teacher(images.flip(-1)).flip(-1)) / 2
+            (alpha, *_), (mirrored, *_) = teacher(images)[0], teacher(images.flip(-1))[0]
+            answer = (alpha + mirrored.flip(-1)) / 2
         batch["alpha"] = batch["alpha"].clone()
         batch["alpha"][unknown] = answer.float().clamp(0, 1)
     return batch
