@@ -255,7 +255,8 @@ def fetch(
             downloaded, or its terms are not accepted.
     """
     if format not in spec.weights:
-        raise WeightsError(f"{spec.name} has no {format} weights, only {', '.join(spec.weights)}")
+        others = f"no {format} weights, only {', '.join(spec.weights)}" if spec.weights else "no weights"
+        raise WeightsError(f"{spec.name} has {others}")
     file = spec.weights[format]
     if path := locate(file):
         try:
