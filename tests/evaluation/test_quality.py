@@ -103,7 +103,7 @@ def test_files(scores: list, tmp_path: Path) -> None:
     assert whole["mean"]["right"]["IoU"] == summarise(scores)["right"]["IoU"]
 
     write_page(tmp_path / "scores.html", scores)
-    page = (tmp_path / "scores.html").read_text()
+    page = (tmp_path / "scores.html").read_text("utf-8")
     assert page.index("a, wrong") < page.index("a, right"), "worst first"
     assert page.count("data:image/jpeg;base64,") == 4 * 5
 

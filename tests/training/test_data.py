@@ -65,7 +65,7 @@ def test_models_are_found_as_elsewhere(recipe: Recipe, data: Path) -> None:
     )
     assert np.array_equal(named, alias)
     with pytest.raises(UnknownName, match="choose one of"):
-        Pictures(dataclasses.replace(recipe, model="none"), recipe.source, data)
+        Pictures(dataclasses.replace(recipe, model="nothing"), recipe.source, data)
 
 
 @pytest.mark.parametrize("model", ["u2net", "u2net-lite"])

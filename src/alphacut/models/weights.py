@@ -255,7 +255,8 @@ def fetch(
             downloaded, or its terms are not accepted.
     """
     if format not in spec.weights:
-        raise WeightsError(f"{spec.name} has no {format} weights, only {', '.join(spec.weights)}")
+        formats = f"no {format} weights, only {', '.join(spec.weights)}"
+        raise WeightsError(f"{spec.name} has {formats if spec.weights else 'no weights'}")
     file = spec.weights[format]
     if path := locate(file):
         try:
