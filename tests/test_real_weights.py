@@ -46,7 +46,8 @@ def test_isnet_added_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     like = weights.find_model("isnet")
     spec = weights.add(ISNET, dataclasses.replace(like, name="mine", weights={}), "onnx")
     removers = [
-        Remover("mine", network=runtimes.load(spec, runtime=name)) for name in ("openvino", "onnx")
+        Remover("mine", network=runtimes.load(spec, runtime=name, precision="fp32"))
+        for name in ("openvino", "onnx")
     ]
     for name in ("019", "040"):
         image = load_image(COMPOSITES / "image" / f"{name}.jpg")
@@ -110,7 +111,7 @@ def test_isnet_at_another_size_is_what_pytorch_computes(indexnet: ModelSpec) -> 
     batch = cv2.resize(coarse, (256, 256)).transpose(2, 0, 1)[np.newaxis] - np.float32(0.5)
     spec = weights.find_model("isnet")
     ours, theirs = (
-        runtimes.load(spec, runtime=name, path=ISNET, size=(256, 256))(batch)
+        runtimes.load(spec, runtime=name, precision="fp32", path=ISNET, size=(256, 256))(batch)
         for name in ("openvino", "torch")
     )
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
