@@ -98,5 +98,11 @@ def test_a_page_that_cannot_be_shared_is_told(monkeypatch: pytest.MonkeyPatch) -
         pass
 
 
+def test_a_shared_page_has_no_prefix() -> None:
+    result = CliRunner().invoke(cli, ["demo", "--no-browser", "--share", "--root-path", "/cut"])
+    assert isinstance(result.exception, OutputError)
+    assert "give --share or --root-path, not both" in str(result.exception)
+
+
 def test_a_page_is_shared_only_if_that_is_asked_for() -> None:
     assert cli.commands["demo"].make_context("demo", []).params["share"] is False

@@ -7,7 +7,7 @@ an `Engine` to cut pictures out, and knows nothing of networks and processes.
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
-from alphacut.errors import MetadataWarning, NoForegroundWarning, UnknownName
+from alphacut.errors import MetadataWarning, NoForegroundWarning, OutputError, UnknownName
 from alphacut.options import Options
 
 
@@ -38,6 +38,8 @@ def serve(
         AlphacutError: if it cannot be loaded.
         OutputError: if the address cannot be listened on, or there is no public one to be had.
     """
+    if share and prefix:  # the tunnel strips nothing: all that the page asks for would be missing
+        raise OutputError("a shared page has no prefix: give --share or --root-path, not both")
     from alphacut.demo.engine import LocalEngine
     from alphacut.models import weights
 
