@@ -21,6 +21,7 @@ from alphacut.server.guard import HEAD_BYTES
 from alphacut.server.log import start_logging
 from alphacut.server.service import Service
 from alphacut.server.settings import Settings
+from alphacut.server.worker import STOP_SIGNALS
 
 log = logging.getLogger("alphacut.server")
 
@@ -41,10 +42,6 @@ def load(settings: Settings) -> dict[str, Remover]:
             for one in removers
         ]
     return {remover.spec.name: remover for remover in removers}
-
-
-# A terminal that is closed stops the server as Ctrl-C does; Windows has no such signal
-_STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
 
 
 def serve(settings: Settings, removers: Mapping[str, Remover]) -> None:
@@ -105,7 +102,7 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Take signals as requests to stop; uvicorn would raise them again at the end."""
         self._loop = asyncio.get_running_loop()
-        before = {number: signal.signal(number, self.handle_exit) for number in _STOP_SIGNALS}
+        before = {number: signal.signal(number, self.handle_exit) for number in STOP_SIGNALS}
         try:
             yield
         finally:

@@ -28,6 +28,9 @@ from alphacut.output import background
 from alphacut.pipeline.strokes import Stroke
 from alphacut.remover import Remover
 
+# A terminal that is closed stops the service as Ctrl-C does; Windows has no such signal
+STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
+
 
 @dataclass(frozen=True)
 class Request:
@@ -105,8 +108,7 @@ def work(pipe: Connection, specs: dict[str, ModelSpec], memory_bytes: int) -> No
         specs: Entries of the models that the service has loaded, by name.
         memory_bytes: How much the process may map, where the system can limit it.
     """
-    # the service says when to stop; Windows has no SIGHUP
-    for number in {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
+    for number in STOP_SIGNALS:  # the service says when to stop
         signal.signal(number, signal.SIG_IGN)
     _limit_memory(memory_bytes)
     import cv2
