@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from live import NOISE, PHOTO, Live, opened
+from live import NOISE, PHOTO, Live, encode, opened
 
 from alphacut.server.body import Fields
 from alphacut.server.rembg import translate
 from alphacut.server.settings import Settings
 
 PATH = "/api/remove"
+y, x = np.mgrid[-1:1:300j, -1:1:400j][..., None]
+SCREEN = encode(np.where(x**2 + y**2 < 0.4, (120, 100, 90), (30, 180, 50)).astype(np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +92,16 @@ def test_what_has_no_effect_is_named(open_live: Live) -> None:
     assert 0 <= float(answer.headers["X-Alphacut-Doubt"]) <= 1
 
 
+def test_a_known_ground_is_told(open_live: Live) -> None:
+    fields = {"ground": "auto", "spill": "0.5"}
+    for path in (PATH, "/v1.0/removebg"):
+        answer = open_live.client.post(path, files={"image_file": SCREEN}, data=fields)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["X-Alphacut-Ground"].startswith("screen; sure=")
+    told = open_live.client.post(PATH, files={"file": SCREEN})
+    assert "X-Alphacut-Ground" not in told.headers
+
+
 @pytest.mark.slow
 def test_alpha_matting_solves_the_edges(open_live: Live) -> None:
     import pymatting  # noqa: F401, compiles itself the first time, longer than a request may take
@@ -135,6 +147,9 @@ ERRORS: list[tuple[int, str, dict[str, Any]]] = [
     (422, "POST", {"files": {"file": PHOTO}, "data": {"model": "xxu2netpxx"}}),
     (422, "POST", {"files": {"file": PHOTO}, "data": {"af": "256"}}),
     (422, "POST", {"files": {"file": PHOTO}, "data": {"om": "perhaps"}}),
+    (422, "POST", {"files": {"file": PHOTO}, "data": {"spill": "much"}}),
+    (422, "POST", {"files": {"file": PHOTO}, "data": {"spill": "1.5"}}),
+    (422, "POST", {"files": {"file": PHOTO}, "data": {"ground": "plaid"}}),
     (422, "POST", {"files": {"file": PHOTO}, "data": {"bgc": "1,2"}}),
     (422, "POST", {"files": {"file": PHOTO}, "data": {"bgc": "256,0,0"}}),
     (422, "POST", {"files": {"file": PHOTO}, "data": {"bgc": "./secret.png"}}),

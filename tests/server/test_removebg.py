@@ -448,7 +448,9 @@ def test_a_rate_limit_without_keys_counts_addresses(start: Callable[..., Live]) 
     assert statuses == [200, 200, 429]
     # the proxy on this machine is believed whom it asks for
     for address, expected in (("203.0.113.7", 200), ("2001:db8::1", 200), ("2001:db8::2", 200),
-                              ("2001:db8::3", 429), ("2001:db8:0:1::1", 200)):  # fmt: skip
+                              ("2001:db8::3", 429), ("2001:db8:0:1::1", 200),
+                              ("::ffff:203.0.113.7", 200), ("203.0.113.7", 429),
+                              ("::ffff:203.0.113.8", 200)):  # fmt: skip
         answer = live.removebg(image_file=PHOTO, headers={"X-Forwarded-For": address})
         assert answer.status_code == expected, address
 

@@ -96,7 +96,6 @@ async def _remove(service: Service, request: Request) -> Response:
         reply, headers = await while_connected(request, work())
     except RequestFailed as failed:
         raise _refusal(failed, service) from failed
-    headers["X-Alphacut-Doubt"] = f"{reply.facts['doubt']:.3f}"
     if ignored:
         headers["X-Alphacut-Ignored"] = ", ".join(ignored)
     return Response(reply.data, media_type="image/png", headers=headers)
@@ -137,29 +136,28 @@ def translate(form: Fields, query: Fields, service: Service) -> tuple[Options, l
     solve = flag("a") or extras.get("alpha_matting") is True
     if solve and find_spec("pymatting") is None:
         solve, ignored = False, ["a", *ignored]
-    spill = field("spill") or str(Options.spill)
-    if not re.fullmatch(r"0?\.\d+|0|1(\.0*)?|0\.", spill):
-        raise _invalid("spill", "Input should be a number from 0 to 1")
-    ground = field("ground") or Options.ground
     try:
-        values.parse_ground(ground)
+        spill = float(field("spill") or Options.spill)
+    except ValueError as error:
+        raise _invalid("spill", "Input should be a valid number") from error
+    try:
+        options = Options(
+            ground=field("ground") or Options.ground,
+            spill=spill,
+            model=model,
+            format="png",
+            result="mask" if mask else "cutout",
+            background=None if mask or background is None else colour(background),
+            matting="closed-form" if solve else "auto",
+            decontaminate=flag("dc", default=True),
+            smooth_px=_SMOOTH_PX if hard else 0.0,
+            harden=0.5 if hard else None,
+            keep_depth=False,  # as rembg answers
+            max_megapixels=service.settings.max_megapixels,
+            metadata=service.settings.metadata,
+        )
     except OptionError as error:
-        raise _invalid("ground", error.advice) from error
-    options = Options(
-        ground=ground,
-        spill=float(spill),
-        model=model,
-        format="png",
-        result="mask" if mask else "cutout",
-        background=None if mask or background is None else colour(background),
-        matting="closed-form" if solve else "auto",
-        decontaminate=flag("dc", default=True),
-        smooth_px=_SMOOTH_PX if hard else 0.0,
-        harden=0.5 if hard else None,
-        keep_depth=False,  # as rembg answers
-        max_megapixels=service.settings.max_megapixels,
-        metadata=service.settings.metadata,
-    )
+        raise _invalid(error.option, error.advice) from error
     return options, ignored
 
 

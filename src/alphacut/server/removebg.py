@@ -170,11 +170,9 @@ def _headers(reply: Reply, fields: Fields) -> dict[str, str]:
         "X-Width": W, "X-Height": H, "X-Max-Width": max_W, "X-Max-Height": max_H,
         "X-Foreground-Top": top, "X-Foreground-Left": left,
         "X-Foreground-Width": right - left, "X-Foreground-Height": bottom - top,
-        "X-Credits-Charged": 0, "X-Alphacut-Doubt": f"{facts['doubt']:.3f}",
+        "X-Credits-Charged": 0,
     }  # fmt: skip
     headers = {name: str(number) for name, number in numbers.items()}
-    if facts["ground"]:
-        headers["X-Ground"] = f"{facts['ground']}; sure={facts['ground_sure']:.2f}"
     level = fields.text("type_level") or "1"
     if level != "none":
         coarse, fine = SUBJECTS[(fields.text("type") or "auto").lower()]

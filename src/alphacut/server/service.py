@@ -105,7 +105,8 @@ class Service:
             name: Whose rate it counts against.
 
         Returns:
-            The reply, and the headers that tell what is left of the owner's rate.
+            The reply, and the headers that both contracts have: what is left of the owner's rate,
+            how far the result is in doubt, and how the ground was known.
 
         Raises:
             Refusal, RequestFailed: see `Pool.run`.
@@ -121,7 +122,11 @@ class Service:
         self.metrics.stages.labels("queue").observe(reply.queue_s)
         for stage, ms in reply.facts["milliseconds"].items():
             self.metrics.stages.labels(stage).observe(ms / 1000)
-        return reply, await self.rate_limits.charge(name, megapixels)
+        headers = await self.rate_limits.charge(name, megapixels)
+        headers["X-Alphacut-Doubt"] = f"{reply.facts['doubt']:.3f}"
+        if ground := reply.facts["ground"]:
+            headers["X-Alphacut-Ground"] = f"{ground}; sure={reply.facts['ground_sure']:.2f}"
+        return reply, headers
 
 
 def _network_of(address: str) -> str:
@@ -130,8 +135,10 @@ def _network_of(address: str) -> str:
         found = ipaddress.ip_address(address)
     except ValueError:  # a socket of the file system, or a name
         return address
-    if found.version == 4:
+    if isinstance(found, ipaddress.IPv4Address):
         return address
+    if found.ipv4_mapped:  # as some proxies write IPv4: all of it is in one /64
+        return str(found.ipv4_mapped)
     return str(ipaddress.ip_network((int(found), 64), strict=False))
 
 
