@@ -249,9 +249,8 @@ async function show() {
   const narrower = next.naturalWidth / next.naturalHeight / (size[0] / size[1]);
   sheet.style.setProperty("--across", Math.min(1, narrower));
   sheet.style.setProperty("--down", Math.min(1, 1 / narrower));
-  place();
+  place();  // which draws, too
   root.dataset.shown = value.turn;
-  draw();
 }
 watch("value", show);
 place();
