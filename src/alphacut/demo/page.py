@@ -256,7 +256,7 @@ class Page:
         size, exact = result.size, not placed
         if canvas and canvas.size:
             size, exact = canvas.size, True
-        elif placed or canvas:
+        elif placed:
             H, W = result.size
             scale = max(1.0, math.sqrt(H * W / (PREVIEW_MP * 1e6)))
             width, height = _size_of(result.data)
