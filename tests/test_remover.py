@@ -1,3 +1,4 @@
+import pickle
 import time
 import warnings
 from collections.abc import Iterator
@@ -573,6 +574,15 @@ def test_without_a_network_the_ground_says_it_all() -> None:
         Remover("none", ground="auto")(
             np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8)
         )
+
+
+def test_no_network_is_none_in_another_process_and_at_another_size() -> None:
+    image, _ = studio()
+    remover = Remover("none", ground="auto", input_size="64x64")
+    expected = remover(image)
+    assert expected.ground == "plain"
+    unpickled = pickle.loads(pickle.dumps(remover))
+    np.testing.assert_array_equal(unpickled(image).alpha, expected.alpha)
 
 
 def test_a_pair_needs_no_network(tmp_path: Path) -> None:

@@ -378,7 +378,7 @@ class Remover:
                 pair = _solve_pair(picture, options)
             alpha = pair.alpha
             saliency = images.downscale_to(alpha, _SALIENCY_PX)
-        elif self.spec is NO_NETWORK:
+        elif self.spec.name == NO_NETWORK.name:  # a copy, if it was pickled or sized
             with clock("ground"):
                 ground = _find_ground(picture, None, options)
                 alpha = (
