@@ -616,6 +616,13 @@ def test_a_plate_is_the_scene_without_the_subject(tmp_path: Path) -> None:
     assert np.abs(cutout.alpha - alpha).mean() < 0.02
 
 
+@pytest.mark.parametrize("option", ["pair", "plate"])
+def test_a_second_picture_that_cannot_be_read_is_named_once(tmp_path: Path, option: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        Remover("none", **{option: tmp_path / "none.png"})(photo())
+    assert str(caught.value).startswith(f"{tmp_path / 'none.png'}: cannot be read: ")
+
+
 def test_the_real_shadow_goes_with_the_subject() -> None:
     image, truth = studio(wire=False, shadow=0.5)
     cutout = Remover(network=Disc(), ground="auto", shadow="keep")(image)

@@ -288,13 +288,11 @@ class Remover:
         )
         with clock("load"):
             first = next(pictures)
-        given = options.trimap
-        if isinstance(given, str) and os.path.isdir(given):
-            given = find_trimap(Path(given), describe(source))
-            plan = plan._replace(options=options.replace(trimap=given))
+        if isinstance(options.trimap, str) and os.path.isdir(options.trimap):
+            options = options.replace(trimap=find_trimap(Path(options.trimap), describe(source)))
         if isinstance(options.pair, str) and os.path.isdir(options.pair):
-            pair = os.fspath(find_pair(Path(options.pair), describe(source)))
-            plan = plan._replace(options=plan.options.replace(pair=pair))
+            options = options.replace(pair=find_pair(Path(options.pair), describe(source)))
+        plan = plan._replace(options=options)
         cutout = self._cut(first, plan, clock, painted)
         del first  # a large picture's pixels, of which the cut-out has its own
         frames = tuple(self._cut(picture, plan, _Clock(), painted) for picture in pictures)
@@ -493,7 +491,6 @@ class Remover:
     def _read_trimap(image: Image, options: Options) -> Array:
         """Read the trimap that the options name, downscaled as the image was."""
         given = options.trimap or b""
-        name = given if isinstance(given, str) else "trimap"
         levels = Picture(
             load_image(
                 given,
@@ -504,7 +501,10 @@ class Remover:
         trimap = read_trimap(images.limit_megapixels(levels, options.output_megapixels).image)
         if trimap.shape != image.shape[:2]:
             size, wanted = (" x ".join(map(str, plane.shape[1::-1])) for plane in (trimap, image))
-            raise ImageError(f"{name}: is {size} pixels, but the picture {wanted}: make them equal")
+            raise ImageError(
+                f"{_name(given, 'trimap')}: is {size} pixels, but the picture {wanted}: make them "
+                "equal"
+            )
         return trimap
 
 
@@ -534,8 +534,9 @@ def _find_ground(picture: Picture, alpha: Array | None, options: Options) -> Gro
         ImageError: if it has to be there and is not.
     """
     if options.plate is not None:
+        plate = _read_like(picture, options.plate, options)
         try:
-            return match_plate(picture.image, _read_like(picture, options.plate, options), alpha)
+            return match_plate(picture.image, plate, alpha)
         except ImageError as error:
             raise ImageError(f"{_name(options.plate, 'plate')}: {error}") from error
     colour = values.parse_ground(options.ground)
@@ -553,8 +554,9 @@ def _solve_pair(picture: Picture, options: Options) -> Pair:
         ImageError: if that cannot be read, or does not belong to it.
     """
     given = options.pair or b""
+    other = _read_like(picture, given, options)
     try:
-        return solve_pair(picture.image, _read_like(picture, given, options))
+        return solve_pair(picture.image, other)
     except ImageError as error:
         raise ImageError(f"{_name(given, 'pair')}: {error}") from error
 
