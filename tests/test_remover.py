@@ -585,6 +585,18 @@ def test_no_network_is_none_in_another_process_and_at_another_size() -> None:
     np.testing.assert_array_equal(unpickled(image).alpha, expected.alpha)
 
 
+def test_a_trimap_wins_over_the_ground_without_a_network_too(tmp_path: Path) -> None:
+    image, _ = studio()
+    levels = np.full(image.shape[:2], 128, np.uint8)
+    levels[:, :50], levels[:, 50:60] = 0, 255
+    PIL.Image.fromarray(levels).save(tmp_path / "trimap.png")
+    for model in ("u2net-lite", "none"):
+        cutout = Remover(model, ground="auto", trimap=tmp_path / "trimap.png")(image)
+        assert cutout.ground is None
+        assert not cutout.alpha[:, :50].any()
+        assert (cutout.alpha[:, 50:60] == 1).all()
+
+
 def test_a_pair_needs_no_network(tmp_path: Path) -> None:
     image, truth = studio((255, 255, 255))
     other, _ = studio((0, 0, 0))

@@ -376,7 +376,7 @@ class Remover:
                 pair = _solve_pair(picture, options)
             alpha = pair.alpha
             saliency = images.downscale_to(alpha, _SALIENCY_PX)
-        elif self.spec.name == NO_NETWORK.name:  # a copy, if it was pickled or sized
+        elif given is None and self.spec.name == NO_NETWORK.name:  # a copy, if pickled or sized
             with clock("ground"):
                 ground = _find_ground(picture, None, options)
                 alpha = (
