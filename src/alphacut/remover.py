@@ -416,15 +416,7 @@ class Remover:
                 inside = geometry.rescale(inside, full_size, alpha.shape)
                 alpha = geometry.keep_inside(alpha, inside)
         with clock("foreground"):
-            if options.decontaminate and pair:
-                foreground = pair.foreground
-            elif options.decontaminate and ground and ground.primary is not None:
-                foreground = unmix(image, alpha, ground)
-                foreground = remove_spill(foreground, alpha, ground, options.spill)
-            elif options.decontaminate:
-                foreground = estimate_foreground(image, alpha)
-            else:
-                foreground = image.copy()
+            foreground = _find_foreground(image, alpha, pair, ground, options)
         shadow = None
         if options.shadow == "keep" and ground:
             with clock("shadow"):
@@ -559,6 +551,20 @@ def _solve_pair(picture: Picture, options: Options) -> Pair:
         return solve_pair(picture.image, other)
     except ImageError as error:
         raise ImageError(f"{_name(given, 'pair')}: {error}") from error
+
+
+def _find_foreground(
+    image: Image, alpha: Array, pair: Pair | None, ground: Ground | None, options: Options
+) -> Image:
+    """Find the subject's own colours, from what is known of the ground."""
+    if not options.decontaminate:
+        return image.copy()
+    if pair:
+        return pair.foreground
+    if ground and ground.primary is not None:
+        foreground = unmix(image, alpha, ground)
+        return remove_spill(foreground, alpha, ground, options.spill)
+    return estimate_foreground(image, alpha)
 
 
 def _read_like(picture: Picture, source: PathText | bytes, options: Options) -> Image:
