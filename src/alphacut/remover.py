@@ -197,7 +197,7 @@ class Remover:
         self.network = network or load(model, size=size)
         self._given = model, network, hint, threads, accept_license
         self._solver = load(weights.find_model(method.network)) if method.network else None
-        self._method, self.options = method, options
+        self.options = options
         self._plan = _Plan(options, method, self._solve(method))
 
     def _check(self, options: Options) -> tuple[Options, Method]:
@@ -242,7 +242,7 @@ class Remover:
             if getattr(options, name) != getattr(self.options, name):
                 raise OptionError(name, getattr(options, name), "decides which network is loaded: "
                                   "make a Remover with it")  # fmt: skip
-        if method.network and method.network != self._method.network:
+        if method.network and method.network != self._plan.method.network:
             raise OptionError("matting", options.matting, "needs a network that is not loaded: "
                               "make a Remover with it")  # fmt: skip
         return _Plan(options, method, self._solve(method))
@@ -379,9 +379,7 @@ class Remover:
         elif given is None and self.spec.name == NO_NETWORK.name:  # a copy, if pickled or sized
             with clock("ground"):
                 ground = _find_ground(picture, None, options)
-                alpha = (
-                    key_alone(image, ground) if ground else np.zeros(image.shape[:2], np.float32)
-                )
+                alpha = key_alone(image, ground)
             saliency = images.downscale_to(alpha, _SALIENCY_PX)
         else:
             saliency = self._find_subject(image, options, clock) if given is None else given
@@ -519,8 +517,16 @@ def _load(
     )
 
 
+@overload
+def _find_ground(picture: Picture, alpha: None, options: Options) -> Ground: ...
+
+
+@overload
+def _find_ground(picture: Picture, alpha: Array, options: Options) -> Ground | None: ...
+
+
 def _find_ground(picture: Picture, alpha: Array | None, options: Options) -> Ground | None:
-    """Find the ground that the options ask for; None if it is not plain and need not be.
+    """Find the ground that the options ask for; None if alpha is known and it is not plain.
 
     Raises:
         ImageError: if it has to be there and is not.
