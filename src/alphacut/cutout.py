@@ -73,7 +73,7 @@ class Cutout:
         shadow: (H, W) float32 in [0, 1], the share of the ground's light that the subject's real
             shadow takes; None if it was not asked for, or the ground is not known.
         doubt: Share of the subject that is in doubt, 0 to 1: see `pipeline.doubt`. 1 if nothing was
-            found, 0 if no Remover made the cut-out. Each frame has its own.
+            found, 0 if no network was asked. Each frame has its own.
     """
 
     foreground: Image
