@@ -84,7 +84,10 @@ def find_sources(
     def files(folders: Sequence[Path]) -> list[Path]:
         kinds = {".png", ".webp", ".jpg", ".jpeg"}
         found = (path for folder in folders for path in sorted(folder.iterdir()))
-        return [path for path in found if path.suffix.lower() in kinds and belongs(path)]
+        ours = [path for path in found if path.suffix.lower() in kinds and belongs(path)]
+        if not ours:
+            raise SystemExit(f"{', '.join(map(str, folders))}: no image of half {half}")
+        return ours
 
     pairs = []
     for images, masks in masked:

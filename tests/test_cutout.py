@@ -105,8 +105,10 @@ def test_save_to_a_file_object_or_bytes(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="NoneType: give a path or a file object"):
         cut.save(None)  # type: ignore[call-overload]
     moving = dataclasses.replace(cut, frames=(cut,))
-    with pytest.warns(AlphacutWarning, match="only the first of 2 frames"):
-        moving.save(io.BytesIO(), format="jpg")
+    for target in (io.BytesIO(), tmp_path / "d.jpg"):
+        with pytest.warns(AlphacutWarning, match="only the first of 2 frames") as caught:
+            moving.save(target, format="jpg")
+        assert caught[0].filename == __file__  # whoever called, not a line of alphacut
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -17,6 +17,7 @@ from alphacut.pipeline.indexnet import estimate_alpha_indexnet
 from alphacut.pipeline.load import load_image
 from alphacut.pipeline.trimap import read_trimap
 
+EXAMPLES = Path(__file__).parents[1] / "examples"
 SHARED = Path(__file__).parents[2] / "shared"
 ISNET = SHARED / "models" / "isnet-general-use-fp16.onnx"
 COMPOSITES = SHARED / "data" / "composites"
@@ -26,11 +27,13 @@ STEPS = 2 / 255
 
 @pytest.mark.slow
 def test_u2net_lite_is_the_same_in_both() -> None:
-    for picture in sorted((Path(__file__).parents[1] / "examples").glob("*.png")):
-        removers = [
-            Remover(network=runtimes.load(catalogue.MODELS[0], runtime=name, precision="fp32"))
-            for name in ("openvino", "onnx")
-        ]
+    removers = [
+        Remover(network=runtimes.load(catalogue.MODELS[0], runtime=name, precision="fp32"))
+        for name in ("openvino", "onnx")
+    ]
+    pictures = sorted(EXAMPLES.glob("*.png"))
+    assert pictures
+    for picture in pictures:
         masks = [remover(picture).mask for remover in removers]
         assert np.abs(masks[0] - masks[1]).max() <= STEPS
 
@@ -76,7 +79,7 @@ def test_indexnet_is_the_same_in_all(indexnet: ModelSpec) -> None:
 
 
 def test_indexnet_decides_what_the_trimap_leaves_open(indexnet: ModelSpec) -> None:
-    photo = Path(__file__).parents[1] / "examples" / "chelsea.png"
+    photo = EXAMPLES / "chelsea.png"
     fast, solved = (Remover(matting=method)(photo) for method in ("fast", indexnet.name))
     assert solved.trimap is not None
     certain = solved.trimap != 0.5
@@ -106,7 +109,7 @@ def test_indexnet_beats_closed_form_where_a_trimap_is_unknown(
 
 @pytest.mark.slow
 @pytest.mark.skipif(not ISNET.exists(), reason="IS-Net's weights are not beside the checkout")
-def test_isnet_at_another_size_is_what_pytorch_computes(indexnet: ModelSpec) -> None:
+def test_isnet_at_another_size_is_what_pytorch_computes() -> None:
     coarse = np.random.default_rng(0).random((8, 8, 3), np.float32)
     batch = cv2.resize(coarse, (256, 256)).transpose(2, 0, 1)[np.newaxis] - np.float32(0.5)
     spec = weights.find_model("isnet")

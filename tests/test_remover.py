@@ -1,3 +1,4 @@
+import pickle
 import time
 import warnings
 from collections.abc import Iterator
@@ -575,6 +576,27 @@ def test_without_a_network_the_ground_says_it_all() -> None:
         )
 
 
+def test_no_network_is_none_in_another_process_and_at_another_size() -> None:
+    image, _ = studio()
+    remover = Remover("none", ground="auto", input_size="64x64")
+    expected = remover(image)
+    assert expected.ground == "plain"
+    unpickled = pickle.loads(pickle.dumps(remover))
+    np.testing.assert_array_equal(unpickled(image).alpha, expected.alpha)
+
+
+def test_a_trimap_wins_over_the_ground_without_a_network_too(tmp_path: Path) -> None:
+    image, _ = studio()
+    levels = np.full(image.shape[:2], 128, np.uint8)
+    levels[:, :50], levels[:, 50:60] = 0, 255
+    PIL.Image.fromarray(levels).save(tmp_path / "trimap.png")
+    for model in ("u2net-lite", "none"):
+        cutout = Remover(model, ground="auto", trimap=tmp_path / "trimap.png")(image)
+        assert cutout.ground is None
+        assert not cutout.alpha[:, :50].any()
+        assert (cutout.alpha[:, 50:60] == 1).all()
+
+
 def test_a_pair_needs_no_network(tmp_path: Path) -> None:
     image, truth = studio((255, 255, 255))
     other, _ = studio((0, 0, 0))
@@ -604,6 +626,13 @@ def test_a_plate_is_the_scene_without_the_subject(tmp_path: Path) -> None:
     cutout = Remover("none", plate=tmp_path / "empty.png")(image)
     assert cutout.ground == "plate"
     assert np.abs(cutout.alpha - alpha).mean() < 0.02
+
+
+@pytest.mark.parametrize("option", ["pair", "plate"])
+def test_a_second_picture_that_cannot_be_read_is_named_once(tmp_path: Path, option: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        Remover("none", **{option: tmp_path / "none.png"})(photo())
+    assert str(caught.value).startswith(f"{tmp_path / 'none.png'}: cannot be read: ")
 
 
 def test_the_real_shadow_goes_with_the_subject() -> None:

@@ -3,7 +3,7 @@
 import io
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, overload
@@ -73,7 +73,7 @@ class Cutout:
         shadow: (H, W) float32 in [0, 1], the share of the ground's light that the subject's real
             shadow takes; None if it was not asked for, or the ground is not known.
         doubt: Share of the subject that is in doubt, 0 to 1: see `pipeline.doubt`. 1 if nothing was
-            found, 0 if no Remover made the cut-out. Each frame has its own.
+            found, 0 if no network was asked. Each frame has its own.
     """
 
     foreground: Image
@@ -293,38 +293,21 @@ class Cutout:
             ImageError: if the background cannot be read.
         """
         options = (options or self.options).replace(**changes)
-        if not isinstance(path, str | os.PathLike):
-            self._write(path, options)
-            return None
-        path = Path(path)
-        kind = output_format(path, options.format, opaque=options.opaque)
-        self._warn_of_frames(kind, str(path))
-        files.write(path, self._encode(kind, options))
-        return path
-
-    def _write(self, file: IO[bytes], options: Options) -> None:
-        """Write the result to a file object."""
-        name = describe(file)
-        if not hasattr(file, "write"):
-            raise OutputError(f"{name}: give a path or a file object")
-        if hasattr(file, "encoding"):
-            raise OutputError(f"{name}: opened as text: open it in mode 'wb'")
-        kind = output_format(None, options.format, opaque=options.opaque)
-        self._warn_of_frames(kind, name)
-        pieces = list(self._encode(kind, options))
-        try:
-            file.writelines(pieces)
-        except OSError as error:
-            raise files.unwritable(Path(name), error) from error
-
-    def _warn_of_frames(self, kind: str, name: str) -> None:
+        named = Path(path) if isinstance(path, str | os.PathLike) else None
+        kind = output_format(named, options.format, opaque=options.opaque)
         if self.frames and kind not in ANIMATED:
             warnings.warn(
-                f"{name}: {kind} cannot be animated: only the first of {len(self.frames) + 1} "
-                "frames is written",
+                f"{describe(path)}: {kind} cannot be animated: only the first of "
+                f"{len(self.frames) + 1} frames is written",
                 AlphacutWarning,
-                stacklevel=3,
+                stacklevel=2,
             )
+        pieces = self._encode(kind, options)
+        if isinstance(path, str | os.PathLike):
+            files.write(Path(path), pieces)
+        else:
+            _write(path, pieces)
+        return named
 
     def to_bytes(
         self,
@@ -374,14 +357,13 @@ class Cutout:
         if kind in ARCHIVES and options.result not in ("cutout", "background"):
             raise OutputError(f"{kind} holds a whole cut-out, not the {options.result}: choose png")
         quality, effort = options.file_quality, options.png
-        metadata = None
-        if options.result != "preview":
-            metadata = limit_metadata(self.metadata, options.metadata)
+        preview = options.result == "preview"
+        metadata = None if preview else limit_metadata(self.metadata, options.metadata)
         if kind in ARCHIVES:
             subject = self._subject(options)
             yield encode_archive(
                 subject._layers(options.background, options, subject._place(options)), kind,
-                metadata=metadata or Metadata(), linear_light=options.linear_light,
+                metadata=metadata, linear_light=options.linear_light,
                 quality=quality, effort=effort,
             )  # fmt: skip
             return
@@ -495,6 +477,20 @@ class Cutout:
         file = io.BytesIO()
         self.image.save(file, "PNG", compress_level=1)
         return file.getvalue()
+
+
+def _write(file: IO[bytes], pieces: Iterable[bytes | memoryview]) -> None:
+    """Write to a file object, once all is encoded."""
+    name = describe(file)
+    if not hasattr(file, "write"):
+        raise OutputError(f"{name}: give a path or a file object")
+    if hasattr(file, "encoding"):
+        raise OutputError(f"{name}: opened as text: open it in mode 'wb'")
+    encoded = list(pieces)
+    try:
+        file.writelines(encoded)
+    except OSError as error:
+        raise files.unwritable(Path(name), error) from error
 
 
 def trimap_of(mask: NDArray[np.float32], options: Options) -> NDArray[np.float32]:

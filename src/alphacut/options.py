@@ -41,9 +41,9 @@ PRESETS = MappingProxyType({
     "product": {"size": "1:1", "scale": "85%", "background": "white"},
 })  # fmt: skip
 # The fields that presets set, and what they are where neither user nor preset sets them
+_UNSET = MappingProxyType({"size": None, "scale": "original", "background": None})
 # Fields that name an image, or hold its content
 _IMAGES = ("background", "trimap", "pair", "plate")
-_UNSET = MappingProxyType({"size": None, "scale": "original", "background": None})
 _ARRANGING = ("crop", "margin", "size", "scale", "position", "preset")
 DEFAULT_MODEL = "u2net-lite"
 # For each kind of value: what is accepted, and what to write

@@ -197,7 +197,7 @@ class Remover:
         self.network = network or load(model, size=size)
         self._given = model, network, hint, threads, accept_license
         self._solver = load(weights.find_model(method.network)) if method.network else None
-        self._method, self.options = method, options
+        self.options = options
         self._plan = _Plan(options, method, self._solve(method))
 
     def _check(self, options: Options) -> tuple[Options, Method]:
@@ -242,7 +242,7 @@ class Remover:
             if getattr(options, name) != getattr(self.options, name):
                 raise OptionError(name, getattr(options, name), "decides which network is loaded: "
                                   "make a Remover with it")  # fmt: skip
-        if method.network and method.network != self._method.network:
+        if method.network and method.network != self._plan.method.network:
             raise OptionError("matting", options.matting, "needs a network that is not loaded: "
                               "make a Remover with it")  # fmt: skip
         return _Plan(options, method, self._solve(method))
@@ -288,13 +288,11 @@ class Remover:
         )
         with clock("load"):
             first = next(pictures)
-        given = options.trimap
-        if isinstance(given, str) and os.path.isdir(given):
-            given = find_trimap(Path(given), describe(source))
-            plan = plan._replace(options=options.replace(trimap=given))
+        if isinstance(options.trimap, str) and os.path.isdir(options.trimap):
+            options = options.replace(trimap=find_trimap(Path(options.trimap), describe(source)))
         if isinstance(options.pair, str) and os.path.isdir(options.pair):
-            pair = os.fspath(find_pair(Path(options.pair), describe(source)))
-            plan = plan._replace(options=plan.options.replace(pair=pair))
+            options = options.replace(pair=find_pair(Path(options.pair), describe(source)))
+        plan = plan._replace(options=options)
         cutout = self._cut(first, plan, clock, painted)
         del first  # a large picture's pixels, of which the cut-out has its own
         frames = tuple(self._cut(picture, plan, _Clock(), painted) for picture in pictures)
@@ -378,12 +376,10 @@ class Remover:
                 pair = _solve_pair(picture, options)
             alpha = pair.alpha
             saliency = images.downscale_to(alpha, _SALIENCY_PX)
-        elif self.spec is NO_NETWORK:
+        elif given is None and self.spec.name == NO_NETWORK.name:  # a copy, if pickled or sized
             with clock("ground"):
                 ground = _find_ground(picture, None, options)
-                alpha = (
-                    key_alone(image, ground) if ground else np.zeros(image.shape[:2], np.float32)
-                )
+                alpha = key_alone(image, ground)
             saliency = images.downscale_to(alpha, _SALIENCY_PX)
         else:
             saliency = self._find_subject(image, options, clock) if given is None else given
@@ -418,15 +414,7 @@ class Remover:
                 inside = geometry.rescale(inside, full_size, alpha.shape)
                 alpha = geometry.keep_inside(alpha, inside)
         with clock("foreground"):
-            if options.decontaminate and pair:
-                foreground = pair.foreground
-            elif options.decontaminate and ground and ground.primary is not None:
-                foreground = unmix(image, alpha, ground)
-                foreground = remove_spill(foreground, alpha, ground, options.spill)
-            elif options.decontaminate:
-                foreground = estimate_foreground(image, alpha)
-            else:
-                foreground = image.copy()
+            foreground = _find_foreground(image, alpha, pair, ground, options)
         shadow = None
         if options.shadow == "keep" and ground:
             with clock("shadow"):
@@ -493,7 +481,6 @@ class Remover:
     def _read_trimap(image: Image, options: Options) -> Array:
         """Read the trimap that the options name, downscaled as the image was."""
         given = options.trimap or b""
-        name = given if isinstance(given, str) else "trimap"
         levels = Picture(
             load_image(
                 given,
@@ -504,7 +491,10 @@ class Remover:
         trimap = read_trimap(images.limit_megapixels(levels, options.output_megapixels).image)
         if trimap.shape != image.shape[:2]:
             size, wanted = (" x ".join(map(str, plane.shape[1::-1])) for plane in (trimap, image))
-            raise ImageError(f"{name}: is {size} pixels, but the picture {wanted}: make them equal")
+            raise ImageError(
+                f"{_name(given, 'trimap')}: is {size} pixels, but the picture {wanted}: make them "
+                "equal"
+            )
         return trimap
 
 
@@ -527,15 +517,24 @@ def _load(
     )
 
 
+@overload
+def _find_ground(picture: Picture, alpha: None, options: Options) -> Ground: ...
+
+
+@overload
+def _find_ground(picture: Picture, alpha: Array, options: Options) -> Ground | None: ...
+
+
 def _find_ground(picture: Picture, alpha: Array | None, options: Options) -> Ground | None:
-    """Find the ground that the options ask for; None if it is not plain and need not be.
+    """Find the ground that the options ask for; None if alpha is known and it is not plain.
 
     Raises:
         ImageError: if it has to be there and is not.
     """
     if options.plate is not None:
+        plate = _read_like(picture, options.plate, options)
         try:
-            return match_plate(picture.image, _read_like(picture, options.plate, options), alpha)
+            return match_plate(picture.image, plate, alpha)
         except ImageError as error:
             raise ImageError(f"{_name(options.plate, 'plate')}: {error}") from error
     colour = values.parse_ground(options.ground)
@@ -553,10 +552,25 @@ def _solve_pair(picture: Picture, options: Options) -> Pair:
         ImageError: if that cannot be read, or does not belong to it.
     """
     given = options.pair or b""
+    other = _read_like(picture, given, options)
     try:
-        return solve_pair(picture.image, _read_like(picture, given, options))
+        return solve_pair(picture.image, other)
     except ImageError as error:
         raise ImageError(f"{_name(given, 'pair')}: {error}") from error
+
+
+def _find_foreground(
+    image: Image, alpha: Array, pair: Pair | None, ground: Ground | None, options: Options
+) -> Image:
+    """Find the subject's own colours, from what is known of the ground."""
+    if not options.decontaminate:
+        return image.copy()
+    if pair:
+        return pair.foreground
+    if ground and ground.primary is not None:
+        foreground = unmix(image, alpha, ground)
+        return remove_spill(foreground, alpha, ground, options.spill)
+    return estimate_foreground(image, alpha)
 
 
 def _read_like(picture: Picture, source: PathText | bytes, options: Options) -> Image:

@@ -19,6 +19,7 @@ _OWN = re.compile(r"(blur|disc|darken|desaturate)(?::(.*))?", re.I)
 _HEX = re.compile(r"#?([0-9a-f]{3,4}|[0-9a-f]{6}|[0-9a-f]{8})", re.I)
 _RGB = re.compile(r"rgba?\(([^()]*)\)", re.I)
 _NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(px|%)?", re.I)
+_SIDES = re.compile(r"(\d+)\s*[x\N{MULTIPLICATION SIGN}]\s*(\d+)", re.I)
 _SHARE = re.compile(r"(\d+\.?\d*)\s*%?")
 # Shares across and down; None leaves a direction to the other word, or in the middle
 _POSITIONS: dict[str, tuple[float | None, float | None]] = {
@@ -195,7 +196,7 @@ def parse_canvas(text: str) -> Canvas:
     Raises:
         OptionError: if it is neither, zero, or too large for any file format.
     """
-    if found := re.fullmatch(r"(\d+)\s*[x\N{MULTIPLICATION SIGN}]\s*(\d+)", text.strip(), re.I):
+    if found := _SIDES.fullmatch(text.strip()):
         W, H = int(found[1]), int(found[2])
         if not H * W or max(H, W) > LONGEST_SIDE_PX:
             raise OptionError("size", text, f"give 1 to {LONGEST_SIDE_PX} pixels a side")
@@ -213,7 +214,7 @@ def parse_sides(option: str, text: str, least: int = 1, most: int = 8192) -> tup
     Raises:
         OptionError: if it is not one, or a side is not between `least` and `most`.
     """
-    found = re.fullmatch(r"(\d+)\s*[x\N{MULTIPLICATION SIGN}]\s*(\d+)", text.strip(), re.I)
+    found = _SIDES.fullmatch(text.strip())
     if not found or not all(least <= int(side) <= most for side in found.groups()):
         raise OptionError(option, text, f"give width x height, {least} to {most} pixels each")
     return int(found[2]), int(found[1])

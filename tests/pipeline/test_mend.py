@@ -118,18 +118,14 @@ def test_a_broken_segment_does_not_cost_a_jpeg(segments: list[tuple[int, bytes]]
         np.testing.assert_array_equal(load_image(data), pixels)
 
 
-@pytest.mark.parametrize("kind", ["WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF"])
 def test_broken_exif_does_not_cost_other_formats(kind: str) -> None:
-    good = make_exif(3).tobytes()
-    whole = save(PIL.Image.fromarray(make_photo()), kind, exif=good)
-    for mark in (b"II*\0", b"MM\0*"):
-        body = good.removeprefix(b"Exif\0\0")
-        if body.startswith(mark) and body in whole:
-            data = whole.replace(body, b"rubbish." + body[8:])
-            with pytest.warns(MetadataWarning):
-                picture = read(data)
-            assert picture.image.shape == (48, 64, 3)
-            assert picture.metadata.exif is None
+    whole = save(PIL.Image.fromarray(make_photo()), kind, exif=make_exif())
+    at = whole.index(b"MM\0*")
+    with pytest.warns(MetadataWarning):
+        picture = read(whole[:at] + b"rubbish." + whole[at + 8 :])
+    np.testing.assert_array_equal(picture.image, read(whole).image)
+    assert picture.metadata.exif is None
 
 
 def boxes_with_two_tables(data: bytes) -> tuple[bytes, int]:

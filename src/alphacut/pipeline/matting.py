@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alphacut.errors import ImageError, MissingExtra, RuntimeFailure
-from alphacut.pipeline.image import TILE_PX, Image, check_image, check_plane, look_up
+from alphacut.pipeline.image import TILE_PX, Image, check_image, check_plane, downscale_to, look_up
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -116,11 +116,7 @@ def coarsen(saliency: Array) -> Array:
     Returns:
         (h', w') float32 in [0, 1], of 320 pixels at most.
     """
-    long_side = max(saliency.shape)
-    if long_side <= _COARSE_PX:
-        return saliency
-    h, w = (max(1, round(side * _COARSE_PX / long_side)) for side in saliency.shape)
-    return _resize(saliency, (h, w))
+    return downscale_to(saliency, _COARSE_PX)
 
 
 def estimate_alpha_closed_form(image: Image, trimap: Array, prior: Array | None = None) -> Array:

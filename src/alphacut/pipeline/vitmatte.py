@@ -10,9 +10,7 @@ from alphacut.runtimes import Runtime
 
 Array = npt.NDArray[np.float32]
 
-_SIDE_PX = (
-    1024  # of the batch: published files take no other, and memory grows with its fourth power
-)
+_SIDE_PX = 1024  # of the batch: published files take no other; memory grows with its 4th power
 _MARGIN = 1 / 8  # what the network sees around the unknown pixels, as a share of their box
 
 

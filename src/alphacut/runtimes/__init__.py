@@ -85,7 +85,7 @@ def load(
         RuntimeFailure: if the device is absent or the library fails, or the network cannot take
             batches of this size.
     """
-    if spec is NO_NETWORK:
+    if spec.name == NO_NETWORK.name:
         from alphacut.runtimes.none import NoRuntime
 
         return NoRuntime()
