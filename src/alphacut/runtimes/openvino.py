@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alphacut.errors import RuntimeFailure, UnknownName, WeightsError
-from alphacut.runtimes.fork import PerProcess, one_thread
+from alphacut.runtimes.fork import PerProcess, never_free, one_thread
 
 # Importing OpenVINO's converter takes a tenth of a cold start and sends telemetry. OpenVINO works
 # without it, so it is hidden from the import and loaded when it is called. Both hidden names are
@@ -37,7 +37,16 @@ openvino.Type.f32.to_dtype()
 # One per process. Each Core loads a CPU plugin that gives its thread a signal stack, and restores
 # the previous one when it ends. If two end in the order they began, the second restores a stack
 # that the first has unmapped, and the next signal with a handler kills the process
-core = PerProcess(openvino.Core)
+def _start_core() -> openvino.Core:
+    started = openvino.Core()
+    if one_thread():
+        # All cores of a process share their threads' handles. A child's core would join the
+        # parent's when it is freed: by then they may be those of other threads, which never end
+        never_free(started)
+    return started
+
+
+core = PerProcess(_start_core)
 
 
 def _convert_deform_conv(node: Any) -> list[Any]:
