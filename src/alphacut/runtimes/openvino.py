@@ -1,8 +1,8 @@
 """OpenVINO, the default runtime: it reads ONNX files and its own, and runs on any processor."""
 
+import functools
 import queue
 import sys
-import threading
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,8 +76,13 @@ def _convert_deform_conv(node: Any) -> list[Any]:
     return [y.output(0)]
 
 
-# Whether the process's core knows that conversion
-_extended = PerProcess(threading.Event)
+@functools.cache
+def _extend(core: openvino.Core) -> None:
+    """Make a core, once, read what OpenVINO refuses: importing that part of it takes time."""
+    from openvino.frontend.onnx import ConversionExtension
+
+    core.add_extension(ConversionExtension("DeformConv", _convert_deform_conv))
+
 
 DEVICES = {"auto": "CPU", "cpu": "CPU", "gpu": "GPU", "npu": "NPU", "openvino-auto": "AUTO"}
 
@@ -290,11 +295,7 @@ def read_model(path: Path) -> openvino.Model:
     Raises:
         RuntimeError: if it cannot be read.
     """
-    if not _extended().is_set():
-        from openvino.frontend.onnx import ConversionExtension
-
-        core().add_extension(ConversionExtension("DeformConv", _convert_deform_conv))
-        _extended().set()
+    _extend(core())
     return core().read_model(path)
 
 
