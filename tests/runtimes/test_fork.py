@@ -91,6 +91,26 @@ sys.exit(os.waitpid(child, 0)[1])
     assert done.returncode == 0, done.stderr
 
 
+def test_a_forked_child_ends_though_other_threads_took_the_place_of_its_parents() -> None:
+    """The system gives the memory of the parent's threads, and so their names, to the child's."""
+    program = """
+import os, sys, threading
+import numpy as np
+import alphacut
+photo = np.zeros((40, 40, 3), "uint8")
+alphacut.remove(photo)
+child = os.fork()
+if child == 0:
+    for _ in range(16):
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+    alphacut.remove(photo)
+    sys.exit(0)
+sys.exit(os.waitpid(child, 0)[1])
+"""
+    done = subprocess.run([sys.executable, "-c", program], timeout=50, capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
 # --- in other people's programs ------------------------------------------------------------------
 
 GUNICORN = """

@@ -69,6 +69,15 @@ def test_what_differs_is_not_written(
     assert list(tmp_path.iterdir()) == [target]
 
 
+@pytest.mark.parametrize(("weight", "answer"), [(0.0, "0 everywhere"), (np.nan, "not numbers")])
+def test_outputs_that_say_nothing_are_told(weight: float, answer: str, tmp_path: Path) -> None:
+    conv = torch.nn.Conv2d(3, 1, 1, bias=False).eval()
+    torch.nn.init.constant_(conv.weight, weight)
+    with pytest.raises(RuntimeFailure, match=f"outputs are {answer}"):
+        graph.write_graph(conv, tmp_path / "net.onnx", to="onnx", channels=3, sizes=(SIZE,))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_cannot_be_exported_is_told(tmp_path: Path) -> None:
     class Odd(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -222,14 +222,10 @@ def _is_plain(guide: Array, ground: Mask) -> bool:
         return False
     step = max(1, len(y) // _SLOPE_PX)
     y, x = y[::step], x[::step]
-    places, colours = np.stack((y, x)).astype(np.float64), guide[y, x].astype(np.float64)
-    places -= places.mean(axis=1, keepdims=True)
-    colours -= colours.mean(axis=0)
-    # no BLAS: its threads would stay behind where a process forks, and abort the child as it ends
-    moments = np.einsum("in,jn->ij", places, places), np.einsum("in,nc->ic", places, colours)
-    slope = np.asarray(cv2.solve(*moments, flags=cv2.DECOMP_SVD)[1])
-    rest = colours - np.einsum("in,ic->nc", places, slope)
-    return bool(np.sqrt(np.mean(rest * rest)) < _EVEN)
+    places = np.column_stack((y, x, np.ones_like(x))).astype(np.float32)
+    colours = guide[y, x]
+    slope = np.linalg.lstsq(places, colours, rcond=None)[0]
+    return bool(np.sqrt(np.mean((colours - places @ slope) ** 2)) < _EVEN)
 
 
 def _local_colours(coarse: Array, weight: Array) -> Array:

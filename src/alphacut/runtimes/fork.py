@@ -37,9 +37,14 @@ class PerProcess(Generic[Value]):
             return self._value
 
     def _leave(self) -> None:
-        """Give up the parent's value, in its child, without ever freeing it."""
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._value))
+        """Give up the parent's value, in its child."""
+        never_free(self._value)
         self._value, self._lock = None, threading.Lock()
+
+
+def never_free(value: object) -> None:
+    """Keep a value until the process ends, and let it end without freeing it."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
 
 
 def one_thread() -> bool:

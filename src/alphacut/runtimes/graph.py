@@ -185,14 +185,22 @@ def _compare(
     """Return how far a file's outputs are from the network's, over the worst of the batches.
 
     Raises:
-        RuntimeFailure: if it is too large; with float16 weights, if the mean difference is.
+        RuntimeFailure: if it is too large; with float16 weights, if the mean difference is; or if
+            the network's outputs say nothing.
     """
     runtime = OpenVINORuntime(draft)
     worst = Difference(0, 0, 0)
     for batch in batches:
         with torch.inference_mode():
             expected = network(batch).numpy()
-        difference = np.abs(runtime(batch.numpy()) - expected) / np.abs(expected).max()
+        largest = np.abs(expected).max()
+        if not largest > 0:
+            answer = "0 everywhere" if largest == 0 else "not numbers"
+            raise RuntimeFailure(
+                f"{target}: not written, since PyTorch's outputs are {answer}, which no file can be "
+                "compared with: train the network further, or take other weights"
+            )
+        difference = np.abs(runtime(batch.numpy()) - expected) / largest
         found = difference.mean(), np.percentile(difference, 99.9), difference.max()
         worst = Difference(*(float(np.maximum(a, b)) for a, b in zip(worst, found, strict=True)))
     if not (worst.mean <= MEAN_FP16 if fp16 else worst.largest <= LARGEST):  # NaN fails, too

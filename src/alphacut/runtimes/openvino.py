@@ -1,8 +1,8 @@
 """OpenVINO, the default runtime: it reads ONNX files and its own, and runs on any processor."""
 
+import functools
 import queue
 import sys
-import threading
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alphacut.errors import RuntimeFailure, UnknownName, WeightsError
-from alphacut.runtimes.fork import PerProcess, one_thread
+from alphacut.runtimes.fork import PerProcess, never_free, one_thread
 
 # Importing OpenVINO's converter takes a tenth of a cold start and sends telemetry. OpenVINO works
 # without it, so it is hidden from the import and loaded when it is called. Both hidden names are
@@ -37,7 +37,16 @@ openvino.Type.f32.to_dtype()
 # One per process. Each Core loads a CPU plugin that gives its thread a signal stack, and restores
 # the previous one when it ends. If two end in the order they began, the second restores a stack
 # that the first has unmapped, and the next signal with a handler kills the process
-core = PerProcess(openvino.Core)
+def _start_core() -> openvino.Core:
+    started = openvino.Core()
+    if one_thread():
+        # All cores of a process share their threads' handles. A child's core would join the
+        # parent's when it is freed: by then they may be those of other threads, which never end
+        never_free(started)
+    return started
+
+
+core = PerProcess(_start_core)
 
 
 def _convert_deform_conv(node: Any) -> list[Any]:
@@ -67,8 +76,13 @@ def _convert_deform_conv(node: Any) -> list[Any]:
     return [y.output(0)]
 
 
-# Whether the process's core knows that conversion
-_extended = PerProcess(threading.Event)
+@functools.cache
+def _extend(core: openvino.Core) -> None:
+    """Make a core, once, read what OpenVINO refuses: importing that part of it takes time."""
+    from openvino.frontend.onnx import ConversionExtension
+
+    core.add_extension(ConversionExtension("DeformConv", _convert_deform_conv))
+
 
 DEVICES = {"auto": "CPU", "cpu": "CPU", "gpu": "GPU", "npu": "NPU", "openvino-auto": "AUTO"}
 
@@ -281,11 +295,7 @@ def read_model(path: Path) -> openvino.Model:
     Raises:
         RuntimeError: if it cannot be read.
     """
-    if not _extended().is_set():
-        from openvino.frontend.onnx import ConversionExtension
-
-        core().add_extension(ConversionExtension("DeformConv", _convert_deform_conv))
-        _extended().set()
+    _extend(core())
     return core().read_model(path)
 
 
