@@ -164,7 +164,8 @@ def find(source: Source, root: Path, decoded_px: int = 0) -> Files:
         decoded_px: The recipe's.
 
     Raises:
-        TrainingError: if a folder is missing or has no pictures, or one of them has no alpha.
+        TrainingError: if a folder is missing or has no pictures, one of them has no alpha, or the
+            source's lists leave none.
     """
     subjects: list[Subject] = []
     if source.teachers:
@@ -178,6 +179,10 @@ def find(source: Source, root: Path, decoded_px: int = 0) -> Files:
         raise TrainingError("a taught source needs teachers")
     struck = _listed(source.without, root)
     subjects = [subject for subject in subjects if subject.image.name not in struck]
+    if not subjects and source.kind in ("pairs", "taught", "composites"):
+        cutouts = source.kind == "composites" and not (source.layout or source.teachers)
+        folder = root / (source.cutouts if cutouts else source.folder)
+        raise TrainingError(f"{folder}: no subject is left by `only`, `names` and `without`")
     backgrounds: list[Path] = []
     if source.kind in ("composites", "empty", "unlabelled"):
         named = _listed(source.grounds, root)
@@ -185,7 +190,8 @@ def find(source: Source, root: Path, decoded_px: int = 0) -> Files:
             backgrounds += _part(root / folder, source.part, named)
         backgrounds = [path for path in backgrounds if _like(path, source.only)]
         if not backgrounds:
-            raise TrainingError(f"{root / source.backgrounds[0]}: no background is like `only`")
+            folders = ", ".join(str(root / folder) for folder in source.backgrounds)
+            raise TrainingError(f"{folders}: no background is left by `only` and `grounds`")
     decoded = Decoded(root / "decoded", decoded_px)
     classes = source.layout in _CLASSES
     exif = "image" if source.teachers else source.exif  # teachers have seen the upright picture
