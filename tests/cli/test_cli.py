@@ -751,6 +751,7 @@ def test_help_shows_first_what_most_people_need(run: Run) -> None:
         (("-om", "photo.png"), "--mask"),
         (("-m", "u2netp", "photo.png"), "--model NAME"),
         (("photo.png", "-a"), "--matting closed-form"),
+        (("photo.png", "-vm"), "--matting vitmatte"),
         (("photo.png", "-w"), "--skip-existing"),
         (("photo.png", "-ppm"), "--smooth-px 4 --harden 0.5"),
         (("photo.png", "-bgc", "1", "2", "3", "4"), "--background 'rgb(R, G, B)'"),

@@ -9,6 +9,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import PIL.Image
 import pytest
 
 from alphacut.cli import main as cli
@@ -89,6 +91,18 @@ def test_a_report_has_every_picture_whichever_run_did_it(run: Run) -> None:
     third = [json.loads(line) for line in Path("third.jsonl").read_text().splitlines()]
     assert [row["input"] for row in third] == [row["input"] for row in rows]
     assert list(third[0]) == list(rows[0])
+
+
+def test_a_report_says_how_the_ground_was_known(run: Run) -> None:
+    Path("plain").mkdir()
+    picture = np.full((96, 128, 3), (20, 60, 120), np.uint8)
+    picture[30:70, 40:90] = (250, 40, 30)
+    PIL.Image.fromarray(picture).save("plain/a.png")
+    words = ("plain", "out", "--ground", "auto", "--quiet", "--report", "report.jsonl")
+    assert run(*words) == (0, "", "")
+    row = json.loads(Path("report.jsonl").read_text())
+    assert row["ground"] == "plain"
+    assert 0 < row["ground_sure"] <= 1
 
 
 def test_a_report_does_not_replace_the_list_of_inputs(run: Run) -> None:

@@ -23,6 +23,15 @@ def test_every_fifth_is_held_out(data: Path) -> None:
     assert "4.png" not in {path.name for path, _ in trained.subjects}
 
 
+@pytest.mark.parametrize("listed", ["names", "grounds", "without"])
+def test_lists_that_leave_nothing(data: Path, listed: str) -> None:
+    kept = {path.name for path in (data / "cutouts").iterdir()} if listed == "without" else {"x"}
+    (data / "list.txt").write_text("\n".join(kept))
+    source = dataclasses.replace(Source(kind="composites"), **{listed: ("list.txt",)})
+    with pytest.raises(TrainingError, match=r"(cutouts: no subject|backgrounds: no background) is"):
+        find(source, data)
+
+
 def test_pairs_without_parts_are_divided(tmp_path: Path) -> None:
     for n in range(7):
         write(tmp_path / "image" / f"{n}.png", photograph(n))
@@ -53,7 +62,7 @@ def test_layouts_of_pairs(tmp_path: Path, recipe: Recipe) -> None:
     ("source", "message"),
     [
         (Source(kind="composites", cutouts="none"), "there are no pictures"),
-        (Source(kind="empty", only=("x*",)), "no background is like"),
+        (Source(kind="empty", only=("x*",)), "backgrounds: no background is left"),
         (Source(kind="pairs", layout="mine"), "choose one of plain"),
         (Source(kind="pairs", layout="p3m"), "has no train/blurred_image with train/mask"),
         (Source(kind="pairs", layout="duts", part="valid"), "has no valid part"),

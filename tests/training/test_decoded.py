@@ -26,10 +26,3 @@ def test_made_once(tmp_path: Path) -> None:
     assert (Decoded(tmp_path / "decoded", 9)([file], "how", make) == 3).all()
     os.utime(file, (1, 1))
     assert (decoded([file], "how", make) == 4).all()
-
-
-def test_nothing_is_kept_without_a_size(tmp_path: Path) -> None:
-    decoded = Decoded(tmp_path / "decoded", 0)
-    for n in (1, 2):
-        assert decoded([tmp_path], "how", lambda n=n: np.full(1, n, np.uint8)) == n
-    assert not (tmp_path / "decoded").exists()

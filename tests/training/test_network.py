@@ -1,6 +1,7 @@
 """The network in training: where it starts, its average, and its precision."""
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from alphacut import runtimes
 from alphacut.errors import TrainingError
 from alphacut.files import sha256
 from alphacut.models import nets, weights
+from alphacut.training.data import Pictures
+from alphacut.training.export import export
 from alphacut.training.network import (
     AllOutputs,
     precision,
@@ -82,12 +85,22 @@ def test_the_order_of_patches_is_the_models_own(recipe: Recipe, tmp_path: Path) 
     assert again.decoder.order == "column"
 
 
-def test_what_a_network_cannot_take_is_refused_before_it_is_built(recipe: Recipe) -> None:
+def test_a_size_the_network_cannot_take_is_refused_before_it_is_built(recipe: Recipe) -> None:
     with pytest.raises(TrainingError, match="size = 96: birefnet-lite needs multiples of 64"):
         start_network(dataclasses.replace(recipe, model="birefnet-lite", size=(64, 96)))
-    for model in ("mobile-sam", "ben2", "deeplabv3-resnet101"):
+
+
+@pytest.mark.parametrize("model", ["mobile-sam", "ben2", "deeplabv3-resnet101", "none"])
+def test_what_cannot_be_trained(recipe: Recipe, data: Path, tmp_path: Path, model: str) -> None:
+    other = dataclasses.replace(recipe, model=model)
+    trained, target = tmp_path / "best.safetensors", tmp_path / "a.onnx"
+    for use in (
+        functools.partial(start_network, other),
+        functools.partial(Pictures, other, other.source, data),
+        functools.partial(export, other, trained, target, "onnx"),
+    ):
         with pytest.raises(TrainingError, match=f"model = '{model}': cannot be trained"):
-            start_network(dataclasses.replace(recipe, model=model))
+            use()
 
 
 def test_an_encoder_starts_from_published_weights(tmp_path: Path, recipe: Recipe) -> None:

@@ -30,10 +30,10 @@ _text, _whole = pa.large_string(), pa.int64()
 SCHEMA = pa.schema([
     ("id", _text), ("occurrence", pa.int32()), ("input", _text), ("output", _text),
     ("status", pa.dictionary(pa.int8(), pa.string())), ("error", _text), ("again", pa.bool_()),
-    ("empty", pa.bool_()), ("doubt", pa.float64()), ("milliseconds", pa.float64()),
     ("input_width", pa.int32()), ("input_height", pa.int32()), ("left", pa.int32()),
-    ("top", pa.int32()), ("right", pa.int32()), ("bottom", pa.int32()),
-    ("input_bytes", _whole), ("output_bytes", _whole),
+    ("top", pa.int32()), ("right", pa.int32()), ("bottom", pa.int32()), ("empty", pa.bool_()),
+    ("doubt", pa.float64()), ("ground", _text), ("ground_sure", pa.float64()),
+    ("milliseconds", pa.float64()), ("input_bytes", _whole), ("output_bytes", _whole),
     ("input_sha256", _text), ("output_sha256", _text), ("attempts", pa.int32()),
     ("key", pa.binary(16)), ("run", _text), ("time", pa.timestamp("us", "UTC")),
 ])  # fmt: skip
@@ -54,14 +54,17 @@ class Row(NamedTuple):
         attempts: How many runs have tried it, this one included.
         key: Digest of id, input and its version, model, options and alphacut's version: an input
             is done if a row with its key says so.
-        empty: Whether no subject was found; None if that is not known, as for all up to `bottom`.
-        doubt: See `Cutout.doubt`.
-        input_width: Of the image as it was read, in pixels.
+        input_width: Of the image as it was read, in pixels; None if that is not known, as for all
+            up to `ground_sure`.
         input_height: Likewise.
         left: Of the subject's box, in pixels of the image as it was read; None if it is empty.
         top: Likewise.
         right: Likewise, exclusive.
         bottom: Likewise, exclusive.
+        empty: Whether no subject was found.
+        doubt: See `Cutout.doubt`.
+        ground: How the ground was known; see `Cutout.ground`.
+        ground_sure: How sure that is.
         milliseconds: Time spent reading, cutting out and writing, waits included.
         input_bytes: Length of the input.
         output_bytes: Length of the result.
@@ -80,14 +83,16 @@ class Row(NamedTuple):
     again: bool
     attempts: int
     key: bytes
-    empty: bool | None = None
-    doubt: float | None = None
     input_width: int | None = None
     input_height: int | None = None
     left: int | None = None
     top: int | None = None
     right: int | None = None
     bottom: int | None = None
+    empty: bool | None = None
+    doubt: float | None = None
+    ground: str | None = None
+    ground_sure: float | None = None
     milliseconds: float = 0.0
     input_bytes: int = 0
     output_bytes: int = 0

@@ -1,6 +1,6 @@
 """What is found out about a cut-out, and whether it is good enough to be written."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from alphacut.cutout import Cutout
 from alphacut.errors import ImageError
@@ -28,6 +28,17 @@ class Verdict(NamedTuple):
     ground: str | None
     ground_sure: float
     error: ImageError | None
+
+    def columns(self) -> dict[str, Any]:
+        """Return the facts as a report and a manifest name them; see `manifest.Row`."""
+        height, width = self.input_size
+        left, top, right, bottom = self.box or (None, None, None, None)
+        return {
+            "input_width": width, "input_height": height,
+            "left": left, "top": top, "right": right, "bottom": bottom,
+            "empty": self.empty, "doubt": round(self.doubt, 4), "ground": self.ground,
+            "ground_sure": round(self.ground_sure, 4) if self.ground else None,
+        }  # fmt: skip
 
 
 def judge(cutout: Cutout, *, fail_empty: bool, fail_doubt: float | None) -> Verdict:

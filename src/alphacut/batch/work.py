@@ -151,13 +151,8 @@ class Worker:
                 step.row = step.task.row(one_line(error), again=again)
             step.milliseconds += (time.perf_counter() - start) * 1000
             if step.row is not None:
-                if verdict := step.verdict:
-                    height, width = verdict.input_size
-                    left, top, right, bottom = verdict.box or (None, None, None, None)
-                    step.row = step.row._replace(
-                        empty=verdict.empty, doubt=verdict.doubt, input_width=width,
-                        input_height=height, left=left, top=top, right=right, bottom=bottom,
-                    )  # fmt: skip
+                if step.verdict:
+                    step.row = step.row._replace(**step.verdict.columns())
                 step.row = step.row._replace(
                     milliseconds=round(step.milliseconds, 2), input_bytes=len(step.content),
                     input_sha256=step.sha256,

@@ -204,8 +204,7 @@ def _write_report(path: Path | None, store: "Store") -> None:
 
     if path is None:
         return
-    same = ("input", "output", "status", "input_width", "input_height", "left", "top", "right",
-            "bottom", "empty", "doubt", "milliseconds")  # fmt: skip
+    same = [name for name in reports.Row._fields if name != "reason"]  # the manifest's "error"
     table = manifest.load(store, (*same, "error"))
     with reports.writing(path) as write:
         for batch in table.to_batches(max_chunksize=10_000):

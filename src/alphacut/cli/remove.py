@@ -210,16 +210,7 @@ def _row(outcome: "Outcome") -> reports.Row:
         item.source, None if error else item.target, status, one_line(error) if error else None,
         milliseconds=round(sum(times.values()), 1) if times else None,
     )  # fmt: skip
-    if outcome.verdict is None:
-        return row
-    verdict = outcome.verdict
-    height, width = verdict.input_size
-    left, top, right, bottom = verdict.box or (None, None, None, None)
-    return row._replace(
-        input_width=width, input_height=height, left=left, top=top, right=right, bottom=bottom,
-        empty=verdict.empty, doubt=round(verdict.doubt, 4), ground=verdict.ground,
-        ground_sure=verdict.ground_sure if verdict.ground else None,
-    )  # fmt: skip
+    return row._replace(**outcome.verdict.columns()) if outcome.verdict else row
 
 
 def _sum_up(counts: dict[str, int], empty: int, taken: int) -> str:

@@ -11,14 +11,14 @@ from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 
 from alphacut.errors import TrainingError
-from alphacut.models import weights
 from alphacut.pipeline import transforms
 from alphacut.training import augment, composites
 from alphacut.training.composites import Sample
 from alphacut.training.datasets import Files, find
-from alphacut.training.recipe import Recipe, Source
+from alphacut.training.recipe import Recipe, Source, find_entry
 from alphacut.training.steps import Array, Pixels, Rng
 
 
@@ -31,14 +31,15 @@ class Pictures:
         root: Folder of the data.
 
     Raises:
-        TrainingError: if a folder is missing or empty, or files do not belong together.
+        TrainingError: if a folder is missing or empty, files do not belong together, or the model
+            cannot be trained.
         UnknownName: if there is no such model.
     """
 
     def __init__(self, recipe: Recipe, sources: Sequence[Source], root: Path) -> None:
         self._recipe, self._sources = recipe, tuple(sources)
         # training divides by white, whatever the entry's own weights expect; export says so
-        self._spec = replace(weights.find_model(recipe.model), divisor="white")
+        self._spec = replace(find_entry(recipe), divisor="white")
         self._files = [find(source, root, recipe.decoded_px) for source in sources]
         self._odds = np.array([source.share for source in sources])
 
@@ -204,8 +205,6 @@ def _resize(plane: Any, side: int, method: str) -> Any:
     if plane.shape[:2] == (side, side):
         return plane
     if method == "lanczos":
-        import PIL.Image
-
         lanczos = PIL.Image.Resampling.LANCZOS
         if plane.dtype == np.float32:  # the recipe resizes masks of 8 bits
             plane = np.rint(plane * 255).astype(np.uint8)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,7 +91,7 @@ class Files:
         classes: Whether alphas are masks of classes, all but class 0 being the subject.
         exif: The source's.
         doubt: Of the teachers behind the first; see `teachers.weigh`.
-        decoded: Where decoded files are kept.
+        decoded: Where decoded files are kept; None if they are read anew.
     """
 
     subjects: tuple[Subject, ...]
@@ -99,7 +99,7 @@ class Files:
     classes: bool = False
     exif: str = "unstated"
     doubt: tuple[float, ...] = ()
-    decoded: Decoded = field(default_factory=lambda: Decoded(Path(), 0))
+    decoded: Decoded | None = None
 
     def pick(self, seed: int, order: int) -> Subject:
         """Subject number `order`: all of them once, then all in another order."""
@@ -108,46 +108,46 @@ class Files:
 
     def pair(self, subject: Subject) -> tuple[Pixels, Array, Array]:
         """A photograph (H, W, 3) uint8, its alpha and how much that counts, (H, W) float32."""
+        facts = self.classes, self.exif, self.doubt
+        decoded = self.decoded
+        if decoded is None:
+            return read_pair(subject, *facts)
 
         def read() -> Pixels:
-            image, alpha, loss_weight = read_pair(subject, self.classes, self.exif, self.doubt)
+            image, alpha, loss_weight = read_pair(subject, *facts)
             planes = np.rint(np.dstack([alpha, loss_weight]) * 255).astype(np.uint8)
-            return np.dstack([self._small(image), self._small(planes)])
+            return np.dstack([downscale_to(each, decoded.longest_px) for each in (image, planes)])
 
-        if not self.decoded.longest_px:
-            return read_pair(subject, self.classes, self.exif, self.doubt)
-        planes = self.decoded(
-            (subject.image, *subject.alphas), ("pair", self.classes, self.exif, self.doubt), read
-        )
+        planes = decoded((subject.image, *subject.alphas), ("pair", *facts), read)
         soft = np.asarray(planes[..., 3:] / np.float32(255), np.float32)
         return np.ascontiguousarray(planes[..., :3]), soft[..., 0], soft[..., 1]
 
     def subject(self, subject: Subject) -> Pixels:
         """A subject in straight colours with its alpha, (H, W, 4) uint8."""
+        facts = self.classes, self.exif, self.doubt
+        decoded = self.decoded
+        if decoded is None:
+            return read_subject(subject, *facts)
 
         def read() -> Pixels:
-            rgba = read_subject(subject, self.classes, self.exif, self.doubt)
+            rgba = read_subject(subject, *facts)
             levels = rgba[..., 3:]
-            mixed = downscale_to(
-                rgba[..., :3] * (levels / np.float32(255)), self.decoded.longest_px
-            )
-            small = self._small(np.ascontiguousarray(levels[..., 0]))
+            premultiplied = rgba[..., :3] * (levels / np.float32(255))
+            mixed = downscale_to(premultiplied, decoded.longest_px)
+            small = downscale_to(np.ascontiguousarray(levels[..., 0]), decoded.longest_px)
             colours = mixed / np.maximum(small / np.float32(255), 1e-3)[..., np.newaxis]
             return np.dstack([np.clip(np.rint(colours), 0, 255).astype(np.uint8), small])
 
-        if not self.decoded.longest_px:
-            return read_subject(subject, self.classes, self.exif, self.doubt)
-        return self.decoded(
-            (subject.image, *subject.alphas), ("subject", self.classes, self.exif, self.doubt), read
-        )
+        return decoded((subject.image, *subject.alphas), ("subject", *facts), read)
 
     def background(self, path: Path) -> Pixels:
         """A photograph (H, W, 3) uint8."""
-        return self.decoded((path,), "photograph", lambda: self._small(read_photograph(path)))
-
-    def _small(self, pixels: Pixels) -> Pixels:
-        longest_px = self.decoded.longest_px
-        return downscale_to(pixels, longest_px) if longest_px else pixels
+        decoded = self.decoded
+        if decoded is None:
+            return read_photograph(path)
+        return decoded(
+            (path,), "photograph", lambda: downscale_to(read_photograph(path), decoded.longest_px)
+        )
 
 
 @functools.lru_cache(maxsize=4)
@@ -164,7 +164,8 @@ def find(source: Source, root: Path, decoded_px: int = 0) -> Files:
         decoded_px: The recipe's.
 
     Raises:
-        TrainingError: if a folder is missing or has no pictures, or one of them has no alpha.
+        TrainingError: if a folder is missing or has no pictures, one of them has no alpha, or the
+            source's lists leave none.
     """
     subjects: list[Subject] = []
     if source.teachers:
@@ -178,6 +179,10 @@ def find(source: Source, root: Path, decoded_px: int = 0) -> Files:
         raise TrainingError("a taught source needs teachers")
     struck = _listed(source.without, root)
     subjects = [subject for subject in subjects if subject.image.name not in struck]
+    if not subjects and source.kind in ("pairs", "taught", "composites"):
+        cutouts = source.kind == "composites" and not (source.layout or source.teachers)
+        place = root / (source.cutouts if cutouts else source.folder)
+        raise TrainingError(f"{place}: no subject is left by `only`, `names` and `without`")
     backgrounds: list[Path] = []
     if source.kind in ("composites", "empty", "unlabelled"):
         named = _listed(source.grounds, root)
@@ -185,8 +190,9 @@ def find(source: Source, root: Path, decoded_px: int = 0) -> Files:
             backgrounds += _part(root / folder, source.part, named)
         backgrounds = [path for path in backgrounds if _like(path, source.only)]
         if not backgrounds:
-            raise TrainingError(f"{root / source.backgrounds[0]}: no background is like `only`")
-    decoded = Decoded(root / "decoded", decoded_px)
+            folders = ", ".join(str(root / folder) for folder in source.backgrounds)
+            raise TrainingError(f"{folders}: no background is left by `only` and `grounds`")
+    decoded = Decoded(root / "decoded", decoded_px) if decoded_px else None
     classes = source.layout in _CLASSES
     exif = "image" if source.teachers else source.exif  # teachers have seen the upright picture
     return Files(tuple(subjects), tuple(backgrounds), classes, exif, source.doubt, decoded)

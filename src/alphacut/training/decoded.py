@@ -20,7 +20,7 @@ class Decoded:
 
     Args:
         folder: Where they are kept; it need not exist.
-        longest_px: Longest side of what is kept; 0 if nothing is to be kept.
+        longest_px: Longest side of what is kept.
     """
 
     def __init__(self, folder: Path, longest_px: int) -> None:
@@ -32,10 +32,8 @@ class Decoded:
         Args:
             paths: The files it is made of. Where one of them has changed, it is made anew.
             how: What else it depends on.
-            make: Makes it; uint8, no side longer than `longest_px` if that is not 0.
+            make: Makes it; uint8, no side longer than `longest_px`.
         """
-        if not self.longest_px:
-            return make()
         states = [(str(path.resolve()), os.stat(path).st_mtime_ns) for path in paths]
         key = hashlib.sha256(repr((self.longest_px, states, how)).encode()).hexdigest()[:32]
         kept = self._folder / f"{key}.npy"

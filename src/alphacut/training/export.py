@@ -10,7 +10,7 @@ from alphacut.models.entry import ModelSpec
 from alphacut.runtimes.graph import Difference, write_graph
 from alphacut.runtimes.pytorch import load_network
 from alphacut.training.network import start_network
-from alphacut.training.recipe import Recipe
+from alphacut.training.recipe import Recipe, find_entry
 
 _OPEN_SIZE = (256, 320)  # of the batch that is tried where a row leaves the size open
 
@@ -40,11 +40,11 @@ def export(
         How far its outputs are from PyTorch's.
 
     Raises:
-        TrainingError: if weights are to be mixed that began at random.
+        TrainingError: if weights are to be mixed that began at random, or there is no network.
         WeightsError: if the weights cannot be read or are of another network.
         RuntimeFailure: if the answers differ.
     """
-    spec = weights.find_model(recipe.model)
+    spec = find_entry(recipe)
     network = load_network(str(spec.arch), trained, spec.arch_options)
     if share != 1:
         if recipe.start == "random":
@@ -70,7 +70,7 @@ def add_model(recipe: Recipe, path: Path, name: str) -> ModelSpec:
         WeightsError: if the name is unfit or the file cannot be added.
     """
     row = dataclasses.replace(
-        weights.find_model(recipe.model),
+        find_entry(recipe),
         name=name, aliases=(), weights={}, min_max=False, divisor="white", downscale=recipe.resize,
         license="not stated", commercial="unclear",
         note=f"Trained from {recipe.start} by a recipe.", source=path.name,

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from alphacut import files
 from alphacut.errors import TrainingError
 from alphacut.models import nets, weights
-from alphacut.models.entry import Format
 from alphacut.models.nets.alphacut_lite import AlphacutLite
 from alphacut.models.nets.birefnet import BiRefNet
 from alphacut.models.nets.inspyrenet import InSPyReNet
 from alphacut.models.nets.modnet import MODNet
 from alphacut.models.nets.u2net import NestedUNet
+from alphacut.runtimes import needed
 from alphacut.runtimes.pytorch import load_network
 from alphacut.training import losses
-from alphacut.training.recipe import Encoder, Loss, Recipe
+from alphacut.training.recipe import Encoder, Loss, Recipe, find_entry
 
 
 class AllOutputs(nn.Module):
@@ -64,10 +64,8 @@ def start_network(recipe: Recipe) -> nn.Module:
         TrainingError: if those of the encoder are not, the network cannot be trained, or a size is
             none of its own.
     """
-    spec = weights.find_model(recipe.model)
+    spec = find_entry(recipe)
     arch = str(spec.arch)
-    if spec.arch is None or spec.output in ("masks", "logits"):
-        raise TrainingError(f"model = {recipe.model!r}: cannot be trained: choose another")
     if odd := [side for side in recipe.size if side % spec.multiple]:
         raise TrainingError(f"size = {odd[0]}: {spec.name} needs multiples of {spec.multiple}")
     if recipe.start == "random":
@@ -77,8 +75,7 @@ def start_network(recipe: Recipe) -> nn.Module:
         return network
     if recipe.start != "model":
         return load_network(arch, Path(recipe.start), spec.arch_options).train()
-    form: Format = "torch" if "torch" in spec.weights else "onnx"
-    return load_network(arch, weights.fetch(spec, form), spec.arch_options).train()
+    return load_network(arch, weights.fetch(spec, needed(spec, "torch")), spec.arch_options).train()
 
 
 def _fill_encoder(network: nn.Module, source: Encoder) -> None:

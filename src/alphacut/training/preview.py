@@ -6,9 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from alphacut.models import weights
 from alphacut.training.data import Pictures
-from alphacut.training.recipe import Recipe
+from alphacut.training.recipe import Recipe, find_entry
 from alphacut.training.steps import Array
 
 _TILE_PX = 200
@@ -32,7 +31,7 @@ def draw_sheet(
         (H, W, 3) uint8. The redder, the less the loss looks at it; blue-grey is a picture whose
         truth is not known.
     """
-    spec = weights.find_model(recipe.model)
+    spec = find_entry(recipe)
     columns = []
     for index in range(count):
         arrays = pictures[index]

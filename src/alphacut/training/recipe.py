@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from alphacut.errors import MissingExtra, TrainingError
+from alphacut.models import weights
+from alphacut.models.entry import ModelSpec
 from alphacut.training.steps import OneOf
 
 T = TypeVar("T")
@@ -269,6 +271,19 @@ def read_recipe(path: Path) -> Recipe:
         raise TrainingError(f"{path}: is no recipe: {error}") from error
     except TrainingError as error:
         raise TrainingError(f"{path}: {error}") from None
+
+
+def find_entry(recipe: Recipe) -> ModelSpec:
+    """Return the catalogue entry of a recipe's model.
+
+    Raises:
+        UnknownName: if there is no such model.
+        TrainingError: if there is no network of it that learns alpha.
+    """
+    spec = weights.find_model(recipe.model)
+    if spec.arch is None or spec.output in ("masks", "logits"):
+        raise TrainingError(f"model = {recipe.model!r}: cannot be trained: choose another")
+    return spec
 
 
 def _build(kind: type[T], values: Mapping[str, Any], where: str) -> T:

@@ -211,9 +211,7 @@ def _saturate(image: Pixels, change: float) -> Pixels:
 
 
 def _turn_hue(image: Pixels, change: float) -> Pixels:
-    h, s, v = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2HSV))
-    hsv = cv2.merge([_table(h, (_LEVELS + 180 * change) % 180), s, v])
-    return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8)
+    return shift_hsv(image, 180 * change, 0, 0)
 
 
 JITTERS = (_brighten, _contrast, _saturate, _turn_hue)  # by a change each, 0 for none
