@@ -10,6 +10,7 @@ import click
 
 from alphacut import __version__
 from alphacut.cli.batch import batch
+from alphacut.cli.camera import camera
 from alphacut.cli.doctor import doctor
 from alphacut.cli.evaluate import evaluate, quantize
 from alphacut.cli.models import export, models
@@ -40,7 +41,7 @@ def cli() -> None:
     """
 
 
-for command in (remove, preview, video, batch, demo, serve, models, evaluate, train, export,
+for command in (remove, preview, video, camera, batch, demo, serve, models, evaluate, train, export,
                 quantize, doctor):  # fmt: skip
     cli.add_command(command)
 

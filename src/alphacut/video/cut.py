@@ -8,6 +8,7 @@ Every stage works a few frames ahead of the next, so memory does not grow with t
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from alphacut.cutout import Cutout
@@ -94,15 +95,11 @@ def cut(
         Results, in order.
     """
     changes: Any = _differing(remover, options)
-    alone = remover.spec.name == NO_NETWORK.name or options.trimap is not None
+    alone = remover.spec.name == NO_NETWORK.name
 
-    def find() -> Iterator[Seen]:
-        for frame in ahead(frames):
-            if alone:
-                yield Seen(frame, None)
-                continue
-            picture = images.limit_megapixels(frame.picture, options.output_megapixels)
-            yield Seen(frame, remover.find_subject(picture.image, **changes))
+    def find(frame: Frame) -> NDArray[np.float32]:
+        picture = images.limit_megapixels(frame.picture, options.output_megapixels)
+        return remover.find_subject(picture.image, **changes)
 
     def work(seen: Seen) -> Result:
         if (done := skip(seen.frame)) is not None:
@@ -111,8 +108,9 @@ def cut(
             cutout = remover.cut(seen.frame.picture, seen.saliency, **changes)
             return finish(seen.frame, cutout)
 
-    found = find() if alone else steady(find(), steadiness)
-    yield from in_order(work, ahead(found), threads)
+    read = ahead(frames)
+    seen = (Seen(frame, None) for frame in read) if alone else steady(read, find, steadiness)
+    yield from in_order(work, ahead(seen), threads)
 
 
 def check_options(options: Options) -> Options:

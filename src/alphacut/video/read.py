@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +38,7 @@ _MATRICES = {1: BT709, 4: BT601, 5: BT601, 6: BT601, 9: BT2020, 10: BT2020}
 FULL, LIMITED = 2, 1
 _UNSPECIFIED = 2
 _HDR = {16: "PQ", 18: "HLG"}  # transfer curves
-_HD_LINES = 720  # untagged films of so many lines are BT.709, as players take them
+_SD = 576, 1279  # lines and columns up to which players take untagged films as BT.601
 _ATTACHED = 0x400  # a cover, not a film
 EXACT = 2 | 0x40000 | 0x2000 | 0x4000  # bilinear, exact rounding, chroma at full size
 _TICKS = 90000
@@ -147,7 +147,7 @@ class Film:
             )
 
 
-def is_film(path: Path) -> bool:
+def is_film(path: PurePath) -> bool:
     """Tell by its ending whether a file is a film."""
     return path.suffix.lower() in FILM_SUFFIXES
 
@@ -200,7 +200,7 @@ def open_film(
         count = stream.frames or (duration_s and round(duration_s * rate)) or None
         return Film(
             path, (W, H) if turned else (H, W), rate, time_base, begins, duration_s, count,
-            _colour(frame, min(H, W)), 1 / aspect if turned else aspect,
+            _colour(frame), 1 / aspect if turned else aspect,
             {**container.metadata}, container.chapters(), len(container.streams.audio),
         )  # fmt: skip
 
@@ -230,8 +230,11 @@ def _opened(path: Path) -> "Iterator[tuple[InputContainer, VideoStream]]":
         container = av.open(str(path), metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        advice = "is not a film, or is cut short" if isinstance(error, ValueError) else reason
-        raise ImageError(f"{path}: cannot be read: {advice}") from error
+        if isinstance(error, EOFError):
+            reason = "it has no frame"
+        elif isinstance(error, ValueError):
+            reason = "it is not a film, or is cut short"
+        raise ImageError(f"{path}: cannot be read: {reason}") from error
     with container:
         streams = [s for s in container.streams.video if not int(s.disposition) & _ATTACHED]
         if not streams:
@@ -254,9 +257,10 @@ def _duration_s(
     return None
 
 
-def _colour(frame: "av.VideoFrame", lines: int) -> Colour:
+def _colour(frame: "av.VideoFrame") -> Colour:
     """Return how a frame writes colours; what it does not say is taken as players take it."""
-    usual = BT709 if lines >= _HD_LINES or frame.format.is_rgb else BT601
+    small = frame.height <= _SD[0] and frame.width <= _SD[1]
+    usual = BT601 if small and not frame.format.is_rgb else BT709
     matrix = _MATRICES.get(frame.colorspace, usual)
     known = frame.color_primaries, frame.color_trc
     primaries, transfer = (matrix if tag in (0, _UNSPECIFIED) else tag for tag in known)
