@@ -4,6 +4,8 @@ import glob
 import os
 import re
 import shlex
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -47,7 +49,9 @@ def run_page(text: str, folder: Path) -> None:
         for block in blocks(text):
             for command in commands(block):
                 words = command.split("#")[0].strip()
-                if words.startswith(_SERVES):
+                if words.startswith("alphacut watch"):
+                    watch(words, folder)
+                elif words.startswith(_SERVES):
                     port = stack.enter_context(serving(words, folder))
                 elif "https://example.com" in words:  # nobody's picture
                     continue
@@ -79,6 +83,24 @@ def bash(script: str, folder: Path, **environment: str) -> None:
         env={**os.environ, "PATH": path, **environment},
     )  # fmt: skip
     assert done.returncode == 0, (script, done.stderr)
+
+
+def watch(command: str, folder: Path) -> None:
+    """Run a command that watches the folder `scans` until its picture is cut out into another."""
+    shutil.copy(folder / "photo.jpg", folder / "scans")
+    words = command.split()
+    process = subprocess.Popen(
+        [folder / "bin" / "alphacut", *words[1:]], cwd=folder, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    end = time.monotonic() + 90
+    suffix = ".jpg" if "jpg" in words else ".png"
+    while not (folder / words[3] / f"photo{suffix}").exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
 
 
 @contextmanager
@@ -118,6 +140,7 @@ def furnish(folder: Path) -> None:
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m alphacut "$@"\n')
     program.chmod(0o755)
+    (folder / "scans").mkdir()
     for name in ("examples", "packages"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "photos" / "more").mkdir(parents=True)
