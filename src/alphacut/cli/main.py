@@ -20,6 +20,7 @@ from alphacut.cli.serve import demo, serve
 from alphacut.cli.terminal import complain, note
 from alphacut.cli.train import train
 from alphacut.cli.video import video
+from alphacut.cli.watch import watch
 from alphacut.errors import (
     AlphacutError,
     AlphacutWarning,
@@ -41,8 +42,8 @@ def cli() -> None:
     """
 
 
-for command in (remove, preview, video, camera, batch, demo, serve, models, evaluate, train, export,
-                quantize, doctor):  # fmt: skip
+for command in (remove, preview, video, camera, watch, batch, demo, serve, models, evaluate, train,
+                export, quantize, doctor):  # fmt: skip
     cli.add_command(command)
 
 
