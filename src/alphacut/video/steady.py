@@ -27,12 +27,12 @@ from alphacut.video.read import Frame
 Array = NDArray[np.float32]
 
 STEADY = 1.0
-REACH = 4  # frames before and after that have a say
-SPARED = 1  # frames in a row, at most, that the network is not asked for
+REACH = 6  # frames before and after that have a say
+SPARED = 2  # frames in a row, at most, that the network is not asked for
 _FLOW_PX = 320  # long side at which flow is found
 _LEAST_PX = 16  # shorter side of what flow can be found in
 _ASTRAY = 1.0  # pixels by which there and back may miss for a trust of 1 / e
-_LIKE = 14.0  # difference in levels at which a carried frame counts by 1 / e
+_LIKE = 25.0  # difference in levels at which a carried frame counts by 1 / e
 _AGREES = 30.0  # difference in levels below which a place is the same in both frames
 _CUT = 0.5  # share of such places below which the film was cut
 _CALM = 0.93  # and from which the network is spared
@@ -173,11 +173,10 @@ def _emit(
     moment = window[at]
     answers: list[Array] = []
     weights: list[Array] = []
-    if moment.found is not None:
-        answers.append(moment.found)
-        weights.append(np.full_like(moment.found, _OWN))
+    nearest: list[int] = []  # which of them are the first on their side
     for step in (1, -1):
         flow: Array | None = None
+        first = True
         for distance in range(1, REACH + 1):
             k = at + step * distance
             if not 0 <= k < len(window):
@@ -191,14 +190,21 @@ def _emit(
             difference = _difference(moment.guide, other.guide, flow)
             near = 1 - distance / (REACH + 1)
             weight = flow[..., 2] * np.exp(-np.square(difference / np.float32(_LIKE)))
-            weight = np.float32(near * steadiness) * weight
+            weight = np.float32(near) * weight + _UNSEEN * np.float32(near**8)
+            if first:
+                nearest.append(len(answers))
+                first = False
             answers.append(np.asarray(_carry(other.found, flow), np.float32))
-            weights.append(cv2.resize(weight + _UNSEEN * near, other.found.shape[::-1]))
+            weights.append(np.asarray(cv2.resize(weight, other.found.shape[::-1]), np.float32))
+    own = moment.found
+    if own is None and not answers:
+        own = moment.found = find(moment.frame)
+    if own is None:  # the nearest answers stand in for it: fewer are less blurred
+        own = _mean([answers[k] for k in nearest], [np.square(weights[k]) for k in nearest])
     if not answers:
-        moment.found = find(moment.frame)
-        return Seen(moment.frame, moment.found)
-    mean = _mean(answers, weights)
-    return Seen(moment.frame, mean if moment.found is None else _keep_edges(moment.found, mean))
+        return Seen(moment.frame, own)
+    mean = _mean([own, *answers], [np.full_like(own, _OWN / steadiness), *weights])
+    return Seen(moment.frame, _keep_edges(own, mean))
 
 
 def _add(flow: Array, further: Array) -> Array:
