@@ -1,13 +1,12 @@
 """Frames a second of a film to WebM, beside ffmpeg and rembg, and memory by length.
 
-    python benchmarks/video.py speed CLIP --rembg /path/to/rembg [--pairs 3] [--frames 24]
-    python benchmarks/video.py stages CLIP
+    python benchmarks/video.py speed CLIP --rembg /path/to/rembg [--pairs 3] [--flags=--fast]
     python benchmarks/video.py memory
 
-`speed` runs both from the film to a finished WebM, alternating; rembg gets raw frames from ffmpeg and
-writes PNG files (`rembg b`), which ffmpeg encodes. Both use the weights of u2netp. `stages` says where
-the processors' time goes. `memory` cuts out 300 and 3,000 small frames with a network that finds a
-disc, each in a process of its own, and prints the largest resident size of both.
+`speed` runs both from the film to a finished WebM, alternating; rembg gets raw frames from ffmpeg
+and writes PNG files (`rembg b`), which ffmpeg encodes. Both use the weights of u2netp. `memory`
+cuts out 300 and 3,000 small frames with a network that finds a disc, each in a process of its own, and
+prints the largest resident size of both.
 """
 
 import argparse
@@ -81,9 +80,9 @@ def speed(clip: Path, rembg: Path, pairs: int, flags: list[str]) -> None:
                 seconds.append((time.perf_counter() - begun, cpu))
             (a, a_cpu), (b, b_cpu) = seconds
             ratios.append((b / a, b_cpu / a_cpu))
-            print(f"pair {pair}: alphacut {frames / a:.2f}/s ({a_cpu / frames * 1000:.0f} ms of "
-                  f"processor a frame), rembg {frames / b:.2f}/s ({b_cpu / frames * 1000:.0f} ms); "
-                  f"ratio {b / a:.2f}, of processor time {b_cpu / a_cpu:.2f}", flush=True)  # fmt: skip
+            print(f"pair {pair}: alphacut {frames / a:.2f}/s, {a_cpu / frames * 1000:.0f} ms of "
+                  f"processor a frame; rembg {frames / b:.2f}/s, {b_cpu / frames * 1000:.0f} ms; "
+                  f"ratios {b / a:.2f} and {b_cpu / a_cpu:.2f}", flush=True)  # fmt: skip
     print(f"median ratio {statistics.median(r for r, _ in ratios):.2f}, of processor time "
           f"{statistics.median(r for _, r in ratios):.2f}")  # fmt: skip
 
