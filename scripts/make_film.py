@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from alphacut import Remover, cut_frames
 
 ROOT = Path(__file__).parents[1]
-FRAMES, SIZE = 30, (180, 240)
+FRAMES, SIZE = 20, (160, 200)
 
 
 def draw_ground(time: float) -> NDArray[np.uint8]:
@@ -52,7 +52,7 @@ def main() -> None:
     for frame, cutout in zip(frames, cut_frames(frames, remover=remover), strict=True):
         pages.append(PIL.Image.fromarray(np.hstack([frame, cutout.on("checkerboard")])))
     path = ROOT / "docs" / "gallery" / "film.webp"
-    pages[0].save(path, save_all=True, append_images=pages[1:], duration=66, loop=0, quality=70,
+    pages[0].save(path, save_all=True, append_images=pages[1:], duration=90, loop=0, quality=45,
                   method=6)  # fmt: skip
     print(path, path.stat().st_size)
 

@@ -35,9 +35,11 @@ _ASTRAY = 1.0  # pixels by which there and back may miss for a trust of 1 / e
 _LIKE = 25.0  # difference in levels at which a carried frame counts by 1 / e
 _AGREES = 30.0  # difference in levels below which a place is the same in both frames
 _CUT = 0.5  # share of such places below which the film was cut
-_CALM = 0.93  # and from which the network is spared
+_CALM = 0.93  # and from which the network is spared,
+_STILL = 0.01  # if nothing moves further than this, of the long side
 _AREA = 0.0125  # half a side of the square in which answers are compared, of the long side
 _DIFFERS = (0.03, 0.12)  # mean difference in it that is an edge's blur, and one that is flicker
+_SAME = 0.03  # mean difference of answers in a row up to which the network may be spared
 _OWN = 1.0  # weight of a frame's own answer
 _UNSEEN = np.float32(1e-3)  # weight of answers where no frame agrees
 
@@ -94,18 +96,22 @@ def steady(
         yield from (Seen(frame, find(frame)) for frame in frames)
         return
     window: list[_Moment] = []
-    centre = spared = 0
+    centre = spared = allowed = 0
+    last: Array | None = None  # what the network said last
     for frame in frames:
         moment = _Moment(frame, _guide(frame.picture.image))
-        agreement = 0.0
+        agreement, motion = 0.0, 0.0
         if window:
-            agreement = _join(window[-1], moment)
+            agreement, motion = _join(window[-1], moment)
             moment.cut = agreement < _CUT
         if moment.cut:  # what is left of the shot has nothing more to wait for
             yield from (_emit(window, k, find, steadiness) for k in range(centre, len(window)))
-            window, centre = [], 0
-        if not window or agreement < _CALM or spared == SPARED:
+            window, centre, last = [], 0, None
+        calm = agreement >= _CALM and motion <= _STILL
+        if not window or not calm or spared >= allowed:
             moment.found, spared = find(frame), 0
+            same = last is not None and np.mean(np.abs(moment.found - last)) < _SAME
+            last, allowed = moment.found, SPARED if same else 0
         else:
             spared += 1
         window.append(moment)
@@ -122,8 +128,12 @@ def _guide(image: Image) -> NDArray[np.uint8]:
     return np.asarray(images.to_depth(downscale_to(image, _FLOW_PX), np.uint8), np.uint8)
 
 
-def _join(earlier: _Moment, later: _Moment) -> float:
-    """Find the flow between two neighbours, both ways; return the share of places that agree."""
+def _join(earlier: _Moment, later: _Moment) -> tuple[float, float]:
+    """Find the flow between two neighbours, both ways.
+
+    Returns:
+        The share of places that agree, and how far the fastest twentieth moves, of the long side.
+    """
     h, w = later.guide.shape[:2]
     onward: Any = np.zeros((h, w, 2), np.float32)  # where the search begins
     back: Any = np.zeros((h, w, 2), np.float32)
@@ -135,7 +145,9 @@ def _join(earlier: _Moment, later: _Moment) -> float:
         search.calc(after, before, back)
     earlier.onward, later.back = _with_trust(onward, back), _with_trust(back, onward)
     difference = _difference(later.guide, earlier.guide, later.back)
-    return float(np.mean((difference < _AGREES) & (later.back[..., 2] > 0.5)))
+    agreement = float(np.mean((difference < _AGREES) & (later.back[..., 2] > 0.5)))
+    speed = np.hypot(back[::4, ::4, 0], back[::4, ::4, 1])
+    return agreement, float(np.percentile(speed, 95)) / max(h, w)
 
 
 def _with_trust(flow: Array, other: Array) -> Array:
@@ -204,6 +216,7 @@ def _emit(
     if not answers:
         return Seen(moment.frame, own)
     mean = _mean([own, *answers], [np.full_like(own, _OWN / steadiness), *weights])
+    mean = mean * mean * (3 - 2 * mean)  # half a vote is half a subject: nearer to a decision
     return Seen(moment.frame, _keep_edges(own, mean))
 
 
