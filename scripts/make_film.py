@@ -1,4 +1,4 @@
-"""Make docs/gallery/film.webp: a film before and after, from examples/ and a drawn ground.
+"""Make docs/video.webp: a film before and after, from examples/ and a drawn ground.
 
 python scripts/make_film.py
 """
@@ -51,7 +51,7 @@ def main() -> None:
     pages = []
     for frame, cutout in zip(frames, cut_frames(frames, remover=remover), strict=True):
         pages.append(PIL.Image.fromarray(np.hstack([frame, cutout.on("checkerboard")])))
-    path = ROOT / "docs" / "gallery" / "film.webp"
+    path = ROOT / "docs" / "video.webp"
     pages[0].save(path, save_all=True, append_images=pages[1:], duration=90, loop=0, quality=45,
                   method=6)  # fmt: skip
     print(path, path.stat().st_size)
