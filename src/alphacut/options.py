@@ -66,6 +66,7 @@ def _option(
     high: float | None = None,
     inclusive: bool = True,
     parse: Callable[[str], object] | None = None,
+    joined: str = "",
 ) -> Any:
     """Declare a field with its manual and all that its value is checked for.
 
@@ -79,10 +80,11 @@ def _option(
         high: Its greatest value.
         inclusive: Whether it may be `low` and `high` themselves.
         parse: Reads a text that has a grammar of its own, and refuses others.
+        joined: What stands between values of a flag that may be given several times, if it may.
     """
     kind = kind or (str if default is None else type(default))
     facts = {"help": meaning, "choices": choices, "unit": unit, "kind": kind, "low": low,
-             "high": high, "inclusive": inclusive, "parse": parse}  # fmt: skip
+             "high": high, "inclusive": inclusive, "parse": parse, "joined": joined}  # fmt: skip
     return field(default=default, metadata=facts)
 
 
@@ -149,6 +151,8 @@ class OptionChanges(TypedDict, total=False):
     binary: float | None
     feather_px: float
     roi: str | None
+    points: str
+    box: str | None
     ground: str
     spill: float
     plate: PathText | bytes | None
@@ -267,7 +271,18 @@ class Options:
     )
     roi: str | None = _option(
         None, "Region that can be subject: 'LEFT TOP RIGHT BOTTOM', px or %.",
-        unit="REGION", parse=values.parse_region,
+        unit="REGION", parse=functools.partial(values.parse_region, "roi"),
+    )  # fmt: skip
+    points: str = _option(
+        "",
+        "Which subject, by a place on it: 'X Y', px or %; 'X Y drop' is on one that is not meant. "
+        "May be given several times.",
+        unit="'X Y'", parse=values.parse_points, joined="; ",
+    )  # fmt: skip
+    box: str | None = _option(
+        None, "Which subject, by a box around it: 'LEFT TOP RIGHT BOTTOM', px or %. The network "
+        "looks there.",
+        unit="BOX", parse=functools.partial(values.parse_region, "box"),
     )  # fmt: skip
     ground: str = _option(
         "off",

@@ -98,6 +98,18 @@ class PictureCommand(click.Command):
                     formatter.write_dl(records, col_max=26)
 
 
+class _Joined(click.Option):
+    """A flag that may be given several times, whose values become one text."""
+
+    def __init__(self, *args: Any, joint: str, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._joint = joint
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """Join the values."""
+        return self._joint.join(super().type_cast_value(ctx, value))
+
+
 class DefaultGroup(click.Group):
     """A group that takes its default command if the first word names no command."""
 
@@ -175,6 +187,12 @@ def from_options(command: _Command) -> _Command:
     for option in reversed(dataclasses.fields(Options)):
         facts, flag = option.metadata, "--" + option.name.replace("_", "-")
         kind: Any = click.Choice(facts["choices"]) if facts["choices"] else facts["kind"]
+        if facts["joined"]:
+            command = click.option(
+                flag.removesuffix("s"), flag, option.name, cls=_Joined, multiple=True,
+                joint=facts["joined"], metavar=facts["unit"], help=facts["help"],
+            )(command)  # fmt: skip
+            continue
         if isinstance(option.default, bool):
             flag += f"/--no-{option.name.replace('_', '-')}" if option.default else ""
         command = click.option(

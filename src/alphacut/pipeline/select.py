@@ -1,0 +1,231 @@
+"""Select the subject that a person means: by a box around it, or by points on it.
+
+The network looks at the box, not at the whole image, and what is subject there has to lie in it.
+A point takes the part that was found there, if any; where nothing was found, the network looks at
+growing windows around the point. Parts are what hangs together, so a point cannot tell apart
+subjects that touch: a box can, and so can a second point that drops one of them.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from alphacut.pipeline.parts import CORE, Parts, find_parts
+
+Array = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+Number = TypeVar("Number", bound=np.generic)
+Box = tuple[int, int, int, int]  # top, left, bottom, right, the last two exclusive
+Place = tuple[int, int]  # x, y in pixels
+Look = Callable[[Box], Array]
+
+_MARGIN = 0.25  # around a box, as a share of its longer side: the network needs surroundings
+_SQUARE = 0.5  # shorter side of a view at least, as a share of its longer one
+_INSIDE = 0.5  # share of a part that has to lie in the box
+_WINDOWS = (0.25, 0.4, 0.65, 1.0)  # sides of the windows around a point, as shares of the long side
+_NEAR = 0.01  # how far beside a part a point may lie, likewise
+_SPECK = 1e-4  # area of the least part that a point can choose, as a share of the image
+_FINE_PX = 1024  # long side at most of what is laid together
+_SOFT = 0.3  # alpha that joins what is in a box to what is outside
+
+
+class Places(NamedTuple):
+    """What a person says about the subject, in pixels of the image.
+
+    Attributes:
+        box: Around the subject; nothing outside is meant.
+        keep: On subjects that are meant; without any, all that is seen is meant.
+        drop: On subjects that are not.
+    """
+
+    box: Box | None = None
+    keep: tuple[Place, ...] = ()
+    drop: tuple[Place, ...] = ()
+
+
+class Selected(NamedTuple):
+    """What is meant.
+
+    Attributes:
+        alpha: (H, W) float32 in [0, 1].
+        region: (H, W) bool, what of the image belongs to it, transparent surroundings included.
+    """
+
+    alpha: Array
+    region: Mask
+
+
+def select(look: Look, size: tuple[int, int], places: Places) -> Selected:
+    """Select what a box and points mean.
+
+    Args:
+        look: Makes alpha (h, w) of a view of the image, given as its box.
+        size: (H, W) of the image.
+        places: What a person says.
+
+    Returns:
+        What is selected; its alpha is zero everywhere if nothing was found.
+    """
+    box, keep, drop = places
+    if box is None:
+        alpha, region = look((0, 0, *size)), np.ones(size, np.bool_)
+    else:
+        alpha = _spread(look, view_of(box, size), size)
+        region = _belongs_inside(alpha, box)
+        alpha = np.where(region, alpha, np.float32(0))
+    if keep:
+        parts = find_parts(alpha, _SPECK)
+        chosen = {place: _part_at(parts, place) for place in keep}
+        region &= np.isin(parts.labels, [part for part in chosen.values() if part])
+        alpha = np.where(region, alpha, np.float32(0))
+        for place, part in chosen.items():
+            if not part and box is None:
+                found = _search(look, size, place)
+                alpha, region = np.maximum(alpha, found.alpha), region | found.region
+    dropped = _find_dropped(alpha, keep, drop)
+    return Selected(np.where(dropped, np.float32(0), alpha), region & ~dropped)
+
+
+def view_of(box: Box, size: tuple[int, int]) -> Box:
+    """Return what the network looks at for a box in an image (H, W): the box and some around it."""
+    top, left, bottom, right = box
+    height, width = bottom - top, right - left
+    margin = _MARGIN * max(height, width)
+    least = _SQUARE * (max(height, width) + 2 * margin)
+    down, across = (max(margin, (least - side) / 2) for side in (height, width))
+    H, W = size
+    return (
+        max(0, round(top - down)), max(0, round(left - across)),
+        min(H, round(bottom + down)), min(W, round(right + across)),
+    )  # fmt: skip
+
+
+def lay(planes: Mapping[Box, Array], size: tuple[int, int]) -> Array:
+    """Lay planes of views on one plane of the whole image, zero where nobody looked.
+
+    Args:
+        planes: (h, w) float32 of any size, by their views.
+        size: (H, W) of the image.
+
+    Returns:
+        Float32, as fine as the finest of them, but not finer than the image or `_FINE_PX`; the
+        greater value where they overlap.
+    """
+    finest = max(max(plane.shape[0] / (view[2] - view[0]), plane.shape[1] / (view[3] - view[1]))
+                 for view, plane in planes.items())  # fmt: skip
+    scale = min(1.0, finest, _FINE_PX / max(size))
+    whole = np.zeros((math.ceil(size[0] * scale), math.ceil(size[1] * scale)), np.float32)
+    for (top, left, bottom, right), plane in planes.items():
+        y, x = round(top * scale), round(left * scale)
+        place = whole[y : max(y + 1, round(bottom * scale)), x : max(x + 1, round(right * scale))]
+        np.maximum(place, cv2.resize(plane, place.shape[::-1]), out=place)
+    return whole
+
+
+def part_of(plane: npt.NDArray[Number], view: Box) -> npt.NDArray[Number]:
+    """Return what of a plane lies in a view, without a copy."""
+    top, left, bottom, right = view
+    return plane[top:bottom, left:right]
+
+
+def limit(plane: Array, region: Mask) -> Array:
+    """Return a plane (h, w) that is zero outside a region (H, W) of the same image."""
+    h, w = plane.shape
+    inside = cv2.resize(region.astype(np.uint8), (w, h), interpolation=cv2.INTER_NEAREST)
+    return np.where(inside > 0, plane, np.float32(0))
+
+
+def _spread(look: Look, view: Box, size: tuple[int, int]) -> Array:
+    """Look at a view, and lay what is seen on an empty plane of the image's size."""
+    plane = np.zeros(size, np.float32)
+    part_of(plane, view)[:] = look(view)
+    return plane
+
+
+def _belongs_inside(alpha: Array, box: Box) -> Mask:
+    """Mark the inside of a box, without parts of alpha that it only cuts."""
+    inside = np.zeros(alpha.shape, np.bool_)
+    part_of(inside, box)[:] = True
+    count, labels = cv2.connectedComponents((alpha > _SOFT).astype(np.uint8), connectivity=8)
+    whole, within = (
+        np.bincount(labels.ravel(), (alpha * part).ravel(), count) for part in (1, inside)
+    )
+    cut = within < _INSIDE * whole
+    cut[0] = False
+    return np.asarray(inside & ~cut[labels], np.bool_)
+
+
+def _part_at(parts: Parts, place: Place) -> int:
+    """Return the number of the part at a place, 0 if there is none."""
+    x, y = place
+    near = parts.distance_px[y, x] <= _NEAR * max(parts.labels.shape)
+    return int(parts.labels[y, x]) if near else 0
+
+
+def _search(look: Look, size: tuple[int, int], place: Place) -> Selected:
+    """Look at growing windows around a place until the part there lies within one."""
+    found = Selected(np.zeros(size, np.float32), np.zeros(size, np.bool_))
+    for view in _windows(place, size):
+        seen = _spread(look, view, size)
+        parts = find_parts(seen, _SPECK)
+        if part := _part_at(parts, place):
+            region = parts.labels == part
+            found = Selected(np.where(region, seen, np.float32(0)), region)
+            if _lies_within(parts.boxes[part - 1], view, size):
+                break
+    return found
+
+
+def _windows(place: Place, size: tuple[int, int]) -> Iterator[Box]:
+    (x, y), (H, W) = place, size
+    for share in _WINDOWS:
+        side = round(share * max(size))
+        height, width = min(H, side), min(W, side)
+        top, left = min(max(0, y - height // 2), H - height), min(max(0, x - width // 2), W - width)
+        yield top, left, top + height, left + width
+
+
+def _lies_within(box: Box, view: Box, size: tuple[int, int]) -> bool:
+    """Tell whether a box does not reach a side of a view that is not the image's."""
+    (top, left, bottom, right), (H, W) = box, size
+    return (
+        (top > view[0] or not view[0]) and (left > view[1] or not view[1])
+        and (bottom < view[2] or view[2] == H) and (right < view[3] or view[3] == W)
+    )  # fmt: skip
+
+
+def _find_dropped(alpha: Array, keep: Sequence[Place], drop: Sequence[Place]) -> Mask:
+    """Mark the parts at places; one that is also kept is divided between both at its necks."""
+    dropped = np.zeros(alpha.shape, np.bool_)
+    if not drop:
+        return dropped
+    parts = find_parts(alpha, _SPECK)
+    kept = {_part_at(parts, place) for place in keep}
+    for number in {_part_at(parts, place) for place in drop} - {0}:
+        where = parts.labels == number
+        if number in kept:
+            where &= _nearer_to(drop, keep, np.where(where, alpha, np.float32(0)))
+        dropped |= where
+    return dropped
+
+
+def _nearer_to(drop: Sequence[Place], keep: Sequence[Place], alpha: Array) -> Mask:
+    """Divide a part between places: True where it belongs to those that are dropped.
+
+    A watershed on the distance from the part's edge meets at its necks (Beucher and Lantuejoul,
+    1979).
+    """
+    depth = cv2.distanceTransform((alpha >= CORE).astype(np.uint8), cv2.DIST_L2, 5)
+    relief = np.asarray(255 - 255 * depth / max(float(depth.max()), 1.0), np.uint8)
+    markers = np.zeros(alpha.shape, np.int32)
+    radius_px = max(1, round(_NEAR * max(alpha.shape) / 2))
+    for label, places in ((1, keep), (2, drop)):
+        for place in places:
+            cv2.circle(markers, place, radius_px, label, cv2.FILLED)
+    divided = cv2.watershed(cv2.merge([relief] * 3), markers)
+    # lines between both, and the frame, are -1
+    return cv2.dilate((divided == 2).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
