@@ -21,6 +21,7 @@ FileFormat = Literal["auto", "png", "webp", "avif", "tiff", "jpg", "zip", "ora"]
 Effort = Literal["fast", "balanced", "small"]
 KeptMetadata = Literal["keep", "private", "none"]
 Result = Literal["cutout", "mask", "trimap", "foreground", "background", "preview"]
+Subjects = Literal["together", "separate"]
 Fit = Literal["cover", "contain", "stretch", "tile", "center-crop"]
 Shadow = Literal["none", "drop", "contact", "keep"]
 Preset = Literal["none", "profile", "passport", "product"]
@@ -172,6 +173,7 @@ class OptionChanges(TypedDict, total=False):
     shadow_offset: str | None
     shadow_blur: str | None
     result: Result
+    subjects: Subjects
     format: FileFormat
     file_quality: int
     png: Effort
@@ -366,6 +368,13 @@ class Options:
         "8-bit grey, the foreground's colours without alpha, the background with a hole, or a "
         "preview of all steps.",
         get_args(Result),
+    )
+    subjects: Subjects = _option(
+        "together",
+        "separate writes each subject on its own, from left to right: NAME-1.png, NAME-2.png, or "
+        "layers in .ora. Those that touch are one; parts below 1% of the picture belong to their "
+        "nearest.",
+        get_args(Subjects),
     )
     format: FileFormat = _option(
         "auto", "File format; zip holds color.jpg and alpha.png, ora layers (OpenRaster).",

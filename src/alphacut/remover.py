@@ -34,11 +34,12 @@ from alphacut.pipeline.indexnet import estimate_alpha_indexnet
 from alphacut.pipeline.key import key, key_alone
 from alphacut.pipeline.load import Source, describe, load_frames, load_image
 from alphacut.pipeline.pair import Pair, find_pair, solve_pair
+from alphacut.pipeline.parts import limit
 from alphacut.pipeline.plate import match_plate
 from alphacut.pipeline.profile import convert_profile
 from alphacut.pipeline.refine import refine
 from alphacut.pipeline.screen import remove_spill, unmix
-from alphacut.pipeline.select import Box, Place, Places, lay, limit, part_of, select
+from alphacut.pipeline.select import Box, Place, Places, lay, part_of, select
 from alphacut.pipeline.strokes import Stroke
 from alphacut.pipeline.trimap import find_trimap, read_trimap
 from alphacut.pipeline.views import predict_views

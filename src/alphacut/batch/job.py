@@ -20,6 +20,7 @@ from alphacut.batch.manifest import Row
 from alphacut.batch.sources import Found, find
 from alphacut.batch.store import FOLDER, Store
 from alphacut.batch.work import Task, Work, to_tasks
+from alphacut.errors import OptionError
 from alphacut.models import weights
 from alphacut.options import Options
 from alphacut.output.encode import output_format
@@ -100,8 +101,8 @@ def plan(job: Job) -> Plan:
     Raises:
         AlphacutError: if source, destination or model cannot be used.
     """
-    store = Store(job.dest)
     work = _work(job)
+    store = Store(job.dest)
     extension = "." + output_format(None, work.options.format, opaque=work.options.opaque)
     fingerprint = _fingerprint(work)
     done_bytes, failures = _history(store)
@@ -177,6 +178,9 @@ def _work(job: Job) -> Work:
         spec, options.runtime, options.precision, options.device, options.network_size
     )
     # "auto" depends on the processor, and a cluster may have several kinds
+    if options.subjects == "separate" and output_format(None, options.format) != "ora":
+        raise OptionError("subjects", "separate", "gives several files for a picture, but here "
+                          "each has one result: choose format ora, which has layers")  # fmt: skip
     if options.precision == "auto":
         options = options.replace(precision="int8" if form == "int8" else "fp32")
     return Work(

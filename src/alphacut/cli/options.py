@@ -22,6 +22,7 @@ _OWN = "Run and report"
 _SECTIONS = MappingProxyType({
     "model": "Network",
     "quality": "Edges and clean-up",
+    "roi": "Which subject",
     "ground": "Known grounds",
     "background": "Background, canvas and shadow",
     "result": "Result and file",
@@ -85,7 +86,7 @@ class PictureCommand(click.Command):
         ours = {str(option.name): option for option in self.get_params(ctx)
                 if isinstance(option, click.Option)}  # fmt: skip
         sections = {"Most used": [name for name in _COMMON if name in ours]}
-        for heading in ("background", "quality", "ground", "result"):
+        for heading in ("roi", "background", "quality", "ground", "result"):
             sections[_SECTIONS[heading]] = []
         sections |= {_OWN: [], _SECTIONS["model"]: []}
         for name in ours:
@@ -106,8 +107,12 @@ class _Joined(click.Option):
         self._joint = joint
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
-        """Join the values."""
-        return self._joint.join(super().type_cast_value(ctx, value))
+        """Join the values, which are a default's if a command calls another."""
+        return self._joint.join(super().type_cast_value(ctx, value) or ())
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """Make one text of no values, too."""
+        return super().process_value(ctx, value) or ""
 
 
 class DefaultGroup(click.Group):

@@ -72,3 +72,10 @@ def find_parts(alpha: Array, least: float = LEAST) -> Parts:
         )
         boxes.append((down, across, down + height, across + width))
     return Parts(labels, np.asarray(distance, np.float32), tuple(boxes))
+
+
+def limit(plane: Array, region: npt.NDArray[np.bool_]) -> Array:
+    """Return a plane (h, w) that is zero outside a region (H, W) of the same image."""
+    h, w = plane.shape
+    inside = cv2.resize(region.astype(np.uint8), (w, h), interpolation=cv2.INTER_NEAREST)
+    return np.where(inside > 0, plane, np.float32(0))

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from alphacut.pipeline.image import downscale_to
 from alphacut.pipeline.parts import CORE, Parts, find_parts
 
 Array = npt.NDArray[np.float32]
@@ -30,6 +31,9 @@ _WINDOWS = (0.25, 0.4, 0.65, 1.0)  # sides of the windows around a point, as sha
 _NEAR = 0.01  # how far beside a part a point may lie, likewise
 _SPECK = 1e-4  # area of the least part that a point can choose, as a share of the image
 _FINE_PX = 1024  # long side at most of what is laid together
+_KEPT, _DROPPED = 1, 2
+_NECK_PX = 512  # long side of the grid on which necks are looked for
+_EROSIONS = 40
 _SOFT = 0.3  # alpha that joins what is in a box to what is outside
 
 
@@ -132,13 +136,6 @@ def part_of(plane: npt.NDArray[Number], view: Box) -> npt.NDArray[Number]:
     return plane[top:bottom, left:right]
 
 
-def limit(plane: Array, region: Mask) -> Array:
-    """Return a plane (h, w) that is zero outside a region (H, W) of the same image."""
-    h, w = plane.shape
-    inside = cv2.resize(region.astype(np.uint8), (w, h), interpolation=cv2.INTER_NEAREST)
-    return np.where(inside > 0, plane, np.float32(0))
-
-
 def _spread(look: Look, view: Box, size: tuple[int, int]) -> Array:
     """Look at a view, and lay what is seen on an empty plane of the image's size."""
     plane = np.zeros(size, np.float32)
@@ -216,16 +213,24 @@ def _find_dropped(alpha: Array, keep: Sequence[Place], drop: Sequence[Place]) ->
 def _nearer_to(drop: Sequence[Place], keep: Sequence[Place], alpha: Array) -> Mask:
     """Divide a part between places: True where it belongs to those that are dropped.
 
-    A watershed on the distance from the part's edge meets at its necks (Beucher and Lantuejoul,
-    1979).
+    The part is eroded until no piece holds places of both kinds, so it parts at its necks; whatever
+    was eroded goes to the nearest piece.
     """
-    depth = cv2.distanceTransform((alpha >= CORE).astype(np.uint8), cv2.DIST_L2, 5)
-    relief = np.asarray(255 - 255 * depth / max(float(depth.max()), 1.0), np.uint8)
-    markers = np.zeros(alpha.shape, np.int32)
-    radius_px = max(1, round(_NEAR * max(alpha.shape) / 2))
-    for label, places in ((1, keep), (2, drop)):
-        for place in places:
-            cv2.circle(markers, place, radius_px, label, cv2.FILLED)
-    divided = cv2.watershed(cv2.merge([relief] * 3), markers)
-    # lines between both, and the frame, are -1
-    return cv2.dilate((divided == 2).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    small = downscale_to(alpha, _NECK_PX)
+    (H, W), (h, w) = alpha.shape, small.shape
+    depth = cv2.distanceTransform((small >= CORE).astype(np.uint8), cv2.DIST_L2, 5)
+    seeds = np.zeros((h, w), np.uint8)
+    for kind, places in ((_KEPT, keep), (_DROPPED, drop)):
+        for x, y in places:
+            seeds[y * h // H, x * w // W] = kind
+    owned = seeds
+    for level in np.linspace(0, float(depth.max()), _EROSIONS):
+        pieces = cv2.connectedComponents(((depth > level) | (seeds > 0)).astype(np.uint8))[1]
+        kept, dropped = (np.unique(pieces[seeds == kind]) for kind in (_KEPT, _DROPPED))
+        if not np.isin(kept, dropped).any():
+            owned = np.isin(pieces, kept) * _KEPT + np.isin(pieces, dropped) * _DROPPED
+            break
+    nearest = [cv2.distanceTransform((owned != kind).astype(np.uint8), cv2.DIST_L2, 5)
+               for kind in (_KEPT, _DROPPED)]  # fmt: skip
+    divided = (nearest[1] < nearest[0]).astype(np.uint8)
+    return np.asarray(cv2.resize(divided, (W, H), interpolation=cv2.INTER_NEAREST) > 0, np.bool_)
