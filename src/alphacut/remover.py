@@ -20,7 +20,7 @@ from alphacut.errors import ImageError, NoForegroundWarning, OptionError, Unknow
 from alphacut.models import catalogue, weights
 from alphacut.models.download import Progress
 from alphacut.models.entry import NO_NETWORK, ModelSpec
-from alphacut.options import OptionChanges, Options, PathText
+from alphacut.options import DEFAULT_MODEL, OptionChanges, Options, PathText
 from alphacut.output import geometry
 from alphacut.output.background import load_background
 from alphacut.parallel import in_order, side_by_side
@@ -37,6 +37,7 @@ from alphacut.pipeline.pair import Pair, find_pair, solve_pair
 from alphacut.pipeline.parts import limit
 from alphacut.pipeline.plate import match_plate
 from alphacut.pipeline.profile import convert_profile
+from alphacut.pipeline.prompt import Answer, merge_saliency, place_mask, prompt_mask
 from alphacut.pipeline.refine import refine
 from alphacut.pipeline.screen import remove_spill, unmix
 from alphacut.pipeline.select import Box, Place, Places, lay, part_of, select
@@ -204,7 +205,7 @@ class Remover:
         if model is None or isinstance(model, str):
             model = weights.find_model(options.model)
         self.spec = model
-        if not model.finds_subjects:
+        if not (model.finds_subjects or model.output == "masks"):
             finders = (spec.name for spec in weights.models() if spec.finds_subjects)
             raise UnknownName("model that finds subjects", model.name, finders)
         if size := options.network_size:
@@ -212,6 +213,8 @@ class Remover:
                 raise OptionError("input_size", options.input_size,
                                   f"{model.name} takes multiples of {model.multiple}")  # fmt: skip
             self.spec = dataclasses.replace(model, input_size=size, short_side=None)
+        # whose saliency it is: one that answers prompts has the embedded network beside it
+        self._finder = weights.find_model(DEFAULT_MODEL) if model.output == "masks" else self.spec
         options, method = self._check(options)  # before anything is loaded
         load = functools.partial(
             runtimes.load,
@@ -461,6 +464,8 @@ class Remover:
             with clock("ground"):
                 ground = _find_ground(picture, None, options)
                 seen = _unseen(key_alone(image, ground))
+        elif self.spec.output == "masks" and not places and given is None:
+            raise OptionError("model", self.spec.name, "answers points and boxes: give one")
         elif places and given is None and not options.solves_ground:
             return self._select(image, places, plan, clock, painted), None, None
         else:
@@ -480,10 +485,12 @@ class Remover:
 
     def _see(
         self, image: Image, given: Array | None, plan: _Plan, clock: "_Clock",
-        painted: Sequence[Stroke],
+        painted: Sequence[Stroke], mask: Array | None = None,
     ) -> _Seen:  # fmt: skip
         """Run network, unless a trimap is given, and matting on an image or a view of one."""
         saliency = self._find_subject(image, plan.options, clock) if given is None else given
+        if mask is not None:  # a prompt's answer decides
+            saliency = merge_saliency(saliency, mask)
         with clock("alpha"):
             fits = given is None and plan.method.rough is _fast
             judged = matting.coarsen(saliency) if fits else saliency
@@ -498,12 +505,21 @@ class Remover:
         self, image: Image, places: Places, plan: _Plan, clock: "_Clock", painted: Sequence[Stroke]
     ) -> _Seen:
         """Look where a person points, and keep what is meant."""
-        size, views = image.shape[:2], dict[Box, _Seen]()
+        size, views, mask = image.shape[:2], dict[Box, _Seen](), None
+        if self.spec.output == "masks":
+            if not places.keep and places.box is None:
+                raise OptionError("points", "", f"{self.spec.name} needs a point to keep, or a box")
+            with clock("prompt"):
+                mask = prompt_mask(image, places, self._answer)
+                places = Places(box=place_mask(mask, size, places.box))
 
         def look(view: Box) -> Array:
             shifted = strokes.within(painted, view, size)
             part = np.ascontiguousarray(part_of(image, view))
-            views[view] = self._see(part, None, plan, clock, shifted)
+            meant = (
+                mask if mask is None else part_of(mask, geometry.rescale(view, size, mask.shape))
+            )
+            views[view] = self._see(part, None, plan, clock, shifted, meant)
             return views[view].alpha
 
         alpha, region = select(look, size, places)
@@ -518,23 +534,29 @@ class Remover:
                 np.maximum(part_of(trimap, view), seen.trimap, out=part_of(trimap, view))
         return _Seen(alpha, saliency, judged, trimap).limited(region)
 
+    @property
+    def _answer(self) -> Answer:
+        """What answers prompts; only a network for them has it."""
+        answer: Answer = self.network.answer  # type: ignore[attr-defined]
+        return answer
+
     def _find_subject(self, image: Image, options: Options, clock: "_Clock") -> Array:
         """Run the network: saliency (h, w) at its own size."""
         soft = options.class_mask == "soft"
 
         def predict(batch: Array) -> Array:
             output = self.network(batch)
-            return transforms.read_output(output, self.spec, options.classes, soft=soft)
+            return transforms.read_output(output, self._finder, options.classes, soft=soft)
 
         with clock("preprocess"):
-            batch = transforms.preprocess(image, self.spec, options.short_side)
+            batch = transforms.preprocess(image, self._finder, options.short_side)
         with clock("predict"):
             if options.quality == "best":
-                confidence = predict_views(image, batch, self.spec, predict)
+                confidence = predict_views(image, batch, self._finder, predict)
             else:
                 confidence = predict(batch)
         with clock("mask"):
-            return transforms.keep_found(confidence, batch, self.spec)
+            return transforms.keep_found(confidence, batch, self._finder)
 
     @staticmethod
     def _estimate_alpha(

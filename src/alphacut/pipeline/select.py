@@ -1,9 +1,9 @@
 """Select the subject that a person means: by a box around it, or by points on it.
 
 The network looks at the box, not at the whole image, and what is subject there has to lie in it.
-A point takes the part that was found there, if any; where nothing was found, the network looks at
-growing windows around the point. Parts are what hangs together, so a point cannot tell apart
-subjects that touch: a box can, and so can a second point that drops one of them.
+Around a point the network looks at growing windows until it finds something there, then at the box
+of what it found. Parts are what hangs together, so a point cannot always tell apart subjects that
+touch: a box can, and so can a second point that drops one of them.
 """
 
 import math
@@ -27,7 +27,9 @@ Look = Callable[[Box], Array]
 _MARGIN = 0.25  # around a box, as a share of its longer side: the network needs surroundings
 _SQUARE = 0.5  # shorter side of a view at least, as a share of its longer one
 _INSIDE = 0.5  # share of a part that has to lie in the box
-_WINDOWS = (0.25, 0.4, 0.65, 1.0)  # sides of the windows around a point, as shares of the long side
+_WINDOWS = (0.35, 0.6, 1.0)  # sides of the windows around a point, as shares of the long side
+_LOOKS = 4  # at most from one window on
+_SETTLED = 0.8  # overlap of two views, one after the other, from which they are the same
 _NEAR = 0.01  # how far beside a part a point may lie, likewise
 _SPECK = 1e-4  # area of the least part that a point can choose, as a share of the image
 _FINE_PX = 1024  # long side at most of what is laid together
@@ -75,21 +77,18 @@ def select(look: Look, size: tuple[int, int], places: Places) -> Selected:
         What is selected; its alpha is zero everywhere if nothing was found.
     """
     box, keep, drop = places
-    if box is None:
-        alpha, region = look((0, 0, *size)), np.ones(size, np.bool_)
+    if keep and box is None:
+        alpha, region = _search(look, size, keep)
     else:
-        alpha = _spread(look, view_of(box, size), size)
-        region = _belongs_inside(alpha, box)
+        view = (0, 0, *size) if box is None else view_of(box, size)
+        alpha = _spread(look, view, size)
+        region = np.ones(size, np.bool_) if box is None else _belongs_inside(alpha, box)
         alpha = np.where(region, alpha, np.float32(0))
-    if keep:
-        parts = find_parts(alpha, _SPECK)
-        chosen = {place: _part_at(parts, place) for place in keep}
-        region &= np.isin(parts.labels, [part for part in chosen.values() if part])
-        alpha = np.where(region, alpha, np.float32(0))
-        for place, part in chosen.items():
-            if not part and box is None:
-                found = _search(look, size, place)
-                alpha, region = np.maximum(alpha, found.alpha), region | found.region
+        if keep:
+            parts = find_parts(alpha, _SPECK)
+            region &= np.isin(parts.labels, [part for place in keep
+                                             if (part := _part_at(parts, place))])  # fmt: skip
+            alpha = np.where(region, alpha, np.float32(0))
     dropped = _find_dropped(alpha, keep, drop)
     return Selected(np.where(dropped, np.float32(0), alpha), region & ~dropped)
 
@@ -163,18 +162,47 @@ def _part_at(parts: Parts, place: Place) -> int:
     return int(parts.labels[y, x]) if near else 0
 
 
-def _search(look: Look, size: tuple[int, int], place: Place) -> Selected:
-    """Look at growing windows around a place until the part there lies within one."""
+def _search(look: Look, size: tuple[int, int], places: Sequence[Place]) -> Selected:
+    """Find the part at each of several places."""
+    alpha, region = np.zeros(size, np.float32), np.zeros(size, np.bool_)
+    for x, y in places:
+        if alpha[y, x] < CORE:  # else it is on what another place has found
+            found = _find_part(look, size, (x, y))
+            alpha, region = np.maximum(alpha, found.alpha), region | found.region
+    return Selected(alpha, region)
+
+
+def _find_part(look: Look, size: tuple[int, int], place: Place) -> Selected:
+    """Look at growing windows around a place until something is there, then at its own box.
+
+    The box is looked at again until what is seen lies within it; if it never does, what the largest
+    window shows is taken.
+    """
     found = Selected(np.zeros(size, np.float32), np.zeros(size, np.bool_))
-    for view in _windows(place, size):
-        seen = _spread(look, view, size)
-        parts = find_parts(seen, _SPECK)
-        if part := _part_at(parts, place):
+    for window in _windows(place, size):
+        view = window
+        for _ in range(_LOOKS):
+            seen = _spread(look, view, size)
+            parts = find_parts(seen, _SPECK)
+            if not (part := _part_at(parts, place)):
+                break
             region = parts.labels == part
             found = Selected(np.where(region, seen, np.float32(0)), region)
-            if _lies_within(parts.boxes[part - 1], view, size):
-                break
+            box = parts.boxes[part - 1]
+            next_view = view_of(box, size)
+            if _overlap(view, next_view) > _SETTLED and _lies_within(box, view, size):
+                return found
+            view = next_view
     return found
+
+
+def _overlap(first: Box, second: Box) -> float:
+    """Return the intersection of two boxes over their union."""
+    top, left = max(first[0], second[0]), max(first[1], second[1])
+    bottom, right = min(first[2], second[2]), min(first[3], second[3])
+    both = max(0, bottom - top) * max(0, right - left)
+    areas = [(each[2] - each[0]) * (each[3] - each[1]) for each in (first, second)]
+    return both / (sum(areas) - both)
 
 
 def _windows(place: Place, size: tuple[int, int]) -> Iterator[Box]:
