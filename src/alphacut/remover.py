@@ -33,7 +33,8 @@ from alphacut.pipeline.image import Image, Picture
 from alphacut.pipeline.indexnet import estimate_alpha_indexnet
 from alphacut.pipeline.key import key, key_alone
 from alphacut.pipeline.load import Source, describe, load_frames, load_image
-from alphacut.pipeline.pair import Pair, find_pair, solve_pair
+from alphacut.pipeline.namesake import TRIMAP_MARKS, find_namesake
+from alphacut.pipeline.pair import Pair, solve_pair
 from alphacut.pipeline.parts import limit
 from alphacut.pipeline.plate import match_plate
 from alphacut.pipeline.profile import convert_profile
@@ -42,7 +43,7 @@ from alphacut.pipeline.refine import refine
 from alphacut.pipeline.screen import remove_spill, unmix
 from alphacut.pipeline.select import Box, Place, Places, lay, part_of, select
 from alphacut.pipeline.strokes import Stroke
-from alphacut.pipeline.trimap import find_trimap, read_trimap
+from alphacut.pipeline.trimap import read_trimap
 from alphacut.pipeline.views import predict_views
 from alphacut.pipeline.vitmatte import estimate_alpha_vitmatte
 from alphacut.runtimes import Runtime
@@ -321,9 +322,11 @@ class Remover:
         with clock("load"):
             first = next(pictures)
         if isinstance(options.trimap, str) and os.path.isdir(options.trimap):
-            options = options.replace(trimap=find_trimap(Path(options.trimap), describe(source)))
+            trimap = find_namesake(Path(options.trimap), describe(source), "trimap", TRIMAP_MARKS)
+            options = options.replace(trimap=trimap)
         if isinstance(options.pair, str) and os.path.isdir(options.pair):
-            options = options.replace(pair=find_pair(Path(options.pair), describe(source)))
+            pair = find_namesake(Path(options.pair), describe(source), "pair")
+            options = options.replace(pair=pair)
         plan = plan._replace(options=options)
         cutout = self._cut(first, plan, clock, painted)
         del first  # a large picture's pixels, of which the cut-out has its own

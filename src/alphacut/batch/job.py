@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 
 from alphacut import __version__, files, runtimes, values
 from alphacut.batch import manifest
+from alphacut.batch.inputs import FOLDER
 from alphacut.batch.manifest import Row
 from alphacut.batch.sources import Found, find
-from alphacut.batch.store import FOLDER, Store
+from alphacut.batch.store import Store
 from alphacut.batch.work import Task, Work, to_tasks
 from alphacut.errors import OptionError
 from alphacut.models import weights

@@ -18,6 +18,7 @@ from alphacut.cli.remove import preview, remove
 from alphacut.cli.serve import demo, serve
 from alphacut.cli.terminal import complain, note
 from alphacut.cli.train import train
+from alphacut.cli.watch import watch
 from alphacut.errors import (
     AlphacutError,
     AlphacutWarning,
@@ -39,8 +40,8 @@ def cli() -> None:
     """
 
 
-for command in (remove, preview, batch, demo, serve, models, evaluate, train, export, quantize,
-                doctor):  # fmt: skip
+for command in (remove, preview, watch, batch, demo, serve, models, evaluate, train, export,
+                quantize, doctor):  # fmt: skip
     cli.add_command(command)
 
 
