@@ -131,8 +131,10 @@ def test_a_box_and_a_point_choose_in_the_box() -> None:
     looking = Looking(scene(LEFT, RIGHT))
     chosen = select(looking, SIZE, Places((0, 0, *SIZE), keep=((120, 50),)))
     np.testing.assert_array_equal(chosen.alpha, scene(RIGHT))
-    missed = select(looking, SIZE, Places((15, 15, 85, 55), keep=((120, 50),)))
-    assert not missed.alpha.any()
+    beside = select(looking, SIZE, Places((0, 0, *SIZE), keep=((90, 2),)))
+    np.testing.assert_array_equal(beside.alpha, scene(RIGHT))
+    nothing = select(Looking(scene()), SIZE, Places((0, 0, *SIZE), keep=((90, 2),)))
+    assert not nothing.alpha.any()
 
 
 def test_planes_of_views_are_laid_on_the_whole() -> None:

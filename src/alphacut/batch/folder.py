@@ -5,6 +5,7 @@ import functools
 import glob
 import io
 import os
+import re
 import sys
 import time
 import warnings
@@ -25,6 +26,7 @@ from alphacut.pipeline.trimap import encode_trimap
 from alphacut.remover import Remover
 
 STREAM, STDIN = "-", "standard input"  # as an argument, and in messages
+_NUMBERED = re.compile(r"(.+)-\d+")  # the stem of a subject's result
 Existing = Literal["fail", "skip", "overwrite"]
 
 
@@ -53,7 +55,7 @@ class Outcome:
         milliseconds: Time of each stage, saving included.
         error: Why there is no result.
         taken: Whether the result's place was taken: an error, or skipped if there is none.
-        targets: Paths of the results, several if subjects are separate.
+        targets: Paths of the results, several if subjects are separate; by default the item's.
     """
 
     item: Item
@@ -62,6 +64,10 @@ class Outcome:
     error: Exception | None = None
     taken: bool = False
     targets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Fill in the item's target."""
+        object.__setattr__(self, "targets", self.targets or (self.item.target,))
 
 
 class _Found(NamedTuple):
@@ -126,6 +132,9 @@ def list_items(
             raise OutputError(f"{output}: these inputs need a folder: write {output}/")
         targets = _targets(images, output, options)
     taken = {same_file(Path(found.source)) for found in images}
+    if options.subjects == "separate":  # what a numbered result of theirs would replace
+        taken |= {same_file(path.with_name(found[1] + path.suffix)) for image in images
+                  if (found := _NUMBERED.fullmatch((path := Path(image.source)).stem))}  # fmt: skip
     writers = Counter(map(same_file, targets))
     items = []
     for (source, *_), target in zip(images, targets, strict=True):
@@ -254,7 +263,7 @@ def _cut_out(
             reason = error.strerror or "it is closed"
             raise OutputError(f"standard output: cannot be written: {reason}") from error
     save = round((time.perf_counter() - start) * 1000, 2)
-    targets = tuple(map(str, results)) or (item.target,)
+    targets = tuple(map(str, results))
     return Outcome(item, verdict, {**cutout.milliseconds, "save": save}, targets=targets)
 
 

@@ -16,12 +16,11 @@ import pyarrow.compute as pc
 
 from alphacut import __version__, files, runtimes, values
 from alphacut.batch import manifest
-from alphacut.batch.inputs import FOLDER
+from alphacut.batch.inputs import FOLDER, refuse_several
 from alphacut.batch.manifest import Row
 from alphacut.batch.sources import Found, find
 from alphacut.batch.store import Store
 from alphacut.batch.work import Task, Work, to_tasks
-from alphacut.errors import OptionError
 from alphacut.models import weights
 from alphacut.options import Options
 from alphacut.output.encode import output_format
@@ -66,6 +65,14 @@ class Job:
     accept_license: bool = False
     fail_empty: bool = False
     fail_doubt: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse options that give several results for an image.
+
+        Raises:
+            OptionError: if so.
+        """
+        refuse_several(self.options)
 
 
 @dataclass
@@ -179,9 +186,6 @@ def _work(job: Job) -> Work:
         spec, options.runtime, options.precision, options.device, options.network_size
     )
     # "auto" depends on the processor, and a cluster may have several kinds
-    if options.subjects == "separate" and output_format(None, options.format) != "ora":
-        raise OptionError("subjects", "separate", "gives several files for a picture, but here "
-                          "each has one result: choose format ora, which has layers")  # fmt: skip
     if options.precision == "auto":
         options = options.replace(precision="int8" if form == "int8" else "fp32")
     return Work(

@@ -206,7 +206,7 @@ def row_of(outcome: "Outcome") -> reports.Row:
     """Return what a report says of an outcome."""
     item, error, times = outcome.item, outcome.error, outcome.milliseconds
     status = "failed" if error else "skipped" if outcome.taken else "done"
-    target = None if error else next(iter(outcome.targets), item.target)
+    target = None if error else outcome.targets[0]
     row = reports.Row(
         item.source, target, status, one_line(error) if error else None,
         milliseconds=round(sum(times.values()), 1) if times else None,

@@ -86,8 +86,8 @@ def select(look: Look, size: tuple[int, int], places: Places) -> Selected:
         alpha = np.where(region, alpha, np.float32(0))
         if keep:
             parts = find_parts(alpha, _SPECK)
-            region &= np.isin(parts.labels, [part for place in keep
-                                             if (part := _part_at(parts, place))])  # fmt: skip
+            # the box has said where: a place beside what was found there means the nearest part
+            region &= np.isin(parts.labels, [parts.labels[y, x] for x, y in keep if parts.boxes])
             alpha = np.where(region, alpha, np.float32(0))
     dropped = _find_dropped(alpha, keep, drop)
     return Selected(np.where(dropped, np.float32(0), alpha), region & ~dropped)
@@ -123,7 +123,8 @@ def lay(planes: Mapping[Box, Array], size: tuple[int, int]) -> Array:
     scale = min(1.0, finest, _FINE_PX / max(size))
     whole = np.zeros((math.ceil(size[0] * scale), math.ceil(size[1] * scale)), np.float32)
     for (top, left, bottom, right), plane in planes.items():
-        y, x = round(top * scale), round(left * scale)
+        y = min(round(top * scale), whole.shape[0] - 1)
+        x = min(round(left * scale), whole.shape[1] - 1)
         place = whole[y : max(y + 1, round(bottom * scale)), x : max(x + 1, round(right * scale))]
         np.maximum(place, cv2.resize(plane, place.shape[::-1]), out=place)
     return whole
