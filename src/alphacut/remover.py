@@ -310,6 +310,44 @@ class Remover:
         """
         return self._remove(source, self._plan_for(changes), painted)
 
+    def find_subject(self, image: Image, **changes: "Unpack[OptionChanges]") -> Array:
+        """Run the network alone: what `__call__` makes alpha of.
+
+        Args:
+            image: (H, W, 3) uint8 or uint16, RGB.
+            **changes: As for `__call__`.
+
+        Returns:
+            Saliency (h, w) float32 in [0, 1] at the network's size, all zero if it found nothing.
+
+        Raises:
+            ImageError: if the array has another shape or dtype.
+            OptionError: if a change is malformed or needs another network.
+            RuntimeFailure: if the network cannot be run.
+        """
+        images.check_image(image)
+        return self._find_subject(image, self._plan_for(changes).options, _Clock())
+
+    def cut(
+        self,
+        picture: Picture,
+        saliency: Array | None = None,
+        **changes: "Unpack[OptionChanges]",
+    ) -> Cutout:
+        """Cut out one decoded picture, such as a frame of a film; an empty one gives no warning.
+
+        Args:
+            picture: The picture.
+            saliency: (h, w) float32 in [0, 1] of any size, instead of asking the network, such as
+                that of `find_subject`.
+            **changes: As for `__call__`.
+
+        Raises:
+            OptionError: if a change is malformed or needs another network.
+            RuntimeFailure: if the network cannot be run.
+        """
+        return self._cut(picture, self._plan_for(changes), _Clock(), (), saliency)
+
     def _remove(self, source: Source, plan: _Plan, painted: Sequence[Stroke] = ()) -> Cutout:
         """Read a picture and take its frames through the stages."""
         clock, options = _Clock(), plan.options
@@ -396,14 +434,19 @@ class Remover:
         return in_order(attempt, sources, threads)
 
     def _cut(
-        self, picture: Picture, plan: _Plan, clock: "_Clock", painted: Sequence[Stroke]
+        self,
+        picture: Picture,
+        plan: _Plan,
+        clock: "_Clock",
+        painted: Sequence[Stroke],
+        found: Array | None = None,
     ) -> Cutout:
-        """Take one frame through the stages."""
+        """Take one frame through the stages; the network is asked unless `found` is its answer."""
         full_size, options = picture.image.shape[:2], plan.options
         picture = images.limit_megapixels(picture, options.output_megapixels)
         image = picture.image
         places = _read_places(options, full_size, image.shape[:2])
-        seen, pair, ground = self._look(picture, places, plan, clock, painted)
+        seen, pair, ground = self._look(picture, places, plan, clock, painted, found)
         alpha = seen.alpha
         if painted and (pair or ground or places):
             alpha = strokes.keep_strokes(alpha, painted)
@@ -452,11 +495,12 @@ class Remover:
 
     def _look(
         self, picture: Picture, places: Places | None, plan: _Plan, clock: "_Clock",
-        painted: Sequence[Stroke],
+        painted: Sequence[Stroke], found: Array | None,
     ) -> tuple[_Seen, Pair | None, Ground | None]:  # fmt: skip
         """Find alpha: from what is known of the picture if there is anything, or by the network."""
         image, options = picture.image, plan.options
         given = self._read_trimap(image, options) if options.trimap else None
+        prompted = self.spec.output == "masks"
         pair: Pair | None = None
         ground: Ground | None = None
         if options.pair is not None:
@@ -467,17 +511,22 @@ class Remover:
             with clock("ground"):
                 ground = _find_ground(picture, None, options)
                 seen = _unseen(key_alone(image, ground))
-        elif self.spec.output == "masks" and not places and given is None:
+        elif given is not None:
+            seen = self._see(image, given, plan, clock, painted, given=True)
+        elif prompted and not places:
             raise OptionError("model", self.spec.name, "answers points and boxes: give one")
-        elif places and given is None and not options.solves_ground:
-            return self._select(image, places, plan, clock, painted), None, None
         else:
-            seen = self._see(image, given, plan, clock, painted)
-            if given is None and options.solves_ground:
+            if places and (prompted or (found is None and not options.solves_ground)):
+                seen = self._select(image, places, plan, clock, painted)
+                places = None
+            else:
+                saliency = self._find_subject(image, options, clock) if found is None else found
+                seen = self._see(image, saliency, plan, clock, painted)
+            if options.solves_ground:
                 with clock("ground"):
                     if ground := _find_ground(picture, seen.alpha, options):
                         seen = seen._replace(alpha=key(image, ground, seen.alpha))
-                if places and not ground:
+                if places and found is None and not ground:
                     return self._select(image, places, plan, clock, painted), None, None
         if places:
             with clock("select"):
@@ -487,21 +536,19 @@ class Remover:
         return seen, pair, ground
 
     def _see(
-        self, image: Image, given: Array | None, plan: _Plan, clock: "_Clock",
-        painted: Sequence[Stroke], mask: Array | None = None,
+        self, image: Image, saliency: Array, plan: _Plan, clock: "_Clock",
+        painted: Sequence[Stroke], *, given: bool = False,
     ) -> _Seen:  # fmt: skip
-        """Run network, unless a trimap is given, and matting on an image or a view of one."""
-        saliency = self._find_subject(image, plan.options, clock) if given is None else given
-        if mask is not None:  # a prompt's answer decides
-            saliency = merge_saliency(saliency, mask)
+        """Make alpha of an image, or of a view of one, and its saliency or a given trimap."""
         with clock("alpha"):
-            fits = given is None and plan.method.rough is _fast
+            fits = not given and plan.method.rough is _fast
             judged = matting.coarsen(saliency) if fits else saliency
             if painted:
                 judged = strokes.correct_saliency(judged, image, painted)
-            alpha, trimap = self._estimate_alpha(image, judged, given, plan, painted)
+            trimap = saliency if given else None
+            alpha, trimap = self._estimate_alpha(image, judged, trimap, plan, painted)
             # a given trimap is unsure by intention; what options clear next is no contradiction
-            judged = judged if given is None else alpha
+            judged = alpha if given else judged
             return _Seen(alpha, saliency, judged, trimap, measure_doubt(judged, alpha))
 
     def _select(
@@ -519,10 +566,11 @@ class Remover:
         def look(view: Box) -> Array:
             shifted = strokes.within(painted, view, size)
             part = np.ascontiguousarray(part_of(image, view))
-            meant = (
-                mask if mask is None else part_of(mask, geometry.rescale(view, size, mask.shape))
-            )
-            views[view] = self._see(part, None, plan, clock, shifted, meant)
+            saliency = self._find_subject(part, plan.options, clock)
+            if mask is not None:  # the answer decides
+                meant = part_of(mask, geometry.rescale(view, size, mask.shape))
+                saliency = merge_saliency(saliency, meant)
+            views[view] = self._see(part, saliency, plan, clock, shifted)
             return views[view].alpha
 
         alpha, region = select(look, size, places)
