@@ -323,6 +323,9 @@ class Page:
         kept = form["shadow"] == "keep" and not plain
         changes["ground"] = "auto" if form["ground"] or kept else "off"
         changes["points"], changes["box"] = _read_picks(look["picks"])
+        asked_for = next(spec for spec in self.engine.models if spec.name == form["model"])
+        if not (asked_for.finds_subjects or changes["points"] or changes["box"]):
+            changes["box"] = "0 0 100% 100%"  # it has to be asked something
         if not plain:
             changes |= {name: form[name] for name in ("preset", "crop", "shadow")}
             changes["size"] = str(form["size"] or "").strip() or None
