@@ -22,7 +22,7 @@ import PIL.Image
 from click.testing import CliRunner
 
 from alphacut.cli.main import cli
-from alphacut.errors import NoForegroundWarning
+from alphacut.errors import AlphacutWarning
 
 ROOT = Path(__file__).parents[1]
 PORT = ":7000"  # the one that the pages show
@@ -70,7 +70,7 @@ def run(command: str, folder: Path) -> None:
     globbed = [path for word in words[1:]
                for path in (sorted(glob.glob(word)) if "*" in word else [word])]  # fmt: skip
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NoForegroundWarning)
+        warnings.simplefilter("ignore", AlphacutWarning)
         done = CliRunner().invoke(cli, globbed, catch_exceptions=False)
     assert done.exit_code == 0, (command, done.output)
 
@@ -141,8 +141,11 @@ def furnish(folder: Path) -> None:
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m alphacut "$@"\n')
     program.chmod(0o755)
     (folder / "scans").mkdir()
-    for name in ("examples", "packages"):
-        (folder / name).symlink_to(ROOT / name)
+    (folder / "packages").symlink_to(ROOT / "packages")
+    (folder / "examples").mkdir()
+    for path in (ROOT / "examples").glob("*.*g"):
+        if "-cutout" not in path.name:
+            shutil.copy(path, folder / "examples")
     (folder / "photos" / "more").mkdir(parents=True)
     with PIL.Image.open(ROOT / "examples" / "astronaut.png") as example:
         photo = example.convert("RGB").resize((320, 320))
