@@ -1,6 +1,6 @@
 """Check that the built files hold what they should: all modules, the weights, the licences.
 
-    python scripts/check_wheel.py dist
+python scripts/check_wheel.py dist
 """
 
 import sys

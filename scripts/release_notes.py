@@ -1,6 +1,6 @@
 """Print the changelog's section of the version that is being released.
 
-    python scripts/release_notes.py > notes.md
+python scripts/release_notes.py > notes.md
 """
 
 import re

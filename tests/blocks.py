@@ -47,8 +47,16 @@ def run_page(text: str, folder: Path) -> None:
     port = ""
     with ExitStack() as stack:
         for block in blocks(text):
-            for command in commands(block):
+            script: list[str] = []  # consecutive lines for the shell, which may share variables
+            for command in [*commands(block), ""]:
                 words = command.split("#")[0].strip()
+                if words and not words.startswith("alphacut") and not port:
+                    script.append(command)
+                    continue
+                bash("\n".join(script), folder)
+                script = []
+                if not words:
+                    continue
                 if words.startswith("alphacut watch"):
                     watch(words, folder)
                 elif words.startswith(_SERVES):
@@ -163,7 +171,7 @@ def _furnish_studio(folder: Path) -> None:
     subject = np.dstack([120 + x / 4, 60 + y / 3, np.full((H, W), 40)])
     coarse = np.random.default_rng(5).integers(40, 220, (24, 32, 3), np.uint8)
     scene = cv2.resize(coarse, (W, H), interpolation=cv2.INTER_CUBIC)
-    grounds = {"white.png": 250, "black.png": 5, "product.jpg": 236, "scene.jpg": scene}
+    grounds = {"white.png": 250, "black.png": 5, "scene.jpg": scene, "product.jpg": (244, 240, 232)}
     for name, ground in grounds.items():
         mixed = alpha * subject + (1 - alpha) * ground
         PIL.Image.fromarray(np.uint8(np.rint(mixed))).save(folder / name, quality=97)
