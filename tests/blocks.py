@@ -50,22 +50,19 @@ def run_page(text: str, folder: Path) -> None:
             script: list[str] = []  # consecutive lines for the shell, which may share variables
             for command in [*commands(block), ""]:
                 words = command.split("#")[0].strip()
-                if words and not words.startswith("alphacut") and not port:
-                    script.append(command)
+                if words and not words.startswith("alphacut"):
+                    if "https://example.com" not in words:  # nobody's picture
+                        words = command.replace(PORT, f":{port}") if port else command
+                        script.append(words.replace("curl ", "curl --fail ", 1))
                     continue
-                bash("\n".join(script), folder)
-                script = []
-                if not words:
-                    continue
+                if script:
+                    bash("\n".join(script), folder)
+                    script = []
                 if words.startswith("alphacut watch"):
                     watch(words, folder)
                 elif words.startswith(_SERVES):
                     port = stack.enter_context(serving(words, folder))
-                elif "https://example.com" in words:  # nobody's picture
-                    continue
-                elif port:
-                    bash(words.replace(PORT, f":{port}").replace("curl", "curl --fail", 1), folder)
-                else:
+                elif words:
                     run(command, folder)
 
 
