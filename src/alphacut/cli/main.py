@@ -12,6 +12,7 @@ from alphacut import __version__
 from alphacut.cli.batch import batch
 from alphacut.cli.doctor import doctor
 from alphacut.cli.evaluate import evaluate, quantize
+from alphacut.cli.mcp import mcp
 from alphacut.cli.models import export, models
 from alphacut.cli.options import DefaultGroup
 from alphacut.cli.remove import preview, remove
@@ -40,7 +41,7 @@ def cli() -> None:
     """
 
 
-for command in (remove, preview, watch, batch, demo, serve, models, evaluate, train, export,
+for command in (remove, preview, watch, batch, demo, serve, mcp, models, evaluate, train, export,
                 quantize, doctor):  # fmt: skip
     cli.add_command(command)
 
