@@ -21,6 +21,7 @@ FLOORS: dict[str, str] = {
     "batch": "numpy cv2 filelock fsspec pyarrow ray tenacity watchdog",
     "training": "numpy cv2 PIL torch safetensors matplotlib tomli",
     "evaluation": "numpy cv2 onnx",
+    "video": "numpy cv2 PIL av pyvirtualcam",
     "remover": "numpy cv2",
     "cutout": "numpy cv2 PIL matplotlib",
     "output": "numpy cv2 PIL isal matplotlib",
