@@ -16,7 +16,7 @@ from alphacut.parallel import processors
 from alphacut.pipeline.strokes import Stroke
 from alphacut.remover import Remover
 from alphacut.runtimes import Runtime
-from alphacut.runtimes.cache import CachedRuntime
+from alphacut.runtimes.cache import cached
 
 _PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime", "torch": "torch"}
 
@@ -112,7 +112,7 @@ class LocalEngine:
                     device=options.device,
                     precision=options.precision,
                 )
-                self._networks[key] = CachedRuntime(network)
+                self._networks[key] = cached(network)
             return self._networks[key]
 
     def warm_up(self, options: Options) -> None:
@@ -137,7 +137,9 @@ class LocalEngine:
 
 
 def _is_local(spec: ModelSpec) -> bool:
-    """Tell whether a model finds subjects and its weights are on this machine."""
+    """Tell whether a model finds subjects, or answers prompts, and its weights are here."""
+    if spec.output == "masks":  # of two parts
+        return all(weights.locate(file) is not None for file in spec.weights.values())
     return spec.finds_subjects and any(
         weights.locate(file) is not None for file in spec.weights.values()
     )
