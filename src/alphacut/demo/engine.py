@@ -16,7 +16,7 @@ from alphacut.parallel import processors
 from alphacut.pipeline.strokes import Stroke
 from alphacut.remover import Remover
 from alphacut.runtimes import Runtime
-from alphacut.runtimes.cache import CachedRuntime
+from alphacut.runtimes.cache import cached
 
 _PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime", "torch": "torch"}
 
@@ -80,7 +80,8 @@ class LocalEngine:
     """An engine in this process, with every model that is on this machine."""
 
     def __init__(self) -> None:
-        finders = [spec for spec in weights.models() if spec.finds_subjects]
+        finders = [spec for spec in weights.models()
+                   if spec.finds_subjects or spec.output == "masks"]  # fmt: skip
         self.models: Sequence[ModelSpec] = [spec for spec in finders if _is_local(spec)]
         self.absent: Sequence[ModelSpec] = [
             spec for spec in finders
@@ -119,7 +120,7 @@ class LocalEngine:
                     device=options.device,
                     precision=options.precision,
                 )
-                self._networks[key] = CachedRuntime(network)
+                self._networks[key] = cached(network)
             return self._networks[key]
 
     def warm_up(self, options: Options) -> None:
@@ -145,4 +146,5 @@ class LocalEngine:
 
 def _is_local(spec: ModelSpec) -> bool:
     """Tell whether a model's weights are on this machine."""
-    return any(weights.locate(file) is not None for file in spec.weights.values())
+    here = [weights.locate(file) is not None for file in spec.weights.values()]
+    return all(here) if spec.output == "masks" else any(here)  # prompts need both parts

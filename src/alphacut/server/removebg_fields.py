@@ -175,7 +175,7 @@ def _roi(text: str | None) -> str | None:
     if text is None:
         return None
     try:
-        left, top, right, bottom = values.parse_region(text)
+        left, top, right, bottom = values.parse_region("roi", text)
     except OptionError as error:
         raise refuse_parameter("roi", error.advice) from error
     for near, far in ((left, right), (top, bottom)):
