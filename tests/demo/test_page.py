@@ -83,8 +83,8 @@ def look(session: Session, version: int) -> Any:
     assert session.photo
     stroke = {"label": "keep", "radius": 0.1, "points": [[0.5, 0.5]]}
     return SimpleNamespace(
-        photo=session.photo["id"], view="result", painting=False, version=version,
-        strokes=[stroke] * version,
+        photo=session.photo["id"], view="result", painting=False, picking=False, version=version,
+        strokes=[stroke] * version, picks=[],
     )  # fmt: skip
 
 
