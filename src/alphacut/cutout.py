@@ -483,6 +483,10 @@ class Cutout:
         """
         if options.result == "mask":
             return Raster(quantise(geometry.lay_plane(self.alpha, placement)))
+        if options.result == "parts":
+            alpha = geometry.lay_plane(self.alpha, placement)
+            labels = np.where(alpha > VISIBLE, find_parts(alpha).labels, 0)
+            return Raster(np.minimum(labels, 255).astype(np.uint8))
         if options.result == "trimap":
             if placement.resizes:  # what lies between known and unknown would become unknown
                 alpha = geometry.lay_plane(self.alpha, placement)

@@ -20,7 +20,7 @@ Quality = Literal["fast", "best"]
 FileFormat = Literal["auto", "png", "webp", "avif", "tiff", "jpg", "zip", "ora"]
 Effort = Literal["fast", "balanced", "small"]
 KeptMetadata = Literal["keep", "private", "none"]
-Result = Literal["cutout", "mask", "trimap", "foreground", "background", "preview"]
+Result = Literal["cutout", "mask", "trimap", "parts", "foreground", "background", "preview"]
 Subjects = Literal["together", "separate"]
 Fit = Literal["cover", "contain", "stretch", "tile", "center-crop"]
 Shadow = Literal["none", "drop", "contact", "keep"]
@@ -365,8 +365,9 @@ class Options:
     result: Result = _option(
         "cutout",
         "What to write: the cut-out (composited, if a background is set), the mask or trimap as "
-        "8-bit grey, the foreground's colours without alpha, the background with a hole, or a "
-        "preview of all steps.",
+        "8-bit grey, the parts that hang together as their numbers from left to right, the "
+        "foreground's colours without alpha, the background with a hole, or a preview of all "
+        "steps.",
         get_args(Result),
     )
     subjects: Subjects = _option(

@@ -117,7 +117,9 @@ class LocalEngine:
 
     def warm_up(self, options: Options) -> None:
         """Cut out an image for nobody, so that the first visitor does not wait longer."""
-        self((weights.ASSETS / "example.jpg").read_bytes(), options.replace(format="png"))
+        # a box around all of it, for a network that has to be asked something
+        asked = options.replace(format="png", box="0 0 100% 100%")
+        self((weights.ASSETS / "example.jpg").read_bytes(), asked)
 
     def __call__(
         self, image: bytes, options: Options, strokes: tuple[Stroke, ...] = ()
