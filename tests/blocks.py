@@ -168,7 +168,7 @@ def furnish(folder: Path) -> None:
         "photos/a.jpg",
         "photos/more/b.jpg",
     ):
-        photo.save(folder / f"{name}.jpg")
+        photo.save(folder / name)
     group = PIL.Image.new("RGB", (640, 320), (90, 110, 130))
     for left in (0, 320):
         group.paste(photo, (left, 0))
