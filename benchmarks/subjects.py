@@ -7,8 +7,8 @@ inmost place, and by both. For each way: mean IoU with what is seen of the right
 0.5, in pictures whose subjects stand apart and in those where they touch; the share of alpha that
 lies on a wrong subject; and how many subjects are missed (IoU below 0.5). With --separate, subjects
 are taken one by one, as `Cutout.subjects` does, in the pictures where they stand apart: how often
-there are as many as in truth, and then their mean IoU. Even seeds were used for choosing: report odd
-ones.
+there are as many as in truth, and then their mean IoU. Even seeds were used for choosing: report
+odd ones.
 """
 
 import argparse
@@ -75,8 +75,8 @@ def separate(remover: Remover, groups: Iterable[Group]) -> None:
             pictures += 1
             subjects = remover(group.image).subjects()
             if len(subjects) == len(group.alphas):
-                found.append([iou(one.alpha, truth)
-                              for one, truth in zip(subjects, group.alphas, strict=True)])  # fmt: skip
+                both = zip(subjects, group.alphas, strict=True)
+                found.append([iou(one.alpha, truth) for one, truth in both])
             print(f"{group.name}: {len(subjects)} of {len(group.alphas)}", flush=True)
     least = [min(each) for each in found]
     print(f"as many as in truth in {len(found)} of {pictures}; mean IoU "
