@@ -51,11 +51,13 @@ class Engine(Protocol):
 
     Attributes:
         models: Entries of the models that are ready or can be loaded without a download.
+        absent: Entries of those that whoever runs the page may download first.
         runtimes: What can run them; a single one where that is settled.
         threads: How many images it works on at a time.
     """
 
     models: Sequence[ModelSpec]
+    absent: Sequence[ModelSpec]
     runtimes: Sequence[str]
     threads: int
 
@@ -78,7 +80,13 @@ class LocalEngine:
     """An engine in this process, with every model that is on this machine."""
 
     def __init__(self) -> None:
-        self.models: Sequence[ModelSpec] = [spec for spec in weights.models() if _is_local(spec)]
+        finders = [spec for spec in weights.models()
+                   if spec.finds_subjects or spec.output == "masks"]  # fmt: skip
+        self.models: Sequence[ModelSpec] = [spec for spec in finders if _is_local(spec)]
+        self.absent: Sequence[ModelSpec] = [
+            spec for spec in finders
+            if not _is_local(spec) and any(file.urls for file in spec.weights.values())
+        ]  # fmt: skip
         self.runtimes: Sequence[str] = [
             name for name in RUNTIMES if importlib.util.find_spec(_PACKAGES[name])
         ]
@@ -139,9 +147,6 @@ class LocalEngine:
 
 
 def _is_local(spec: ModelSpec) -> bool:
-    """Tell whether a model finds subjects, or answers prompts, and its weights are here."""
-    if spec.output == "masks":  # of two parts
-        return all(weights.locate(file) is not None for file in spec.weights.values())
-    return spec.finds_subjects and any(
-        weights.locate(file) is not None for file in spec.weights.values()
-    )
+    """Tell whether a model's weights are on this machine."""
+    here = [weights.locate(file) is not None for file in spec.weights.values()]
+    return all(here) if spec.output == "masks" else any(here)  # prompts need both parts
