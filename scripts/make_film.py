@@ -17,12 +17,11 @@ FRAMES, SIZE = 20, (160, 200)
 
 
 def draw_ground(time: float) -> NDArray[np.uint8]:
-    """Hills and a sun that go by, (H, W, 3) RGB."""
+    """Hills that go by, (H, W, 3) RGB."""
     H, W = SIZE
     rows = np.linspace(0, 1, H)[:, np.newaxis, np.newaxis]
     ground = (1 - rows) * (250, 190, 120) + rows * (240, 120, 110)
     image = np.ascontiguousarray(np.broadcast_to(ground, (H, W, 3)).astype(np.uint8))
-    cv2.circle(image, (round(W * (0.8 - 0.2 * time)), 50), 26, (255, 235, 170), -1, cv2.LINE_AA)
     for depth, colour in enumerate([(150, 90, 120), (100, 70, 110), (60, 45, 80)], 1):
         across = np.arange(W)
         height = (
@@ -44,7 +43,7 @@ def main() -> None:
         height = H * 0.95
         h = person.size[0]
         scale = height / h
-        move = np.array([[scale, 0, W * (0.22 + 0.16 * time)], [0, scale, H - height]], np.float32)
+        move = np.array([[scale, 0, W * (0.02 + 0.12 * time)], [0, scale, H - height]], np.float32)
         alpha = cv2.warpAffine(person.alpha, move, (W, H), flags=cv2.INTER_AREA)[..., np.newaxis]
         colours = cv2.warpAffine(person.foreground, move, (W, H), flags=cv2.INTER_AREA)
         frames.append(np.rint(alpha * colours + (1 - alpha) * draw_ground(time)).astype(np.uint8))

@@ -48,15 +48,13 @@ def list_absent(specs: Sequence[ModelSpec]) -> str:
     """
     if not specs:
         return ""
-    rows = "".join(
-        f"<tr><td>{html.escape(spec.name)}</td><td>{html.escape(spec.good_for)}</td>"
-        f"<td>{_size(spec)}</td><td>{html.escape(_terms(spec))}</td>"
-        f"<td><code>alphacut models pull {html.escape(spec.name)}"
-        f"{'' if spec.commercial == 'yes' else ' --accept-license'}</code></td></tr>"
+    items = "".join(
+        f"<p>{html.escape(describe(spec))}<br><code>alphacut models pull {html.escape(spec.name)}"
+        f"{'' if spec.commercial == 'yes' else ' --accept-license'}</code></p>"
         for spec in specs
     )
     return (f"<details><summary>{len(specs)} more models</summary><p>Download one with its "
-            f"command, then start the page anew.</p><table>{rows}</table></details>")  # fmt: skip
+            f"command, then start the page anew.</p>{items}</details>")  # fmt: skip
 
 
 def _size(spec: ModelSpec) -> str:
