@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from alphacut.output.encode import Raster, quantise
 from alphacut.pipeline.image import Image, white
 
-SHARED = Path(__file__).parents[1] / ".." / "shared"
+SHARED = Path(__file__).resolve().parents[2] / "shared"  # beside the checkout, if it is there
+CASES = SHARED / "cases"
 
 
 def disc(H: int, W: int, radius: float = 0.3) -> NDArray[np.float32]:

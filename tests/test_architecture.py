@@ -17,9 +17,10 @@ FLOORS: dict[str, str] = {
     "cli": "click rich numpy pyarrow prometheus_client",
     "server": "numpy cv2 fastapi starlette uvicorn python_multipart httpx prometheus_client limits",
     "demo": "PIL click fastapi gradio starlette uvicorn",
-    "batch": "numpy cv2 fsspec pyarrow ray tenacity",
+    "batch": "numpy cv2 filelock fsspec pyarrow ray tenacity watchdog",
     "training": "numpy cv2 PIL torch safetensors matplotlib tomli",
     "evaluation": "numpy cv2 onnx",
+    "video": "numpy cv2 PIL av pyvirtualcam",
     "remover": "numpy cv2",
     "cutout": "numpy cv2 PIL matplotlib",
     "output": "numpy cv2 PIL isal matplotlib",
@@ -42,6 +43,7 @@ OWN_FILES = {
     "safetensors": {"pytorch.py"},
     "gradio": {"gradio_import.py"},
     "ray": {"on_ray.py"},
+    "watchdog": {"watch.py"},
 }
 TYPES_ONLY = ("typing_extensions",)  # type checkers have it; programs do not need it
 ORDER = list(FLOORS)
@@ -195,6 +197,7 @@ def test_import_is_light() -> None:
         "fsspec",
         "filelock",
         "tifffile",
+        "watchdog",
     }
     assert not loaded_by("import alphacut") & heavy
     assert not loaded_by("import alphacut.cli.main") & heavy

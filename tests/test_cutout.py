@@ -16,7 +16,7 @@ from alphacut.output import geometry
 from alphacut.pipeline.image import Metadata
 from alphacut.pipeline.profile import convert_profile
 from made import PROFILES
-from pictures import SHARED
+from pictures import CASES
 
 
 def cutout(dtype: type = np.uint8) -> Cutout:
@@ -421,10 +421,10 @@ def test_previews_are_srgb(tmp_path: Path) -> None:
     assert counts.get((128, 128, 128), 0) < 100  # some in the letters
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="no folder shared beside the checkout")
+@pytest.mark.skipif(not CASES.exists(), reason="no ../shared/cases beside the checkout")
 def test_cases_of_profiles(fake_remover: Remover) -> None:
-    cut = fake_remover(SHARED / "cases" / "adobe.jpg")
+    cut = fake_remover(CASES / "adobe.jpg")
     np.testing.assert_allclose(cut.on("#81d4fa")[0, 0], (157, 211, 248), atol=1)
-    swapped = SHARED / "cases" / "bg_swap.png"
+    swapped = CASES / "bg_swap.png"
     np.testing.assert_allclose(cut.on(swapped)[0, 0], (219, 0, 0), atol=1)
     np.testing.assert_allclose(cutout().on(swapped)[0, 0], (255, 0, 0), atol=1)

@@ -16,8 +16,10 @@ PUBLIC = [
     "Remover",
     "Runtime",
     "Stroke",
+    "cut_frames",
     "load_image",
     "remove",
+    "remove_video",
     "save_image",
 ]
 

@@ -16,9 +16,9 @@ from alphacut.pipeline import matting
 from alphacut.pipeline.indexnet import estimate_alpha_indexnet
 from alphacut.pipeline.load import load_image
 from alphacut.pipeline.trimap import read_trimap
+from pictures import SHARED
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-SHARED = Path(__file__).parents[2] / "shared"
 ISNET = SHARED / "models" / "isnet-general-use-fp16.onnx"
 COMPOSITES = SHARED / "data" / "composites"
 PAIRS = SHARED / "data" / "trimap_pairs"
@@ -39,7 +39,7 @@ def test_u2net_lite_is_the_same_in_both() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not ISNET.exists(), reason="IS-Net's weights are not beside the checkout")
+@pytest.mark.skipif(not ISNET.exists() or not COMPOSITES.exists(), reason="no ../shared beside it")
 def test_isnet_added_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Masks agree, and on two of forty composites (the rest takes minutes) errors are small.
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from alphacut.pipeline.strokes import Stroke
     from alphacut.remover import Remover, remove
     from alphacut.runtimes import Runtime
+    from alphacut.video.cut import cut_frames
+    from alphacut.video.remove import remove_video
 
 __version__ = "0.1.0"
 
@@ -32,8 +34,10 @@ __all__ = [
     "Remover",
     "Runtime",
     "Stroke",
+    "cut_frames",
     "load_image",
     "remove",
+    "remove_video",
     "save_image",
 ]
 
@@ -48,6 +52,8 @@ _HOMES = {
     "pipeline.strokes": ("Stroke",),
     "remover": ("Remover", "remove"),
     "runtimes": ("Runtime",),
+    "video.cut": ("cut_frames",),
+    "video.remove": ("remove_video",),
 }
 
 

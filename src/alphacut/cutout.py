@@ -28,7 +28,7 @@ from alphacut.output.encode import (
     output_format,
     quantise,
 )
-from alphacut.output.geometry import Placement
+from alphacut.output.geometry import Box, Placement
 from alphacut.output.plot import draw, render
 from alphacut.output.scene import make_scene, recover_background
 from alphacut.output.shadow import make_shadow
@@ -386,25 +386,17 @@ class Cutout:
         subject = self._subject(options)
         placement = subject._place(options)
         frames = (subject, *subject.frames) if animated else (subject,)
-        return [frame._raster(options, placement, opaque=opaque) for frame in frames]
+        return [frame.raster(options, placement, opaque=opaque) for frame in frames]
 
     def _place(self, options: Options) -> Placement:
         """Decide where the subject goes; all frames of an animation go to the same place."""
-        if options == options.arranged():
-            whole = (0, 0, *self.size)  # no need to look for the subject
-            return Placement(whole, whole, self.size, whole)
-        boxes = [box for frame in (self, *self.frames)
-                 if (box := geometry.box_of(frame.alpha, options.threshold))]  # fmt: skip
-        box, head_x = None, None
-        if boxes:
-            tops, lefts, bottoms, rights = zip(*boxes, strict=True)
-            box = min(tops), min(lefts), max(bottoms), max(rights)
-            head_x = geometry.head_of(self.alpha, box)
-        return geometry.place(
-            self.size, box, head_x=head_x, crop=options.crop, margin=options.margin,
-            canvas=options.size, scale=options.scale, position=options.position,
-            preset=options.preset, max_megapixels=options.max_megapixels,
-        )  # fmt: skip
+        if options == options.arranged():  # no need to look for the subject
+            return place_frames(self.size, None, None, options)
+        box = geometry.union_of(
+            geometry.box_of(frame.alpha, options.threshold) for frame in (self, *self.frames)
+        )
+        head_x = geometry.head_of(self.alpha, box) if box else None
+        return place_frames(self.size, box, head_x, options)
 
     def _layers(
         self, background: Background | None, options: Options, placement: Placement
@@ -438,8 +430,22 @@ class Cutout:
     def _lay_shadow(self, placement: Placement) -> NDArray[np.float32] | None:
         return None if self.shadow is None else geometry.lay_plane(self.shadow, placement)
 
-    def _raster(self, options: Options, placement: Placement, *, opaque: bool) -> Raster:
-        """Make the samples of one frame: alpha or colours alone, or the composite."""
+    def raster(
+        self,
+        options: Options,
+        placement: Placement,
+        *,
+        opaque: bool = False,
+        background: Background | None = None,
+    ) -> Raster:
+        """Make the samples of this frame alone: alpha or colours alone, or the composite.
+
+        Args:
+            options: What to make.
+            placement: Where the subject goes, from `place_frames`.
+            opaque: Whether what shines through becomes white.
+            background: Instead of the one that the options name.
+        """
         if options.result == "mask":
             return Raster(quantise(geometry.lay_plane(self.alpha, placement)))
         if options.result == "trimap":
@@ -449,7 +455,8 @@ class Cutout:
             return Raster(encode_trimap(geometry.lay_plane(self._known, placement)))
         if options.result == "foreground":
             return Raster(geometry.lay(self.foreground, self.alpha, placement)[0])
-        layers = self._layers(options.background, options, placement)
+        background = options.background if background is None else background
+        layers = self._layers(background, options, placement)
         return layers.flatten(linear_light=options.linear_light, opaque=opaque)
 
     @property
@@ -501,6 +508,27 @@ def trimap_of(mask: NDArray[np.float32], options: Options) -> NDArray[np.float32
         erosions=options.trimap_erode,
         dilations=options.trimap_dilate,
     )
+
+
+def place_frames(
+    size: tuple[int, int], box: Box | None, head_x: float | None, options: Options
+) -> Placement:
+    """Decide where the subject of one picture, or of all frames of a film, goes.
+
+    Args:
+        size: (H, W) of the picture or the frames.
+        box: The subject's; of several frames the union.
+        head_x: Middle of its head, in pixels from the left, for portraits.
+        options: What is asked for.
+    """
+    if options == options.arranged():
+        whole = (0, 0, *size)
+        return Placement(whole, whole, size, whole)
+    return geometry.place(
+        size, box, head_x=head_x, crop=options.crop, margin=options.margin,
+        canvas=options.size, scale=options.scale, position=options.position,
+        preset=options.preset, max_megapixels=options.max_megapixels,
+    )  # fmt: skip
 
 
 def difference(photo: Image, foreground: Image) -> tuple[NDArray[np.intp], Image]:

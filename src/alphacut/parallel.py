@@ -1,6 +1,8 @@
 """Several pictures at a time: work on threads, in order, and the processors there are for it."""
 
+import contextlib
 import os
+import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -49,6 +51,54 @@ def in_order(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def ahead(items: Iterable[Item], depth: int = 2) -> Generator[Item, None, None]:
+    """Draw items in a thread of their own, a few ahead of the caller.
+
+    Stages of a stream that are joined so work at the same time, and none gets far ahead of the
+    next: memory does not grow with the stream.
+
+    Args:
+        items: What is drawn; a generator is closed in its thread when the caller stops.
+        depth: How many items may wait.
+
+    Yields:
+        The items in order; an exception of theirs is raised in its place.
+    """
+    waiting: queue.Queue[tuple[Item] | BaseException | None] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def put(entry: tuple[Item] | BaseException | None) -> None:
+        while not stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                waiting.put(entry, timeout=0.1)
+                return
+
+    def draw() -> None:
+        drawn = iter(items)
+        try:
+            for item in drawn:
+                put((item,))
+                if stopped.is_set():
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+        finally:
+            if isinstance(drawn, Generator):
+                drawn.close()
+
+    thread = threading.Thread(target=draw, name="alphacut-ahead", daemon=True)
+    thread.start()
+    try:
+        while (entry := waiting.get()) is not None:
+            if isinstance(entry, BaseException):
+                raise entry
+            yield entry[0]
+    finally:
+        stopped.set()
+        thread.join()
 
 
 @contextmanager

@@ -33,13 +33,14 @@ from alphacut.pipeline.image import Image, Picture
 from alphacut.pipeline.indexnet import estimate_alpha_indexnet
 from alphacut.pipeline.key import key, key_alone
 from alphacut.pipeline.load import Source, describe, load_frames, load_image
-from alphacut.pipeline.pair import Pair, find_pair, solve_pair
+from alphacut.pipeline.namesake import TRIMAP_MARKS, find_namesake
+from alphacut.pipeline.pair import Pair, solve_pair
 from alphacut.pipeline.plate import match_plate
 from alphacut.pipeline.profile import convert_profile
 from alphacut.pipeline.refine import refine
 from alphacut.pipeline.screen import remove_spill, unmix
 from alphacut.pipeline.strokes import Stroke
-from alphacut.pipeline.trimap import find_trimap, read_trimap
+from alphacut.pipeline.trimap import read_trimap
 from alphacut.pipeline.views import predict_views
 from alphacut.pipeline.vitmatte import estimate_alpha_vitmatte
 from alphacut.runtimes import Runtime
@@ -277,6 +278,44 @@ class Remover:
         """
         return self._remove(source, self._plan_for(changes), painted)
 
+    def find_subject(self, image: Image, **changes: "Unpack[OptionChanges]") -> Array:
+        """Run the network alone: what `__call__` makes alpha of.
+
+        Args:
+            image: (H, W, 3) uint8 or uint16, RGB.
+            **changes: As for `__call__`.
+
+        Returns:
+            Saliency (h, w) float32 in [0, 1] at the network's size, all zero if it found nothing.
+
+        Raises:
+            ImageError: if the array has another shape or dtype.
+            OptionError: if a change is malformed or needs another network.
+            RuntimeFailure: if the network cannot be run.
+        """
+        images.check_image(image)
+        return self._find_subject(image, self._plan_for(changes).options, _Clock())
+
+    def cut(
+        self,
+        picture: Picture,
+        saliency: Array | None = None,
+        **changes: "Unpack[OptionChanges]",
+    ) -> Cutout:
+        """Cut out one decoded picture, such as a frame of a film; an empty one gives no warning.
+
+        Args:
+            picture: The picture.
+            saliency: (h, w) float32 in [0, 1] of any size, instead of asking the network, such as
+                that of `find_subject`.
+            **changes: As for `__call__`.
+
+        Raises:
+            OptionError: if a change is malformed or needs another network.
+            RuntimeFailure: if the network cannot be run.
+        """
+        return self._cut(picture, self._plan_for(changes), _Clock(), (), saliency)
+
     def _remove(self, source: Source, plan: _Plan, painted: Sequence[Stroke] = ()) -> Cutout:
         """Read a picture and take its frames through the stages."""
         clock, options = _Clock(), plan.options
@@ -289,9 +328,11 @@ class Remover:
         with clock("load"):
             first = next(pictures)
         if isinstance(options.trimap, str) and os.path.isdir(options.trimap):
-            options = options.replace(trimap=find_trimap(Path(options.trimap), describe(source)))
+            trimap = find_namesake(Path(options.trimap), describe(source), "trimap", TRIMAP_MARKS)
+            options = options.replace(trimap=trimap)
         if isinstance(options.pair, str) and os.path.isdir(options.pair):
-            options = options.replace(pair=find_pair(Path(options.pair), describe(source)))
+            pair = find_namesake(Path(options.pair), describe(source), "pair")
+            options = options.replace(pair=pair)
         plan = plan._replace(options=options)
         cutout = self._cut(first, plan, clock, painted)
         del first  # a large picture's pixels, of which the cut-out has its own
@@ -361,9 +402,14 @@ class Remover:
         return in_order(attempt, sources, threads)
 
     def _cut(
-        self, picture: Picture, plan: _Plan, clock: "_Clock", painted: Sequence[Stroke]
+        self,
+        picture: Picture,
+        plan: _Plan,
+        clock: "_Clock",
+        painted: Sequence[Stroke],
+        found: Array | None = None,
     ) -> Cutout:
-        """Take one frame through the stages."""
+        """Take one frame through the stages; the network is asked unless `found` is its answer."""
         full_size, options = picture.image.shape[:2], plan.options
         picture = images.limit_megapixels(picture, options.output_megapixels)
         image = picture.image
@@ -382,7 +428,10 @@ class Remover:
                 alpha = key_alone(image, ground)
             saliency = images.downscale_to(alpha, _SALIENCY_PX)
         else:
-            saliency = self._find_subject(image, options, clock) if given is None else given
+            if given is not None:
+                saliency = given
+            else:
+                saliency = self._find_subject(image, options, clock) if found is None else found
             with clock("alpha"):
                 fits = given is None and plan.method.rough is _fast
                 seen = matting.coarsen(saliency) if fits else saliency

@@ -172,6 +172,20 @@ def parse_length(option: str, text: str, *, least: float = 0.0) -> Length:
     return Length(float(found[1]), found[2] == "%")
 
 
+def parse_time(option: str, text: str) -> float:
+    """Parse a time in a film, seconds or [h:]m:s such as 1:02.5, and return it in seconds.
+
+    Raises:
+        OptionError: if it is neither.
+    """
+    if not re.fullmatch(r"(?:(?:\d+:)?\d+:)?\d+(?:\.\d*)?", text.strip()):
+        raise OptionError(option, text, "give seconds, or [h:]m:s such as 1:02.5")
+    seconds = 0.0
+    for part in text.strip().split(":"):
+        seconds = 60 * seconds + float(part)
+    return seconds
+
+
 def parse_margin(text: str) -> tuple[Length, Length, Length, Length]:
     """Parse margins in CSS order: all; vertical, horizontal; or top, right, bottom, left.
 

@@ -20,9 +20,10 @@ from fsspec.implementations.local import LocalFileSystem
 from alphacut import Options, Remover
 from alphacut.batch import lock, manifest
 from alphacut.batch import run as runs
+from alphacut.batch.inputs import FOLDER
 from alphacut.batch.job import Job, plan
 from alphacut.batch.sources import find
-from alphacut.batch.store import FOLDER, Store
+from alphacut.batch.store import Store
 from clusters import (
     alike,
     check,

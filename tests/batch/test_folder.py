@@ -113,7 +113,7 @@ def test_a_folders_results_lie_beside_it(make: Make, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir("in/x")
     assert planned(".") == {"b.png": os.path.join("..", "x-cutouts", "b.png")}
     assert planned("..") == {"../a.jpg": os.path.join("..", "..", "in-cutouts", "a.png")}
-    monkeypatch.setattr("alphacut.batch.folder._images_in", lambda *_: [Path("/a.jpg")])
+    monkeypatch.setattr("alphacut.batch.folder.images_in", lambda *_: [Path("/a.jpg")])
     with pytest.raises(OutputError, match="/: nothing lies beside it: give -o a folder"):
         list_items(["/"], None, Options())
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alphacut import Options
+from alphacut.batch.inputs import FOLDER
 from alphacut.batch.job import Job, output_name, plan
-from alphacut.batch.store import FOLDER
 from alphacut.errors import UnknownName
 from clusters import check, make_pictures, results, run_job
 

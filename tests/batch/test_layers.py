@@ -3,8 +3,8 @@
 from test_architecture import SOURCES, arrows
 
 # from the roof to the ground
-ORDER = ("run", "on_ray", "job", "work", "sources", "folder", "inputs", "verdict", "manifest",
-         "lock", "store")  # fmt: skip
+ORDER = ("run", "on_ray", "job", "work", "sources", "watch", "journal", "folder", "verdict",
+         "manifest", "lock", "store", "inputs")  # fmt: skip
 
 
 def test_files_import_only_those_below_them() -> None:

@@ -227,7 +227,7 @@ def test_version_and_help(run: Run) -> None:
     assert b"remove" in run("--help").out
     assert run("help").out == run("--help").out
     commands = re.findall(r"^  (\w+)  ", run("-h").out.decode().partition("Commands:")[2], re.M)
-    assert commands[:3] == ["remove", "preview", "batch"]  # what most people need
+    assert commands[:4] == ["remove", "preview", "watch", "batch"]  # what most people need
     manual = " ".join(run("remove", "--help").out.decode().split())
     for flag in ("--output", "--overwrite", "--skip-existing", "--json", "--quiet", "--verbose"):
         assert flag in manual
@@ -752,7 +752,7 @@ def test_help_shows_first_what_most_people_need(run: Run) -> None:
         (("-m", "u2netp", "photo.png"), "--model NAME"),
         (("photo.png", "-a"), "--matting closed-form"),
         (("photo.png", "-vm"), "--matting vitmatte"),
-        (("photo.png", "-w"), "--skip-existing"),
+        (("photo.png", "-w"), "alphacut watch IN OUT"),
         (("photo.png", "-ppm"), "--smooth-px 4 --harden 0.5"),
         (("photo.png", "-bgc", "1", "2", "3", "4"), "--background 'rgb(R, G, B)'"),
         (("photo.png", "--bgcolor=1"), "--background 'rgb(R, G, B)'"),

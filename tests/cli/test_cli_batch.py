@@ -137,6 +137,9 @@ def test_nothing_is_written_by_a_dry_run(run: Run) -> None:
     assert facts["cost"] == pytest.approx(20 * facts["core-seconds_per_picture"] / 100, abs=0.02)
     assert not Path("out").exists()
     assert run("in", "out", "--dry-run")[1].startswith("pictures ")
+    status, _, err = run("in", "out", "--dry-run", "--report", "report.csv")
+    assert status == 2
+    assert "--report has no rows after --dry-run" in err
 
 
 def test_progress_where_there_is_no_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,7 +141,7 @@ def test_layers_by_name_uppermost_first() -> None:
     assert [name for name, _ in Layers(FOREGROUND, ALPHA).named()] == ["subject"]
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="no folder shared beside the checkout")
+@pytest.mark.skipif(not (SHARED / "data" / "composites").exists(), reason="no ../shared/data")
 def test_composites_have_the_cutouts_recomposition_error() -> None:
     """Mean |aF + (1 - a)B - truth| over known composites: the same from `on` as from RGBA."""
     folder = SHARED / "data" / "composites"

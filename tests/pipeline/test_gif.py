@@ -2,7 +2,6 @@
 
 import io
 import struct
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,8 @@ import pytest
 from alphacut.errors import ImageError
 from alphacut.pipeline.load import load_frames, load_image
 from made import NOISE, read, save
+from pictures import CASES
 
-CASES = Path(__file__).parents[2] / ".." / "shared" / "cases"
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 PALETTE = bytes([*WHITE, *RED, *GREEN, *BLUE])  # 0 is also the background colour
 KEEP, TO_TRANSPARENT, TO_PREVIOUS = 1, 2, 3

@@ -1,7 +1,6 @@
 """Alpha from saliency and from trimaps."""
 
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,8 +13,9 @@ from alphacut.errors import ImageError, MissingExtra
 from alphacut.evaluation.metrics import iou, mad
 from alphacut.pipeline import matting
 from alphacut.pipeline.trimap import make_trimap, read_trimap
+from pictures import SHARED
 
-PAIRS = Path(__file__).parents[2] / ".." / "shared" / "data" / "trimap_pairs"
+PAIRS = SHARED / "data" / "trimap_pairs"
 
 
 def scene(size: int = 240, dtype: type = np.uint8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

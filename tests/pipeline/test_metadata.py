@@ -19,7 +19,7 @@ from alphacut.pipeline.image import Metadata
 from alphacut.pipeline.load import load_frames
 from alphacut.pipeline.metadata import keep_density, keep_exif, keep_xmp, limit_metadata
 from made import encoded, read, save
-from pictures import SHARED, FakeRuntime, make_photo
+from pictures import CASES, FakeRuntime, make_photo
 
 # --- makers --------------------------------------------------------------------------------------
 
@@ -159,10 +159,10 @@ def test_no_thumbnail_by_any_option(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["thumb_o1.jpg", "xmpthumb.jpg"])
-@pytest.mark.skipif(not SHARED.exists(), reason="no folder shared beside the checkout")
+@pytest.mark.skipif(not CASES.exists(), reason="no ../shared/cases beside the checkout")
 def test_no_thumbnail_of_files_that_leaked(name: str) -> None:
     for target in TARGETS:
-        _, data = cut((SHARED / "cases" / name).read_bytes(), format=target)
+        _, data = cut((CASES / name).read_bytes(), format=target)
         assert data.count(b"JFIF") == (target in ("jpg", "zip"))  # its own
         assert b"xmpGImg" not in data
         assert b"/9j/" not in data
@@ -241,10 +241,10 @@ def test_xmp_of_the_input_file_is_left_out() -> None:
         assert f'xmlns:{prefix}="http://{address}/1.' in head
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="no folder shared beside the checkout")
+@pytest.mark.skipif(not CASES.exists(), reason="no ../shared/cases beside the checkout")
 @pytest.mark.parametrize("target", TARGETS)
 def test_result_of_a_motion_photo_is_a_still(target: str) -> None:
-    cutout, data = cut((SHARED / "cases" / "motion.jpg").read_bytes(), format=target)
+    cutout, data = cut((CASES / "motion.jpg").read_bytes(), format=target)
     for word in (b"Motion", b"MicroVideo", b"hdrgm", b"GPano", b"Container", b"ImageWidth"):
         assert word not in data
     assert b"kept" in data

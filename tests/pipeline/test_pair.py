@@ -1,7 +1,5 @@
 """Pairs: alpha and colours by triangulation."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -10,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from alphacut.errors import ImageError
-from alphacut.pipeline.pair import find_pair, solve_pair
+from alphacut.pipeline.pair import solve_pair
 from pictures import disc
 
 Array = NDArray[np.float32]
@@ -110,14 +108,3 @@ def test_any_colour_at_any_alpha(share: float, colour: tuple[float, float, float
     colours = np.broadcast_to(np.float32(colour), (40, 40, 3))
     pair = solve_pair(on(colours, alpha, WHITE, 16), on(colours, alpha, BLACK, 16))
     assert np.abs(pair.alpha - alpha).max() <= 1 / 255
-
-
-def test_a_folder_has_the_other_of_the_same_name(tmp_path: Path) -> None:
-    (tmp_path / "black").mkdir()
-    for name in ("a.png", "b.jpg", "b.png", "notes.txt"):
-        (tmp_path / "black" / name).touch()
-    assert find_pair(tmp_path / "black", "white/a.jpg") == tmp_path / "black" / "a.png"
-    with pytest.raises(ImageError, match="2 pictures named b"):
-        find_pair(tmp_path / "black", "b.png")
-    with pytest.raises(ImageError, match="no picture named notes"):
-        find_pair(tmp_path / "black", "notes.png")

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tracemalloc
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,8 @@ from numpy.typing import NDArray
 from alphacut.errors import ImageError
 from alphacut.pipeline.load import load_frames, load_image
 from made import NOISE
+from pictures import CASES
 
-CASES = Path(__file__).parents[2] / ".." / "shared" / "cases"
 H, W = 40, 48
 X, Y = np.arange(W), np.arange(H)[:, None]
 RED, GREEN, BLUE = 5 * X + 0 * Y, 6 * Y + 0 * X, 2 * (X + Y)

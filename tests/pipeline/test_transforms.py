@@ -12,9 +12,10 @@ from alphacut.models import catalogue, weights
 from alphacut.models.entry import IMAGENET_MEAN, IMAGENET_STD
 from alphacut.pipeline import transforms
 from alphacut.pipeline.load import load_image
+from pictures import SHARED
 
 SPEC = dataclasses.replace(catalogue.MODELS[0], divisor="max", min_max=True)  # the authors' way
-REFERENCE = Path(__file__).parents[3] / "shared" / "data" / "u2net_reference"
+REFERENCE = SHARED / "data" / "u2net_reference"
 
 
 def test_preprocess_by_hand() -> None:

@@ -1,7 +1,5 @@
 """Trimaps from masks and from files."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -10,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from alphacut.errors import ImageError
-from alphacut.pipeline.trimap import encode_trimap, find_trimap, make_trimap, read_trimap
+from alphacut.pipeline.trimap import encode_trimap, make_trimap, read_trimap
 
 
 def square() -> np.ndarray:
@@ -116,39 +114,3 @@ def test_even_kernels_have_opencvs_anchor(kernel):
     theirs = np.where(eroded == 255, 255, np.where(dilated == 0, 0, 128))
     trimap = make_trimap(mask, kernel_px=kernel, erosions=2, dilations=3)
     np.testing.assert_array_equal(encode_trimap(trimap), theirs)
-
-
-def put(folder: Path, *names: str) -> Path:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("picture", "found"),
-    [
-        ("photos/cat.jpg", "cat-trimap.png"),
-        ("dog.jpeg", "dog_trimap.PNG"),
-        ("bucket://x/owl.webp", "owl-cutout-trimap.png"),
-        ("fox.jpg", "fox.tif"),
-        ("photos/a/hen.jpg", "a/hen.png"),
-        ("/somewhere/photos/a/hen.jpg", "a/hen.png"),
-        ("../../photos/b/hen.jpg", "hen_trimap.png"),
-    ],
-)
-def test_a_trimap_is_found_by_its_pictures_name(tmp_path, picture, found):
-    put(tmp_path, "cat-trimap.png", "cat.jpg", "dog_trimap.PNG", "owl-cutout-trimap.png", "fox.tif",
-        "fox.txt", "a/hen.png", "hen_trimap.png", "owl-trimap.txt")  # fmt: skip
-    assert find_trimap(tmp_path, picture) == tmp_path / found
-
-
-def test_a_trimap_that_is_missing_or_doubtful_is_told(tmp_path):
-    put(tmp_path, "cat.jpg", "dog.png", "dog.tif", "a/hen.png")
-    with pytest.raises(ImageError, match=r"cat\.jpg: has no trimap in .*: name it cat-trimap\.png"):
-        find_trimap(tmp_path, str(tmp_path / "cat.jpg"))  # the picture itself is none
-    with pytest.raises(ImageError, match=r"dog\.png and dog\.tif are trimaps of one picture"):
-        find_trimap(tmp_path, "dog.jpg")
-    with pytest.raises(ImageError, match="has no trimap"):  # another picture's, of the same name
-        find_trimap(put(tmp_path, "hen.png", "a/owl.png"), "a/owl2.jpg")

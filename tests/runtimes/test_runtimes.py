@@ -14,9 +14,10 @@ from alphacut.models import catalogue, weights
 from alphacut.pipeline import transforms
 from alphacut.pipeline.load import load_image
 from alphacut.runtimes.openvino import computes_bf16
+from pictures import SHARED
 
 SPEC = catalogue.MODELS[0]
-PUBLISHED = Path(__file__).parents[3] / "shared" / "models" / "u2netp.onnx"
+PUBLISHED = SHARED / "models" / "u2netp.onnx"
 
 
 @pytest.fixture(scope="module")

@@ -123,15 +123,15 @@ def list_items(
         if output is not None and not _is_folder(output):
             raise OutputError(f"{output}: these inputs need a folder: write {output}/")
         targets = _targets(images, output, options)
-    taken = {_same_file(Path(found.source)) for found in images}
-    writers = Counter(map(_same_file, targets))
+    taken = {same_file(Path(found.source)) for found in images}
+    writers = Counter(map(same_file, targets))
     items = []
     for (source, *_), target in zip(images, targets, strict=True):
         error = None
-        if _same_file(target) in taken:
+        if same_file(target) in taken:
             error = OutputError(f"{source}: its result would replace the input {target}: choose "
                                 "another --output")  # fmt: skip
-        elif writers[_same_file(target)] > 1:
+        elif writers[same_file(target)] > 1:
             error = OutputError(f"{source}: another input would write {target}, too: run them "
                                 "separately, into separate folders")  # fmt: skip
         items.append(Item(source, str(target), error))
@@ -164,15 +164,31 @@ def run(
         One outcome per item, in order.
     """
     at_once = min(threads or processors(), len(items) or 1)
+    work = functools.partial(
+        attempt, remover=remover, existing=existing, at_once=at_once, fail_empty=fail_empty,
+        fail_doubt=fail_doubt,
+    )  # fmt: skip
+    yield from in_order(work, items, at_once)
 
-    def attempt(item: Item) -> Outcome:
-        try:
-            with side_by_side(at_once):
-                return _cut_out(item, remover, existing, fail_empty, fail_doubt)
-        except Exception as error:  # one of many: it is reported, and the others go on
-            return Outcome(item, error=error)
 
-    yield from in_order(attempt, items, at_once)
+def attempt(
+    item: Item,
+    remover: Remover,
+    *,
+    existing: Existing,
+    at_once: int,
+    fail_empty: bool,
+    fail_doubt: float | None,
+) -> Outcome:
+    """Cut out one item of several; what goes wrong is in the outcome.
+
+    Args and outcome are those of `run`; `at_once` says how many are worked on side by side.
+    """
+    try:
+        with side_by_side(at_once):
+            return _cut_out(item, remover, existing, fail_empty, fail_doubt)
+    except Exception as error:  # one of many: it is reported, and the others go on
+        return Outcome(item, error=error)
 
 
 def _cut_out(
@@ -252,7 +268,8 @@ def _find(
             add(name, "stdin")
         elif os.path.isdir(name):
             try:
-                found, problem = sorted(_images_in(Path(name), output, recursive)), ""
+                without = [Path(output)] if output else []
+                found, problem = sorted(images_in(Path(name), without, recursive)), ""
             except OSError as error:
                 found, problem = [], f"cannot be read: {error.strerror}"
             for path in found:
@@ -281,14 +298,24 @@ def _find(
     return list(images.values()), failed
 
 
-def _images_in(folder: Path, output: str | None, recursive: bool) -> Iterator[Path]:
-    """Find the images of a folder, leaving out the output folder and results of earlier runs."""
+def images_in(folder: Path, without: Sequence[Path], recursive: bool) -> Iterator[Path]:
+    """Find the images of a folder, in no order.
+
+    Args:
+        folder: The folder.
+        without: Folders that are left out, as are results of earlier runs.
+        recursive: Whether to look into subfolders.
+
+    Raises:
+        OSError: if the folder cannot be read.
+    """
     holds_results = functools.cache(_holds_results)
     os.scandir(folder).close()  # raises where rglob is silent
-    results = os.path.join(_same_file(Path(output)), "") if output else ""
-    inside = bool(results) and results[:-1].startswith(os.path.join(_same_file(folder), ""))
+    inside = os.path.join(same_file(folder), "")
+    left_out = tuple(os.path.join(name, "") for name in map(same_file, without)
+                     if name.startswith(inside))  # fmt: skip
     for path in folder.rglob("*") if recursive else folder.iterdir():
-        if not _is_image(path) or (inside and _same_file(path).startswith(results)):
+        if not _is_image(path) or (left_out and same_file(path).startswith(left_out)):
             continue
         if not any(
             holds_results(folder / above) for above in path.relative_to(folder).parents[:-1]
@@ -298,9 +325,9 @@ def _images_in(folder: Path, output: str | None, recursive: bool) -> Iterator[Pa
 
 def _has_more_below(folder: Path, output: str | None) -> bool:
     """Tell whether a subfolder holds images, results aside."""
-    results = _same_file(Path(output)) if output else None
+    results = same_file(Path(output)) if output else None
     for below in folder.iterdir():
-        if below.is_dir() and not _holds_results(below) and _same_file(below) != results:
+        if below.is_dir() and not _holds_results(below) and same_file(below) != results:
             with contextlib.suppress(OSError):  # it was not asked for
                 if any(map(_is_image, below.iterdir())):
                     return True
@@ -320,21 +347,34 @@ def _is_image(path: Path) -> bool:
     return is_input(path) and path.is_file()
 
 
+def result_name(below: Path, extension: str, *, clash: bool) -> Path:
+    """Return where an image's result lies below the folder of results.
+
+    Args:
+        below: Where the image lies below its own folder.
+        extension: Of the result, such as ".png".
+        clash: Whether another image takes that name: this one's extension is added to it.
+    """
+    stem = below.stem + (below.suffix.replace(".", "-") if clash else "")
+    return below.with_name(stem + extension)
+
+
 def _targets(images: Sequence[_Found], output: str | None, options: Options) -> list[Path]:
     """Name each result; where two would be the same, each gets its input's extension as well."""
     extension = "." + output_format(None, options.format, opaque=options.opaque)
 
-    def name(image: _Found, extra: str) -> Path:
-        stem = image.below.stem + extra
+    def name(image: _Found, clash: bool) -> Path:
+        below = result_name(image.below, extension, clash=clash)
         if output is None and image.folder is None:
-            return Path(image.source).with_name(f"{stem}{RESULT_MARKS[options.result]}{extension}")
+            own = f"{below.stem}{RESULT_MARKS[options.result]}{extension}"
+            return Path(image.source).with_name(own)
         folder = Path(output) if output is not None else _beside(str(image.folder), options)
-        return folder / image.below.with_name(stem + extension)
+        return folder / below
 
-    names = [name(image, "") for image in images]
-    count = Counter(map(_same_file, names))
+    names = [name(image, clash=False) for image in images]
+    count = Counter(map(same_file, names))
     return [
-        name(image, image.below.suffix.replace(".", "-")) if count[_same_file(first)] > 1 else first
+        name(image, clash=True) if count[same_file(first)] > 1 else first
         for image, first in zip(images, names, strict=True)
     ]
 
@@ -355,7 +395,7 @@ def _is_folder(output: str) -> bool:
     return os.path.isdir(output) or output.endswith(("/", os.sep)) or not Path(output).suffix
 
 
-def _same_file(path: Path) -> str:
+def same_file(path: Path) -> str:
     """Return one spelling for all paths to a file, also where case does not matter."""
     real = os.path.normcase(os.path.realpath(path))
     return real.casefold() if _ignores_case(os.path.dirname(real)) else real

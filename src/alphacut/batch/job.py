@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -16,15 +16,18 @@ import pyarrow.compute as pc
 
 from alphacut import __version__, files, runtimes, values
 from alphacut.batch import manifest
+from alphacut.batch.inputs import FOLDER
 from alphacut.batch.manifest import Row
 from alphacut.batch.sources import Found, find
-from alphacut.batch.store import FOLDER, Store
+from alphacut.batch.store import Store
 from alphacut.batch.work import Task, Work, to_tasks
 from alphacut.models import weights
 from alphacut.options import Options
 from alphacut.output.encode import output_format
 from alphacut.parallel import processors
 from alphacut.remover import find_method
+from alphacut.video.read import is_film
+from alphacut.video.remove import is_opaque
 
 # Control characters, and those that mean something else to some file systems or in addresses
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f%\\:*?"<>|#]')
@@ -103,6 +106,7 @@ def plan(job: Job) -> Plan:
     store = Store(job.dest)
     work = _work(job)
     extension = "." + output_format(None, work.options.format, opaque=work.options.opaque)
+    film_extension = ".mp4" if is_opaque(work.options) else ".webm"
     fingerprint = _fingerprint(work)
     done_bytes, failures = _history(store)
 
@@ -112,7 +116,8 @@ def plan(job: Job) -> Plan:
     batch: list[Task] = []
     for found in find(job.source, store):
         found = _as_text(found)
-        output = output_name(found.id, extension)
+        film = is_film(PurePosixPath(found.input))
+        output = output_name(found.id, film_extension if film else extension)
         key = _digest(found.id, found.input, found.version, str(found.start), fingerprint)
         task = Task(found.id, found.input, found.start, found.length, output, key, 1)
         name = _digest(output.casefold() if _ignores_case(store) else output)

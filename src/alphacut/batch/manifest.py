@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
-from alphacut.batch.store import FOLDER, Store, retrying
+from alphacut.batch.inputs import FOLDER
+from alphacut.batch.store import Store, retrying
 from alphacut.errors import AlphacutError, StoreError, one_line
 from alphacut.parallel import in_order
 

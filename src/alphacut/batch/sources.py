@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
-from alphacut.batch.inputs import is_input
+from alphacut.batch.inputs import is_input as is_image
 from alphacut.batch.store import Store, open_store, reported
 from alphacut.errors import OutputError, StoreError
+from alphacut.video.read import is_film
 
 # What stores know about a file's content without reading it, the most reliable first
 _MARKS = ("ETag", "etag", "md5Hash", "content_md5", "CRC")
@@ -128,8 +129,13 @@ def _file(
         yield Found(id, address, error="shards must not be compressed: decompress it")
     elif shards and path.lower().endswith(".tar"):
         yield from _shard(fs, path, address, _version(info), "" if named else f"{id[:-4]}/")
-    elif named or is_input(PurePosixPath(path)):
+    elif named or _is_input(PurePosixPath(path)):
         yield Found(id, address, _version(info))
+
+
+def _is_input(path: PurePosixPath) -> bool:
+    """Tell by its name whether a file is an image or a film, and no result of an earlier run."""
+    return is_image(path) or (is_film(path) and not path.stem.endswith(("-cutout", "-mask")))
 
 
 def _shard(fs: Any, path: str, address: str, version: str, prefix: str) -> Iterator[Found]:
@@ -139,7 +145,7 @@ def _shard(fs: Any, path: str, address: str, version: str, prefix: str) -> Itera
             while (member := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  # it would keep them all
                 is_whole = member.isreg() and not member.issparse()
-                if is_whole and is_input(PurePosixPath(member.name)):
+                if is_whole and _is_input(PurePosixPath(member.name)):
                     yield Found(
                         prefix + member.name.removeprefix("./"),
                         f"tar://{member.name}::{address}",

@@ -14,7 +14,6 @@ from fsspec.implementations.local import LocalFileSystem
 from alphacut import files
 from alphacut.errors import AlphacutError, OutputError, StoreError, one_line
 
-FOLDER = "_alphacut"  # in a destination, beside the results: the manifest and the lock
 # A put creates an object whole or not at all; other stores need a temporary name and a rename
 OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "hf"}
 # Causes that a retry cannot cure; the last two are wrong addresses

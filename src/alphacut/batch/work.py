@@ -3,9 +3,11 @@
 import hashlib
 import io
 import itertools
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -21,6 +23,8 @@ from alphacut.output.encode import Raster, encode
 from alphacut.parallel import in_order, side_by_side
 from alphacut.pipeline.trimap import encode_trimap
 from alphacut.remover import Remover
+from alphacut.video.read import is_film
+from alphacut.video.remove import remove_video
 
 STORE_THREADS = 8  # they wait for the store, and each holds one compressed file
 
@@ -169,7 +173,21 @@ class Worker:
             raise StoreError(f"{task.input}: cannot be read: its shard is truncated")
         step.sha256 = hashlib.sha256(step.content).hexdigest()
 
+    def _cut_film(self, step: _Step) -> None:
+        """Cut out a film, by files of this machine: codecs go back and forth in them."""
+        with tempfile.TemporaryDirectory(prefix="alphacut-") as folder:
+            clip = Path(folder, "clip").with_suffix(PurePosixPath(step.task.input).suffix)
+            clip.write_bytes(step.content)
+            result = clip.with_name(f"result{PurePosixPath(step.task.output).suffix}")
+            written = remove_video(clip, result, remover=self._remover, threads=1)
+            if self._work.fail_empty and written.empty == written.frames:
+                raise ImageError(f"{step.task.input}: no foreground found", "refused")
+            step.result = result.read_bytes()
+
     def _cut_out(self, step: _Step) -> None:
+        if is_film(PurePosixPath(step.task.input)):
+            self._cut_film(step)
+            return
         file = io.BytesIO(step.content)
         file.name = step.task.input  # what messages call it
         options = self._work.options

@@ -109,6 +109,8 @@ def run(
     """
     if report and os.path.realpath(report) == os.path.realpath(source):
         raise click.UsageError(f"--report would replace SOURCE, {source}")
+    if report and dry_run:
+        raise click.UsageError("--report has no rows after --dry-run, which does nothing")
     names = {option.name for option in dataclasses.fields(Options)}
     options = Options(**{name: settings.pop(name) for name in names})
     with _extra_needed():

@@ -27,10 +27,17 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option(
     "--html", "html_path", type=_FILE, metavar="FILE", help="Write a page of pictures, worst first."
 )
+@click.option("--video", is_flag=True, help="FOLDER holds clips, each with image/ and alpha/.")
+@click.option(
+    "--steady", "steadinesses", type=click.FloatRange(0, 1), multiple=True, default=(0.0, 1.0),
+    metavar="0..1", help="Steadinesses to measure on clips; 0 and 1 by default.",
+)  # fmt: skip
 @from_options
 def evaluate(
     folder: Path,
     settings: tuple[str, ...],
+    video: bool,
+    steadinesses: tuple[float, ...],
     csv_path: Path | None,
     json_path: Path | None,
     html_path: Path | None,
@@ -38,11 +45,17 @@ def evaluate(
 ) -> None:
     """Score cut-outs against pictures with known alpha.
 
-    FOLDER holds image/, alpha/ and optionally foreground/, with files of the same names.
+    FOLDER holds image/, alpha/ and optionally foreground/, with files of the same names; with
+    --video, a folder with numbered image/ and alpha/ for each clip.
     """
     from alphacut.evaluation import quality
     from alphacut.remover import Remover
 
+    if video:
+        if settings or csv_path or json_path or html_path:
+            raise click.UsageError("--video goes without --compare, --csv, --json and --html")
+        _evaluate_clips(folder, steadinesses, Options(**options))
+        return
     base = Options(**options)
     removers = {"default" if base == Options() else "chosen": Remover(options=base)}
     for changes in settings:
@@ -68,6 +81,31 @@ def evaluate(
     rows = [(setting, *(f"{mean[column]:.3f}" for column in columns))
             for setting, mean in means.items()]  # fmt: skip
     print_table(("setting", *columns), rows, right=columns)
+
+
+def _evaluate_clips(folder: Path, steadinesses: tuple[float, ...], options: Options) -> None:
+    """Print a table of each clip's figures, and their means."""
+    from alphacut.evaluation import clips
+    from alphacut.remover import Remover
+
+    found = clips.find_clips(folder)
+    scores = []
+    with progress(len(found) * len(steadinesses), quiet=False) as shown:
+        for score in clips.evaluate_clips(found, Remover(options=options), steadinesses):
+            scores.append(score)
+            if shown:
+                shown.advance(shown.task_ids[0])
+    columns = clips.COLUMNS.items()
+    rows = [(score.clip, f"{score.steadiness:g}", score.values) for score in scores]
+    for steadiness in steadinesses:
+        ours = [score.values for score in scores if score.steadiness == steadiness]
+        mean = {name: sum(values[name] for values in ours) / len(ours) for name in clips.COLUMNS}
+        rows.append(("mean", f"{steadiness:g}", mean))
+    cells = [
+        (clip, steadiness, *(f"{values[name]:.{places}f}" for name, (_, places) in columns))
+        for clip, steadiness, values in rows
+    ]
+    print_table(("clip", "steady", *clips.COLUMNS), cells, right=("steady", *clips.COLUMNS))
 
 
 def parse_changes(text: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import click
 
 from alphacut import __version__
 from alphacut.cli.batch import batch
+from alphacut.cli.camera import camera
 from alphacut.cli.doctor import doctor
 from alphacut.cli.evaluate import evaluate, quantize
 from alphacut.cli.models import export, models
@@ -18,6 +19,8 @@ from alphacut.cli.remove import preview, remove
 from alphacut.cli.serve import demo, serve
 from alphacut.cli.terminal import complain, note
 from alphacut.cli.train import train
+from alphacut.cli.video import video
+from alphacut.cli.watch import watch
 from alphacut.errors import (
     AlphacutError,
     AlphacutWarning,
@@ -39,8 +42,8 @@ def cli() -> None:
     """
 
 
-for command in (remove, preview, batch, demo, serve, models, evaluate, train, export, quantize,
-                doctor):  # fmt: skip
+for command in (remove, preview, video, camera, watch, batch, demo, serve, models, evaluate, train,
+                export, quantize, doctor):  # fmt: skip
     cli.add_command(command)
 
 

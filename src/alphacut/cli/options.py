@@ -46,8 +46,8 @@ REMBG_OPTIONS = MappingProxyType({
     "-dc": "no option: it is the default",
     "-bgc": "--background 'rgb(R, G, B)'",
     "--bgcolor": "--background 'rgb(R, G, B)'",
-    "-w": "no option: run it again with --skip-existing",
-    "--watch": "no option: run it again with --skip-existing",
+    "-w": "alphacut watch IN OUT",
+    "--watch": "alphacut watch IN OUT",
     "-d": "no option: inputs are never modified",
     "--delete_input": "no option: inputs are never modified",
     "-x": "an option for each of its keys",
@@ -76,8 +76,8 @@ class PictureCommand(click.Command):
                 raise click.UsageError(f"No such option: {name} (rembg's). Here: {ours}", ctx)
         return super().parse_args(ctx, args)
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options in sections, the common ones first."""
+    def sections(self, ctx: click.Context) -> dict[str, list[click.Option]]:
+        """Return the options by section, the common ones first."""
         section_of, section = {}, ""
         for field in dataclasses.fields(Options):
             section = _SECTIONS.get(field.name, section)
@@ -91,8 +91,13 @@ class PictureCommand(click.Command):
         for name in ours:
             if name not in _COMMON:
                 sections[section_of.get(name, _OWN)].append(name)
-        for heading, names in sections.items():
-            records = [record for name in names if (record := ours[name].get_help_record(ctx))]
+        return {heading: [ours[name] for name in names]
+                for heading, names in sections.items() if names}  # fmt: skip
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options in their sections."""
+        for heading, options in self.sections(ctx).items():
+            records = [record for each in options if (record := each.get_help_record(ctx))]
             if records:
                 with formatter.section(heading):
                     formatter.write_dl(records, col_max=26)

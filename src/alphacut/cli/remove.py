@@ -148,7 +148,7 @@ def remove(
         try:
             for outcome in outcomes:
                 network.wait()  # if it failed, that is one error, not one per image
-                row = _row(outcome)
+                row = row_of(outcome)
                 counts[row.status] += 1
                 empty += row.status == "done" and bool(row.empty)
                 taken += outcome.taken and row.status == "failed"
@@ -156,7 +156,7 @@ def remove(
                 if as_json:
                     click.echo(reports.to_json(row))
                 if not outcome.taken or taken <= _SHOWN:
-                    _tell(outcome, quiet=quiet or as_json, verbose=verbose)
+                    tell(outcome, quiet=quiet or as_json, verbose=verbose)
                 if outcome.verdict and outcome.verdict.doubt > _DOUBTFUL:
                     doubtful = doubtful or outcome.item.source
                 if shown:
@@ -183,7 +183,7 @@ def on_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def _tell(outcome: "Outcome", *, quiet: bool, verbose: bool) -> None:
+def tell(outcome: "Outcome", *, quiet: bool, verbose: bool) -> None:
     """Say in a line what became of an image."""
     from alphacut.batch.folder import STDIN, STREAM
 
@@ -202,7 +202,7 @@ def _tell(outcome: "Outcome", *, quiet: bool, verbose: bool) -> None:
             click.echo(f"  milliseconds: {times}", err=True)
 
 
-def _row(outcome: "Outcome") -> reports.Row:
+def row_of(outcome: "Outcome") -> reports.Row:
     """Return what a report says of an outcome."""
     item, error, times = outcome.item, outcome.error, outcome.milliseconds
     status = "failed" if error else "skipped" if outcome.taken else "done"

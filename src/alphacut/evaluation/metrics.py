@@ -5,6 +5,9 @@ Published figures for salient objects often are, and those of trimap-based metho
 pixels only (`region`): compare like with like.
 """
 
+import itertools
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +87,65 @@ def conn(pred_alpha: Array, true_alpha: Array, region: Mask | None = None) -> fl
         return 1 - excess * (excess >= _CONN_STEP)
 
     return sad(connectivity(pred_alpha), connectivity(true_alpha), region)
+
+
+# --- alpha of films ---
+
+
+def dtssd(pred: Sequence[Array], true: Sequence[Array]) -> float:
+    """Return dtSSD x 100 (Erofeev et al., BMVC 2015): how much alpha flickers; lower is steadier.
+
+    It is 100 times the root of the mean over pixels of the squared difference between what
+    prediction and truth change from one frame to the next, mean over the frames but the first.
+
+    Args:
+        pred: Alphas (H, W) float32 in [0, 1] of successive frames.
+        true: As many, of the same shape.
+
+    Raises:
+        ImageError: if the shapes differ, or there are fewer than two frames.
+    """
+    _check_film(pred, true)
+    errors = [p - t for p, t in zip(pred, true, strict=True)]
+    changes = (after - before for before, after in itertools.pairwise(errors))
+    return 100 * float(np.mean([np.sqrt(np.mean(change**2)) for change in changes]))
+
+
+def messddt(pred: Sequence[Array], true: Sequence[Array]) -> float:
+    """Return MESSDdt x 1000 (Erofeev et al., BMVC 2015): flicker along the motion.
+
+    For each pixel p of the unknown band, the squared error at p is compared with that of the next
+    frame at p + v, where v is the truth's flow (Farneback): the mean of the absolute differences
+    over the band, mean over the frames but the last; 0 where there is no band.
+
+    Args:
+        pred: See `dtssd`.
+        true: See `dtssd`.
+
+    Raises:
+        ImageError: if the shapes differ, or there are fewer than two frames.
+    """
+    _check_film(pred, true)
+    found = []
+    for k in range(len(true) - 1):
+        soft = ((true[k] > 0.02) & (true[k] < 0.98)).astype(np.uint8)
+        band = cv2.dilate(soft, np.ones((_BAND_PX, _BAND_PX), np.uint8)) > 0
+        if not band.any():
+            found.append(0.0)
+            continue
+        before, after = (np.rint(t * 255).astype(np.uint8) for t in (true[k], true[k + 1]))
+        start = np.zeros((*before.shape, 2), np.float32)
+        flow = cv2.calcOpticalFlowFarneback(before, after, start, 0.5, 3, 15, 3, 5, 1.2, 0)
+        H, W = before.shape
+        x = flow[..., 0] + np.arange(W, dtype=np.float32)
+        y = flow[..., 1] + np.arange(H, dtype=np.float32)[:, np.newaxis]
+        p, t = (
+            cv2.remap(plane[k + 1], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            for plane in (pred, true)
+        )
+        moved = np.abs((pred[k] - true[k]) ** 2 - (p - t) ** 2)
+        found.append(float(np.mean(moved[band])))
+    return 1000 * float(np.mean(found))
 
 
 # --- masks ---
@@ -188,6 +250,13 @@ def recomp(
 
 
 # --- parts ---
+
+
+def _check_film(pred: Sequence[Array], true: Sequence[Array]) -> None:
+    if len(pred) != len(true) or len(true) < 2:
+        raise ImageError(f"{len(pred)} and {len(true)} frames: there must be as many, two or more")
+    for p, t in zip(pred, true, strict=True):
+        _check_shapes(p, t)
 
 
 def _check_shapes(pred: npt.NDArray[np.generic], true: npt.NDArray[np.generic]) -> None:

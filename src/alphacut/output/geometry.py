@@ -5,6 +5,7 @@ image, where everything is transparent.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -59,6 +60,15 @@ def box_of(alpha: NDArray[np.float32], threshold: float) -> Box | None:
     if not len(rows):
         return None
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
+def union_of(boxes: Iterable[Box | None]) -> Box | None:
+    """Return the smallest box around all boxes that there are; None if there are none."""
+    there = [box for box in boxes if box]
+    if not there:
+        return None
+    tops, lefts, bottoms, rights = zip(*there, strict=True)
+    return min(tops), min(lefts), max(bottoms), max(rights)
 
 
 def region(roi: str, size: tuple[int, int]) -> Box:

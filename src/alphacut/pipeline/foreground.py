@@ -92,7 +92,7 @@ def _correct_tile(
     foreground: Image, alpha: Array, means: list[Array], tile: tuple[int, int]
 ) -> None:
     """Turn image into foreground at the soft pixels of the tile that begins at (top, left)."""
-    (H, W), (h, w), (top, left) = alpha.shape, means[0].shape[:2], tile
+    (H, W), (top, left) = alpha.shape, tile
     part = alpha[top : top + TILE_PX, left : left + TILE_PX]
     soft = cv2.inRange(part, _SURE, 1 - _SURE)
     if not cv2.countNonZero(soft):
@@ -100,7 +100,7 @@ def _correct_tile(
     x, y = cv2.findNonZero(soft).reshape(-1, 2).astype(np.intp).T
     shares = np.repeat(part[y, x], 3).reshape(-1, 3)
     y, x = y + top, x + left
-    found = [look_up(mean, (y + 0.5) * (h / H) - 0.5, (x + 0.5) * (w / W) - 0.5) for mean in means]
+    found = [look_up(mean, y, x, (H, W)) for mean in means]
     pixels, where, white = foreground.reshape(-1, 3), y * W + x, np.iinfo(foreground.dtype).max
     colours, _ = _correct(pixels[where] * np.float32(1 / white), (shares, 1 - shares), found)
     pixels[where] = np.rint(colours * white)

@@ -7,7 +7,7 @@ _EXPORT = "export it as PNG, TIFF or JPEG"
 CAMERA_RAW = (
     "camera raw is not supported: develop it with a raw converter, or use the camera's JPEG"
 )
-_VIDEO = "video is not supported: save a frame as PNG"
+_VIDEO = "is a film: use alphacut video"
 # Offset, the bytes there, and what to say
 _SIGNATURES = (
     (0, b"8BPS", f"Photoshop documents (PSD) are not supported: {_EXPORT}"),
@@ -25,9 +25,16 @@ _SIGNATURES = (
     (6, b"HEAPCCDR", CAMERA_RAW),
     (4, b"ftypcrx ", CAMERA_RAW),
     (0, b"\0MRM", CAMERA_RAW),
-    (4, b"ftypisom", _VIDEO),
     (4, b"ftypmp4", _VIDEO),
     (4, b"ftypqt", _VIDEO),
+    (4, b"ftypiso", _VIDEO),
+    (4, b"ftypM4V", _VIDEO),
+    (4, b"ftypavc1", _VIDEO),
+    (4, b"ftypdash", _VIDEO),
+    (4, b"ftyp3g", _VIDEO),
+    (8, b"AVI LIST", _VIDEO),
+    (0, b"\0\0\1\xba", _VIDEO),
+    (0, b"FLV\1", _VIDEO),
     (0, b"\x1aE\xdf\xa3", _VIDEO),
     (0, b"PK\3\4", "archives are not supported: unpack it first"),
     (0, b"version https://git-lfs", "is a Git LFS pointer, not the picture: run 'git lfs pull'"),

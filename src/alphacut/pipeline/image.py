@@ -163,10 +163,11 @@ def limit_megapixels(picture: Picture, megapixels: float) -> Picture:
 
 
 def look_up(
-    grid: NDArray[np.float32], y: NDArray[np.float64], x: NDArray[np.float64]
+    grid: NDArray[np.float32], y: NDArray[Any], x: NDArray[Any], size: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """Interpolate a grid (h, w, C) at n places, linearly: (n, C); C is at most 4."""
-    lines = -(-len(y) // _LINE), _LINE
-    across, down = (np.resize(place.astype(np.float32), lines) for place in (x, y))
+    """Interpolate a grid (h, w, C) at n pixels of a picture of (H, W): (n, C); C is at most 4."""
+    (H, W), (h, w), lines = size, grid.shape[:2], (-(-len(y) // _LINE), _LINE)
+    down, across = (y + 0.5) * (h / H) - 0.5, (x + 0.5) * (w / W) - 0.5
+    down, across = (np.resize(place.astype(np.float32), lines) for place in (down, across))
     found = cv2.remap(grid, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(found.reshape(-1, grid.shape[2])[: len(y)], np.float32)

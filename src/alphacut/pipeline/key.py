@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alphacut.pipeline.ground import Ground
-from alphacut.pipeline.image import Image, downscale_to, white
+from alphacut.pipeline.image import Image, downscale_to, look_up, white
 from alphacut.pipeline.screen import key_screen
 
 Array = npt.NDArray[np.float32]
@@ -51,7 +51,6 @@ _REFERENCE = 0.7  # of the strongest contrast nearby: the least that counts as a
 _FULL = 0.93  # alpha from which a pixel is opaque
 _AGREE = 0.5  # intersection over union of what a plate and a network find
 _PIXELS = 1 << 17  # rendered at a time: their floats fit a processor's cache
-_LINE = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -270,32 +269,22 @@ def _hanging_together(weak: Mask, strong: Mask, rough: Array) -> Mask:
 
 def _render(image: Image, rough: Array, model: _Model) -> Array:
     """Apply a model at the image's size, to the pixels that it says anything about."""
-    (H, W), (h, w) = rough.shape, model.weight.shape
+    (H, W) = rough.shape
     alpha, unit = rough.copy(), np.float32(1 / white(image))
     said = cv2.dilate((model.weight > 0).astype(np.uint8), _square(2))
     if not said.any():
         return alpha
     found = cv2.findNonZero(cv2.resize(said, (W, H), interpolation=cv2.INTER_NEAREST))
-    rest = np.dstack([model.offset, model.noise, model.weight])
+    grids = model.slope, np.dstack([model.offset, model.noise, model.weight])
     for start in range(0, len(found), _PIXELS):
         x, y = found[start : start + _PIXELS].reshape(-1, 2).T
-        down, across = (y + 0.5) * (h / H) - 0.5, (x + 0.5) * (w / W) - 0.5
-        slope, (offset, noise, weight) = (
-            _look_up(model.slope, down, across), _look_up(rest, down, across).T
-        )  # fmt: skip
+        slope, rest = (look_up(grid, y, x, (H, W)) for grid in grids)
+        offset, noise, weight = rest.T
         a = _dot(np.asarray(image[y, x] * unit, np.float32), slope) + offset
         a *= _smooth(a / np.maximum(noise, np.float32(1e-6)), 1.5, 4)
         a = np.where(a > _FULL, 1, np.clip(a, 0, 1))
         alpha[y, x] = weight * a + (1 - weight) * alpha[y, x]
     return alpha
-
-
-def _look_up(grid: Array, y: npt.NDArray[np.float64], x: npt.NDArray[np.float64]) -> Array:
-    """Interpolate a grid (h, w, 3) at n places, linearly: (n, 3)."""
-    lines = -(-len(y) // _LINE), _LINE  # OpenCV takes no longer ones
-    across, down = (np.resize(place.astype(np.float32), lines) for place in (x, y))
-    found = cv2.remap(grid, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(found.reshape(-1, 3)[: len(y)], np.float32)
 
 
 def _nothing(size: tuple[int, ...]) -> _Model:

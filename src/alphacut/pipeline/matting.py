@@ -447,9 +447,7 @@ def _unmix(image: Image, alpha: Array, coarse: Array, saliency: Array) -> None:
             return
         x, y = cv2.findNonZero(part).reshape(-1, 2).astype(np.intp).T
         y, x = y + top, x + left
-        first, second = (
-            look_up(grid, (y + 0.5) * (h / H) - 0.5, (x + 0.5) * (w / W) - 0.5) for grid in grids
-        )
+        first, second = (look_up(grid, y, x, (H, W)) for grid in grids)
         line, trust, seen = second[:, :3], first[:, 3], second[:, 3]
         offset = image[y, x] * np.float32(1 / np.iinfo(image.dtype).max) - first[:, :3]
         length = np.maximum(np.sum(line * line, axis=1), _TINY)

@@ -9,7 +9,6 @@ import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
@@ -17,7 +16,6 @@ import numpy.typing as npt
 
 from alphacut.errors import ImageError
 from alphacut.pipeline.image import Image, check_image, downscale_to, white
-from alphacut.pipeline.load import INPUT_SUFFIXES
 from alphacut.pipeline.surface import Surface, fit_surface
 
 Array = npt.NDArray[np.float32]
@@ -230,23 +228,3 @@ def _lattice(image: Image) -> tuple[tuple[int, int], npt.NDArray[np.intp], npt.N
 
 def _samples(picture: Image, y: npt.NDArray[np.intp], x: npt.NDArray[np.intp]) -> Array:
     return np.asarray(picture[y, x] / np.float32(white(picture)), np.float32)
-
-
-def find_pair(folder: Path, picture: str) -> Path:
-    """Find the other picture of a pair in a folder, by the picture's name.
-
-    Args:
-        folder: The folder.
-        picture: Path or address of the picture.
-
-    Raises:
-        ImageError: if there is none, or more than one.
-    """
-    stem, own = PurePath(picture).stem, Path(picture).resolve()
-    found = [each for each in sorted(folder.iterdir())
-             if each.stem == stem and each.suffix.lower() in INPUT_SUFFIXES
-             and each.resolve() != own]  # fmt: skip
-    if len(found) != 1:
-        many = f"{len(found)} pictures" if found else "no picture"
-        raise ImageError(f"{picture}: {folder} has {many} named {stem} to pair it with")
-    return found[0]

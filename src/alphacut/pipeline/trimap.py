@@ -4,15 +4,12 @@ In memory a trimap is float32 in {0, 0.5, 1}; 0, 128 and 255 exist in files only
 """
 
 import math
-import os
-from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from alphacut.errors import ImageError
-from alphacut.pipeline.load import INPUT_SUFFIXES
 
 Array = npt.NDArray[np.float32]
 
@@ -20,7 +17,6 @@ _FOREGROUND = 0.95  # confidence above which a pixel counts as foreground
 _BACKGROUND = 0.05  # and up to which as background
 _BAND = 1 / 200  # default width of erosion and of dilation, as a share of the long side
 _KNOWN_LEVELS = 0.02  # how far from black and white known pixels of a file may be
-_MARKS = ("-trimap", "_trimap", "-cutout-trimap", "")  # after a picture's name, in its trimap's
 
 
 def make_trimap(
@@ -102,40 +98,6 @@ def read_trimap(levels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> Array
     trimap[grey <= white * _KNOWN_LEVELS] = 0
     trimap[grey >= white * (1 - _KNOWN_LEVELS)] = 1
     return trimap
-
-
-def find_trimap(folder: Path, picture: str) -> Path:
-    """Find a picture's trimap in a folder, by its name: that of the picture, or one with a mark.
-
-    Folders within it are those of the picture's path, as far as they exist: the trimap of
-    photos/a/1.jpg may be a/1-trimap.png, and if there is a folder a, it is looked for there.
-
-    Args:
-        folder: The folder.
-        picture: Path or address of the picture.
-
-    Returns:
-        The path: NAME-trimap, NAME_trimap, NAME-cutout-trimap, or NAME, with any extension.
-
-    Raises:
-        ImageError: if there is none, or two have equal claims.
-    """
-    path, own = PurePath(picture), Path(picture).resolve()
-    above = [part for part in path.parent.parts if part not in (path.anchor, os.pardir)]
-    places = [folder.joinpath(*above[i:]) for i in range(len(above) + 1)]
-    for place in filter(Path.is_dir, places):
-        images = [each for each in sorted(place.iterdir())
-                  if each.suffix.lower() in INPUT_SUFFIXES and each.resolve() != own]  # fmt: skip
-        for mark in _MARKS:
-            found = [each for each in images if each.stem == path.stem + mark]
-            if len(found) > 1:
-                names = " and ".join(each.name for each in found)
-                raise ImageError(f"{place}: {names} are trimaps of one picture: keep one of them")
-            if found:
-                return found[0]
-        if place.resolve() != own.parent:  # the pictures' own folder may lie within
-            break
-    raise ImageError(f"{picture}: has no trimap in {place}: name it {path.stem}-trimap.png")
 
 
 def encode_trimap(trimap: Array) -> npt.NDArray[np.uint8]:

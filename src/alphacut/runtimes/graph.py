@@ -197,8 +197,8 @@ def _compare(
         if not largest > 0:
             answer = "0 everywhere" if largest == 0 else "not numbers"
             raise RuntimeFailure(
-                f"{target}: not written, since PyTorch's outputs are {answer}, which no file can be "
-                "compared with: train the network further, or take other weights"
+                f"{target}: not written, since PyTorch's outputs are {answer}, which no file can "
+                "be compared with: train the network further, or take other weights"
             )
         difference = np.abs(runtime(batch.numpy()) - expected) / largest
         found = difference.mean(), np.percentile(difference, 99.9), difference.max()

@@ -34,6 +34,7 @@ if _hidden:
 # The first call fills a table, and deadlocks if two threads make it at once
 openvino.Type.f32.to_dtype()
 
+
 # One per process. Each Core loads a CPU plugin that gives its thread a signal stack, and restores
 # the previous one when it ends. If two end in the order they began, the second restores a stack
 # that the first has unmapped, and the next signal with a handler kills the process

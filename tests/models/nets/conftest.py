@@ -22,6 +22,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pictures import SHARED
+
 TESTS = Path(__file__).resolve().parents[2]
 # What an oracle's state dict has and ours does not: computed here, a second name, or of training
 DROPPED = {
@@ -41,7 +43,7 @@ TAMED = [
     (r"vitmatte_s", r"decoder\.matting_head\.matting_convs\.3\.weight", 0.2, 0),
 ]
 PROMPTS = ("point", "box", "points", "labels")  # not outputs, though beside them
-ORACLES = TESTS.parents[2] / "shared" / "oracles"
+ORACLES = SHARED / "oracles"
 
 
 def _generator(word: str) -> np.random.Generator:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import onnx
 import onnxruntime
 import pytest
@@ -13,8 +11,7 @@ import torch.nn.functional as F
 from alphacut.models import nets
 from alphacut.models.nets import fold_batch_norm, u2net
 from alphacut.models.nets.u2net import LITE, RSU, RSU4, RSU4F, U2Net
-
-SHARED = Path(__file__).resolve().parents[3].parent / "shared"
+from pictures import SHARED
 
 
 @pytest.fixture(scope="module", params=["u2net", "u2netp"])

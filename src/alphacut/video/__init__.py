@@ -1,0 +1,1 @@
+"""Moving pictures: a film in, its subject out, with the sound it had."""
