@@ -17,6 +17,7 @@ FLOORS: dict[str, str] = {
     "cli": "click rich numpy pyarrow prometheus_client",
     "server": "numpy cv2 fastapi starlette uvicorn python_multipart httpx prometheus_client limits",
     "demo": "PIL click fastapi gradio starlette uvicorn",
+    "mcp": "anyio mcp numpy",
     "batch": "numpy cv2 filelock fsspec pyarrow ray tenacity watchdog",
     "training": "numpy cv2 PIL torch safetensors matplotlib tomli",
     "evaluation": "numpy cv2 onnx",
@@ -44,6 +45,7 @@ OWN_FILES = {
     "gradio": {"gradio_import.py"},
     "ray": {"on_ray.py"},
     "watchdog": {"watch.py"},
+    "mcp": {"mcp.py"},
 }
 TYPES_ONLY = ("typing_extensions",)  # type checkers have it; programs do not need it
 ORDER = list(FLOORS)

@@ -206,7 +206,8 @@ def _write_report(path: Path | None, store: "Store") -> None:
 
     if path is None:
         return
-    same = [name for name in reports.Row._fields if name != "reason"]  # the manifest's "error"
+    # the manifest calls the reason "error", and has one result for each picture
+    same = [name for name in reports.Row._fields if name not in ("reason", "boxes")]
     table = manifest.load(store, (*same, "error"))
     with reports.writing(path) as write:
         for batch in table.to_batches(max_chunksize=10_000):

@@ -194,9 +194,9 @@ def tell(outcome: "Outcome", *, quiet: bool, verbose: bool) -> None:
     elif quiet or item.target == STREAM:
         return
     elif outcome.taken:
-        click.echo(f"{source}: skipped, {item.target} exists", err=True)
+        click.echo(f"{source}: skipped, {outcome.targets[0]} exists", err=True)
     else:
-        click.echo(f"{source} -> {item.target}", err=True)
+        click.echo(f"{source} -> {', '.join(outcome.targets)}", err=True)
         if verbose and outcome.milliseconds:
             times = ", ".join(f"{stage} {ms:.0f}" for stage, ms in outcome.milliseconds.items())
             click.echo(f"  milliseconds: {times}", err=True)
@@ -206,11 +206,14 @@ def row_of(outcome: "Outcome") -> reports.Row:
     """Return what a report says of an outcome."""
     item, error, times = outcome.item, outcome.error, outcome.milliseconds
     status = "failed" if error else "skipped" if outcome.taken else "done"
+    target = None if error else outcome.targets[0]
     row = reports.Row(
-        item.source, None if error else item.target, status, one_line(error) if error else None,
+        item.source, target, status, one_line(error) if error else None,
         milliseconds=round(sum(times.values()), 1) if times else None,
     )  # fmt: skip
-    return row._replace(**outcome.verdict.columns()) if outcome.verdict else row
+    if verdict := outcome.verdict:
+        row = row._replace(**verdict.columns(), boxes=verdict.boxes)
+    return row
 
 
 def _sum_up(counts: dict[str, int], empty: int, taken: int) -> str:

@@ -16,7 +16,7 @@ from alphacut.parallel import processors
 from alphacut.pipeline.strokes import Stroke
 from alphacut.remover import Remover
 from alphacut.runtimes import Runtime
-from alphacut.runtimes.cache import CachedRuntime
+from alphacut.runtimes.cache import cached
 
 _PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime", "torch": "torch"}
 
@@ -112,12 +112,14 @@ class LocalEngine:
                     device=options.device,
                     precision=options.precision,
                 )
-                self._networks[key] = CachedRuntime(network)
+                self._networks[key] = cached(network)
             return self._networks[key]
 
     def warm_up(self, options: Options) -> None:
         """Cut out an image for nobody, so that the first visitor does not wait longer."""
-        self((weights.ASSETS / "example.jpg").read_bytes(), options.replace(format="png"))
+        # a box around all of it, for a network that has to be asked something
+        asked = options.replace(format="png", box="0 0 100% 100%")
+        self((weights.ASSETS / "example.jpg").read_bytes(), asked)
 
     def __call__(
         self, image: bytes, options: Options, strokes: tuple[Stroke, ...] = ()
@@ -137,7 +139,9 @@ class LocalEngine:
 
 
 def _is_local(spec: ModelSpec) -> bool:
-    """Tell whether a model finds subjects and its weights are on this machine."""
+    """Tell whether a model finds subjects, or answers prompts, and its weights are here."""
+    if spec.output == "masks":  # of two parts
+        return all(weights.locate(file) is not None for file in spec.weights.values())
     return spec.finds_subjects and any(
         weights.locate(file) is not None for file in spec.weights.values()
     )

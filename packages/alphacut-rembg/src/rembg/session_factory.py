@@ -1,0 +1,150 @@
+"""`new_session`: rembg's names of models, and the remover of each."""
+
+import dataclasses
+import functools
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alphacut import Options, Remover, files, runtimes
+from alphacut.errors import UnknownName, WeightsError
+from alphacut.models import weights
+from alphacut.models.entry import ModelSpec
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+DEFAULT = "u2netp"  # rembg's own, bria-rmbg, is not for commercial use and not a model here
+# rembg's networks for a user's own weights, and the models that these are fed like
+CUSTOM = {"u2net_custom": "u2net", "dis_custom": "isnet", "ben_custom": "ben2"}
+NAMES = ("u2netp", "u2net", "u2net_human_seg", "silueta", "isnet-general-use", "isnet-anime",
+         "birefnet-general", "birefnet-general-lite", "birefnet-portrait", *CUSTOM)  # fmt: skip
+_ABSENT = {
+    "bria-rmbg": "its weights are not for commercial use",
+    "withoutbg": "it sends pictures to a paid service",
+    "atlascloud": "it sends pictures to a paid service",
+}
+
+
+class Session:
+    """A loaded model.
+
+    Attributes:
+        model_name: What rembg calls it.
+        remover: What cuts out.
+    """
+
+    def __init__(self, model_name: str, remover: Remover) -> None:
+        self.model_name = model_name
+        self.remover = remover
+
+    @functools.cached_property
+    def vitmatte(self) -> Remover:
+        """The same model, with ViTMatte for its edges."""
+        options = self.remover.options.replace(matting="vitmatte")
+        return Remover(self.remover.spec, network=self.remover.network, options=options)
+
+    def predict(self, img: "Image", *args: Any, **kwargs: Any) -> "list[Image]":
+        """Return the masks of an image, of which there is one."""
+        return [self.remover(img, result="mask").image]
+
+
+def new_session(
+    model_name: str = DEFAULT,
+    *args: Any,
+    sess_opts: Any = None,
+    providers: list[Any] | None = None,
+    model_path: str | None = None,
+    accept_license: bool = False,
+    **kwargs: Any,
+) -> Session:
+    """Load a model.
+
+    Args:
+        model_name: Its name, rembg's or alphacut's.
+        *args: Ignored, as by rembg.
+        sess_opts: ONNX Runtime's options, of which the number of threads is read.
+        providers: ONNX Runtime's providers, of which the first decides the device.
+        model_path: Weights of one's own, for the models that end in _custom.
+        accept_license: Whether the terms of weights that restrict their use are accepted.
+        **kwargs: Ignored, as by rembg.
+
+    Raises:
+        ValueError: if there is no such model, or a provider is unknown.
+        AlphacutError: if the weights are missing, or the device is.
+    """
+    spec = find_model(model_name)
+    options = Options(
+        model=spec.name if model_name not in CUSTOM else Options.model,
+        keep_depth=False, metadata="none",  # rembg's results have 8 bits, and nobody's address
+        **_device(providers),
+    )  # fmt: skip
+    threads = getattr(sess_opts, "intra_op_num_threads", 0) or _environment_threads()
+    network = None
+    path = Path(model_path).expanduser() if model_path else find_weights(model_name, spec)
+    if model_name in CUSTOM and model_path is None:
+        raise ValueError("model_path is required")
+    if path is not None:
+        if not path.is_file():
+            raise WeightsError(f"{path}: no such weights")
+        network = runtimes.load(
+            spec, runtime=options.runtime, device=options.device, precision="fp32", path=path,
+            threads=threads,
+        )  # fmt: skip
+    remover = Remover(
+        spec, network=network, options=options, threads=threads, accept_license=accept_license
+    )
+    return Session(model_name, remover)
+
+
+def find_model(name: str) -> ModelSpec:
+    """Return a model's entry, changed to feed the network as rembg does: its masks are the same.
+
+    Raises:
+        ValueError: if there is no such model.
+    """
+    if name in _ABSENT:
+        raise ValueError(f"{name} is no model of alphacut: {_ABSENT[name]}: choose another, such "
+                         f"as {DEFAULT}")  # fmt: skip
+    try:
+        spec = weights.find_model(CUSTOM.get(name, name))
+    except UnknownName as error:
+        raise ValueError(f"No session class found for model '{name}'; there are "
+                         f"{', '.join(NAMES)}") from error  # fmt: skip
+    return dataclasses.replace(spec, downscale="lanczos", divisor="max")
+
+
+def find_weights(name: str, spec: ModelSpec) -> Path | None:
+    """Return the file that rembg has downloaded, if alphacut lacks it and it is the right one."""
+    wanted = spec.weights.get("onnx")
+    if wanted is None or wanted.sha256 is None or wanted.embedded or weights.locate(wanted):
+        return None
+    data = os.environ.get("XDG_DATA_HOME")
+    legacy = os.environ.get("U2NET_HOME") or os.path.join(data or "~", ".u2net")
+    home = os.environ.get("U2NET_HOME") or os.environ.get("REMBG_HOME")
+    home = home or (os.path.join(data, "rembg") if data else "~/.rembg")
+    for folder in (Path(home, "models", name), Path(legacy)):
+        path = folder.expanduser() / f"{name}.onnx"
+        if path.is_file() and files.sha256(path) == wanted.sha256:
+            return path
+    return None
+
+
+def _device(providers: list[Any] | None) -> dict[str, Any]:
+    """Return the options that mean ONNX Runtime's first provider."""
+    if not providers:
+        return {}
+    first = providers[0] if isinstance(providers[0], str) else providers[0][0]
+    known: dict[str, dict[str, Any]] = {
+        "CPUExecutionProvider": {"device": "cpu"},
+        "OpenVINOExecutionProvider": {},
+        "CUDAExecutionProvider": {"runtime": "onnx", "device": "cuda"},
+    }
+    if first not in known:
+        raise ValueError(f"provider {first!r} is not supported: choose one of {', '.join(known)}")
+    return known[first]
+
+
+def _environment_threads() -> int | None:
+    text = os.environ.get("OMP_NUM_THREADS", "")
+    return int(text) if text.isdigit() and int(text) > 0 else None
