@@ -461,6 +461,11 @@ class Options:
         return values.parse_sides("input_size", self.input_size)
 
     @property
+    def asks_network(self) -> bool:
+        """Whether a network finds the subject, which a pair or a trimap tells by itself."""
+        return self.model != "none" and self.pair is None and self.trimap is None
+
+    @property
     def solves_ground(self) -> bool:
         """Whether a ground is looked for behind the subject, plain or on a plate."""
         return self.plate is not None or self.ground.strip().lower() != "off"

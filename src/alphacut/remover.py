@@ -162,7 +162,8 @@ class Remover:
 
     Args:
         model: Name of a model, or an entry of your own; instead of `options.model`.
-        network: A loaded network, instead of the one that the options name.
+        network: A loaded network, instead of the one that the options name. Neither is needed with
+            `pair` or `trimap`.
         options: All that can be chosen.
         hint: What to load the network for: the "latency" of one picture, or the "throughput" of
             several at once, as in `map`.
@@ -227,7 +228,7 @@ class Remover:
             accept_license=accept_license,
             progress=progress,
         )
-        self.network = network or load(model, size=size)
+        self.network = network or load(model if options.asks_network else NO_NETWORK, size=size)
         self._given = model, network, hint, threads, accept_license
         self._solver = load(weights.find_model(method.network)) if method.network else None
         self.options = options
@@ -275,6 +276,9 @@ class Remover:
             if getattr(options, name) != getattr(self.options, name):
                 raise OptionError(name, getattr(options, name), "decides which network is loaded: "
                                   "make a Remover with it")  # fmt: skip
+        if options.asks_network and not (self.options.asks_network or self._given[1]):
+            raise OptionError("model", options.model, "is not loaded, since a pair or trimap was "
+                              "given: make a Remover without it")  # fmt: skip
         if method.network and method.network != self._plan.method.network:
             raise OptionError("matting", options.matting, "needs a network that is not loaded: "
                               "make a Remover with it")  # fmt: skip

@@ -222,12 +222,12 @@ def _download(job: "Job", quiet: bool) -> None:
     from alphacut.models import weights
 
     chosen = job.options
+    if not chosen.asks_network:
+        return
     spec = weights.find_model(chosen.model)
     form = runtimes.needed(
         spec, chosen.runtime, chosen.precision, chosen.device, chosen.network_size
     )
-    if not spec.weights:  # model none
-        return
     with download_progress(spec, job.accept_license, form, quiet=quiet) as progress:
         weights.fetch(spec, form, accept_license=job.accept_license, progress=progress)
 

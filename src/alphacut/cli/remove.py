@@ -103,20 +103,24 @@ def remove(
     chosen = Options(**options)
     from alphacut import runtimes
     from alphacut.models import catalogue, weights
+    from alphacut.models.entry import NO_NETWORK
     from alphacut.runtimes.pending import PendingRuntime
 
     spec = weights.find_model(chosen.model)
+    asked = spec if chosen.asks_network else NO_NETWORK
     several = len(inputs) > 1 or os.path.isdir(inputs[0])
     with download_progress(
-        spec,
+        asked,
         accept_license,
-        runtimes.needed(spec, chosen.runtime, chosen.precision, chosen.device, chosen.network_size),
+        runtimes.needed(
+            asked, chosen.runtime, chosen.precision, chosen.device, chosen.network_size
+        ),
         quiet=quiet,
     ) as downloading:
         # the network loads while decoders are imported and the first image is read
         network = PendingRuntime(
             functools.partial(
-                runtimes.load, spec, runtime=chosen.runtime, device=chosen.device,
+                runtimes.load, asked, runtime=chosen.runtime, device=chosen.device,
                 precision=chosen.precision, size=chosen.network_size,
                 hint="throughput" if threads != 1 and several else "latency",
                 accept_license=accept_license, progress=downloading,
@@ -133,7 +137,8 @@ def remove(
     click.get_current_context().find_root().obj = remover
     if verbose:
         warnings.simplefilter("always", MetadataWarning)
-        note(f"{spec.name} in {chosen.runtime} on {remover.network.device}")
+        place = f" in {chosen.runtime} on {remover.network.device}" if chosen.asks_network else ""
+        note(f"{asked.name}{place}")
 
     counts = {"done": 0, "failed": 0, "skipped": 0}
     empty = taken = 0
@@ -171,7 +176,13 @@ def remove(
         note(_sum_up(counts, empty, taken))
     better = catalogue.better_model(spec.name)
     # for a person, who can follow it
-    if doubtful and better and on_terminal() and not (quiet or as_json or to_stdout):
+    if (
+        doubtful
+        and chosen.asks_network
+        and better
+        and on_terminal()
+        and not (quiet or as_json or to_stdout)
+    ):
         note(f"{doubtful}: in doubt here; another network may see more: alphacut models pull "
              f"{better}, then --model {better}")  # fmt: skip
     if counts["failed"]:

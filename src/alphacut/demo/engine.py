@@ -3,8 +3,9 @@
 import importlib.util
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from alphacut import runtimes
@@ -51,11 +52,13 @@ class Engine(Protocol):
 
     Attributes:
         models: Entries of the models that are ready or can be loaded without a download.
+        absent: Entries of those that whoever runs the page may download first.
         runtimes: What can run them; a single one where that is settled.
         threads: How many images it works on at a time.
     """
 
     models: Sequence[ModelSpec]
+    absent: Sequence[ModelSpec]
     runtimes: Sequence[str]
     threads: int
 
@@ -78,7 +81,13 @@ class LocalEngine:
     """An engine in this process, with every model that is on this machine."""
 
     def __init__(self) -> None:
-        self.models: Sequence[ModelSpec] = [spec for spec in weights.models() if _is_local(spec)]
+        finders = [spec for spec in weights.models()
+                   if spec.finds_subjects or spec.output == "masks"]  # fmt: skip
+        self.models: Sequence[ModelSpec] = [spec for spec in finders if _is_local(spec)]
+        self.absent: Sequence[ModelSpec] = [
+            spec for spec in finders
+            if not _is_local(spec) and any(file.urls for file in spec.weights.values())
+        ]  # fmt: skip
         self.runtimes: Sequence[str] = [
             name for name in RUNTIMES if importlib.util.find_spec(_PACKAGES[name])
         ]
@@ -121,6 +130,29 @@ class LocalEngine:
         asked = options.replace(format="png", box="0 0 100% 100%")
         self((weights.ASSETS / "example.jpg").read_bytes(), asked)
 
+    def cut_film(
+        self,
+        source: Path,
+        dest: Path,
+        options: Options,
+        progress: Callable[[int, int | None], None],
+    ) -> None:
+        """Cut out a film; needs the extra `video`.
+
+        Args:
+            source: The film.
+            dest: The result, .webm, or .mp4 on an opaque background.
+            options: How it is cut out.
+            progress: See `remove_video`.
+
+        Raises:
+            AlphacutError: if it cannot be done.
+        """
+        from alphacut.video.remove import remove_video
+
+        remover = Remover(options=options, network=self.load(options))
+        remove_video(source, dest, remover=remover, progress=progress, fast=True)
+
     def __call__(
         self, image: bytes, options: Options, strokes: tuple[Stroke, ...] = ()
     ) -> EncodedResult:
@@ -139,9 +171,6 @@ class LocalEngine:
 
 
 def _is_local(spec: ModelSpec) -> bool:
-    """Tell whether a model finds subjects, or answers prompts, and its weights are here."""
-    if spec.output == "masks":  # of two parts
-        return all(weights.locate(file) is not None for file in spec.weights.values())
-    return spec.finds_subjects and any(
-        weights.locate(file) is not None for file in spec.weights.values()
-    )
+    """Tell whether a model's weights are on this machine."""
+    here = [weights.locate(file) is not None for file in spec.weights.values()]
+    return all(here) if spec.output == "masks" else any(here)  # prompts need both parts

@@ -1,6 +1,7 @@
 """What the page says, as HTML. Text from outside is escaped here."""
 
 import html
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,12 +36,35 @@ _FAULTS = {
 
 
 def describe(spec: ModelSpec) -> str:
-    """Say in one line what a model is good at, and on what terms it may be used."""
-    commercial = {"yes": "commercial use allowed", "no": "not for commercial use"}.get(
-        spec.commercial, "commercial use unclear"
-    )
+    """Say in a line what a model is good at, how large it is, and on what terms it may be used."""
     good_for = f"{spec.good_for[:1].upper()}{spec.good_for[1:]}." if spec.good_for else ""
-    return f"{good_for} Licence: {spec.license}; {commercial}."
+    return f"{good_for} {_size(spec)}. Licence: {_terms(spec)}."
+
+
+def list_absent(specs: Sequence[ModelSpec]) -> str:
+    """List models that are not on this machine, folded away, and the commands that bring them.
+
+    Whoever runs the page accepts the terms with the command, not a visitor.
+    """
+    if not specs:
+        return ""
+    items = "".join(
+        f"<p>{html.escape(describe(spec))}<br><code>alphacut models pull {html.escape(spec.name)}"
+        f"{'' if spec.commercial == 'yes' else ' --accept-license'}</code></p>"
+        for spec in specs
+    )
+    return (f"<details><summary>{len(specs)} more models</summary><p>Download one with its "
+            f"command, then start the page anew.</p>{items}</details>")  # fmt: skip
+
+
+def _size(spec: ModelSpec) -> str:
+    size = next((file.bytes for file in spec.weights.values() if file.bytes), None)
+    return f"{size / 1e6:.0f} MB" if size else "Size unknown"
+
+
+def _terms(spec: ModelSpec) -> str:
+    commercial = {"yes": "commercial use allowed", "no": "not for commercial use"}
+    return f"{spec.license}; {commercial.get(spec.commercial, 'commercial use unclear')}"
 
 
 def problem(error: AlphacutError, name: str, max_megapixels: float) -> str:
@@ -145,6 +169,27 @@ def progress(
         left = f", about {time_left} left"
     bar = f'<progress max="{count}" value="{done}" aria-label="Progress"></progress>'
     return f'<div role="status">{done} of {count} done{left}</div>{bar}' + _grid(shown, failures)
+
+
+def film_progress(done: int, count: int | None) -> str:
+    """Show how many frames of a film are done."""
+    of = f" of {count}" if count else ""
+    value = f'max="{count}" value="{done}"' if count else ""
+    return (f'<div role="status">{done}{of} frames done</div>'
+            f'<progress {value} aria-label="Progress"></progress>')  # fmt: skip
+
+
+def film_player(address: str, name: str) -> str:
+    """Show a film on a checkerboard, and offer it as a file."""
+    address, name = html.escape(address), html.escape(name)
+    return (f'<video class="film" controls loop autoplay muted src="{address}"></video>'
+            f'<p><a href="{address}" download="{name}">Download {name}</a></p>')  # fmt: skip
+
+
+def problem_of_film(error: AlphacutError, name: str) -> str:
+    """Say what went wrong with a film; its path on this machine is nobody's business."""
+    reason = str(error).rpartition(f"{os.sep}")[2].partition(": ")[2] or str(error)
+    return note("bad", html.escape(f"{name}: {reason}"))
 
 
 def finished(

@@ -137,6 +137,8 @@ def load(
         small = spec.bf16_loss is not None and spec.bf16_loss < _BF16_LOSS
         in_bf16 = small and "int8" not in spec.weights and device in ("auto", "cpu")
         precision = "bf16" if in_bf16 and computes_bf16() else "fp32"
+    if not embedded:
+        size = size or spec.input_size
     return OpenVINORuntime(path, device=device, precision=precision, size=size, hint=hint,
                            compiled=_compiled(), side_outputs=not embedded,
                            threads=threads)  # fmt: skip

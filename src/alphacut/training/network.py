@@ -1,7 +1,7 @@
 """The network in training: what it starts from, what of it learns, and in which precision."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,6 @@ from torch import Tensor, nn
 from alphacut import files
 from alphacut.errors import TrainingError
 from alphacut.models import nets, weights
-from alphacut.models.nets.alphacut_lite import AlphacutLite
-from alphacut.models.nets.birefnet import BiRefNet
-from alphacut.models.nets.inspyrenet import InSPyReNet
-from alphacut.models.nets.modnet import MODNet
 from alphacut.models.nets.u2net import NestedUNet
 from alphacut.runtimes import needed
 from alphacut.runtimes.pytorch import load_network
@@ -25,7 +21,10 @@ from alphacut.training.recipe import Encoder, Loss, Recipe, find_entry
 
 
 class AllOutputs(nn.Module):
-    """A network that answers with every output, as alpha and as logits where it has some."""
+    """A network that answers with every output, as alpha and as logits where it has some.
+
+    Those are what its method `logits` or `alphas` returns; without either, its answer is alpha.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -40,23 +39,14 @@ class AllOutputs(nn.Module):
                 their time.
         """
         network, size = self.network, x.shape[-2:]
-        outputs: Sequence[Tensor]
-        if isinstance(network, MODNet):
-            outputs = network.forward_all(x)[first:]
-            return [_enlarge(alpha.float(), size) for alpha in outputs], []
-        if isinstance(network, NestedUNet):
-            outputs = network.logits(x, first)
-        elif isinstance(network, AlphacutLite):
-            outputs = network.logits(x)[first:]
-        elif isinstance(network, BiRefNet):
-            outputs = network.forward_all(x)[first:]
-        elif isinstance(network, InSPyReNet):
-            levels = network.forward_all(x)
-            outputs = [levels[name] for name in ("d0", "d1", "d2", "d3")][first:]
-        else:
-            return [network(x).float()][first:], []
-        logits = [_enlarge(output.float(), size) for output in outputs]
-        return [torch.sigmoid(output) for output in logits], logits
+        if find_logits := getattr(network, "logits", None):
+            nested = isinstance(network, NestedUNet)
+            outputs = find_logits(x, first) if nested else find_logits(x)[first:]
+            logits = [_enlarge(output.float(), size) for output in outputs]
+            return [torch.sigmoid(output) for output in logits], logits
+        find_alphas = getattr(network, "alphas", None)
+        alphas = find_alphas(x) if find_alphas else [network(x)]
+        return [_enlarge(alpha.float(), size) for alpha in alphas[first:]], []
 
 
 def _enlarge(output: Tensor, size: torch.Size) -> Tensor:
