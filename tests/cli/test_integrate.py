@@ -206,8 +206,10 @@ def test_thunar_itself(home: Path, odd: list[Path], notified: Path, screen: dict
 
         until(window, 60)
         time.sleep(3)  # its files are listed a moment after its window
+        focus = ["xdotool", "windowfocus", "--sync", window().split()[-1]]
+        subprocess.run(focus, env=screen, check=True, timeout=20)  # no window manager does it
         for key in ("ctrl+a", "ctrl+F9"):
-            subprocess.run(["xdotool", "key", "--window", window().split()[-1], key], env=screen)
+            subprocess.run(["xdotool", "key", key], env=screen, check=True)
             time.sleep(0.5)
         until(notified.exists, 120)
     finally:
