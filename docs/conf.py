@@ -4,8 +4,10 @@ The whole checkout is the source, so that a page links to another, to CHANGELOG.
 as it does in the checkout itself. Nothing is fetched: the fonts are the reader's own.
 """
 
+import inspect
 import pkgutil
 import re
+import textwrap
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -33,6 +35,7 @@ include_patterns = [
 ]  # fmt: skip
 exclude_patterns = [".*", "build", "dist", "src", "tests", "shared", "**/node_modules"]
 
+smartquotes = False  # --flag is no dash
 myst_heading_anchors = 4  # as the links of a checkout's viewer
 myst_enable_extensions = ["attrs_inline"]
 nb_execution_mode = "off"  # the notebooks are kept with what they showed; tests run them
@@ -58,8 +61,8 @@ html_show_sphinx = False
 pygments_style, pygments_dark_style = "friendly", "monokai"
 
 REFERENCE = ROOT / "docs" / "reference"
-PACKAGES = ("pipeline", "output", "models", "models.nets", "runtimes", "evaluation", "training",
-            "batch")  # fmt: skip
+PACKAGES = ("pipeline", "output", "models", "models.nets", "runtimes", "video", "evaluation",
+            "training", "batch")  # fmt: skip
 
 
 def write_reference(_: Sphinx) -> None:
@@ -78,7 +81,11 @@ def command_page(context: click.Context, heading: str) -> Iterator[str]:
     usage = " ".join(command.collect_usage_pieces(context))
     yield f"{heading} {context.command_path}\n"
     yield f"```text\n{context.command_path} {usage}\n```\n"
-    yield _prose(command.help or "") + "\n"
+    for paragraph in re.split(r"\n\n+(?=\S|\b\n)", inspect.cleandoc(command.help or "")):
+        if paragraph.startswith("\b\n"):  # click's mark for lines that stay as they are
+            yield f"```text\n{textwrap.dedent(paragraph[2:])}\n```\n"
+        else:
+            yield _prose(paragraph) + "\n"
     yield f"```{{program}} {context.command_path}\n```\n"
     if isinstance(command, PictureCommand):
         sections = command.sections(context)
@@ -101,7 +108,7 @@ def command_page(context: click.Context, heading: str) -> Iterator[str]:
 
 def _prose(text: str) -> str:
     """Return a help text with what Markdown would take for markup escaped, code left as it is."""
-    paragraphs = text.replace("\b\n", "").split("`")
+    paragraphs = text.split("`")
     return "`".join(re.sub(r"([*_<[])", r"\\\1", part) if index % 2 == 0 else part
                     for index, part in enumerate(paragraphs))  # fmt: skip
 

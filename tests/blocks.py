@@ -22,7 +22,7 @@ import PIL.Image
 from click.testing import CliRunner
 
 from alphacut.cli.main import cli
-from alphacut.errors import NoForegroundWarning
+from alphacut.errors import AlphacutWarning
 
 ROOT = Path(__file__).parents[1]
 PORT = ":7000"  # the one that the pages show
@@ -47,17 +47,22 @@ def run_page(text: str, folder: Path) -> None:
     port = ""
     with ExitStack() as stack:
         for block in blocks(text):
-            for command in commands(block):
+            script: list[str] = []  # consecutive lines for the shell, which may share variables
+            for command in [*commands(block), ""]:
                 words = command.split("#")[0].strip()
+                if words and not words.startswith("alphacut"):
+                    if "https://example.com" not in words:  # nobody's picture
+                        words = command.replace(PORT, f":{port}") if port else command
+                        script.append(words.replace("curl ", "curl --fail ", 1))
+                    continue
+                if script:
+                    bash("\n".join(script), folder)
+                    script = []
                 if words.startswith("alphacut watch"):
                     watch(words, folder)
                 elif words.startswith(_SERVES):
                     port = stack.enter_context(serving(words, folder))
-                elif "https://example.com" in words:  # nobody's picture
-                    continue
-                elif port:
-                    bash(words.replace(PORT, f":{port}").replace("curl", "curl --fail", 1), folder)
-                else:
+                elif words:
                     run(command, folder)
 
 
@@ -70,7 +75,7 @@ def run(command: str, folder: Path) -> None:
     globbed = [path for word in words[1:]
                for path in (sorted(glob.glob(word)) if "*" in word else [word])]  # fmt: skip
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NoForegroundWarning)
+        warnings.simplefilter("ignore", AlphacutWarning)
         done = CliRunner().invoke(cli, globbed, catch_exceptions=False)
     assert done.exit_code == 0, (command, done.output)
 
@@ -141,8 +146,11 @@ def furnish(folder: Path) -> None:
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m alphacut "$@"\n')
     program.chmod(0o755)
     (folder / "scans").mkdir()
-    for name in ("examples", "packages"):
-        (folder / name).symlink_to(ROOT / name)
+    (folder / "packages").symlink_to(ROOT / "packages")
+    (folder / "examples").mkdir()
+    for path in (ROOT / "examples").glob("*.*g"):
+        if "-cutout" not in path.name:
+            shutil.copy(path, folder / "examples")
     (folder / "photos" / "more").mkdir(parents=True)
     with PIL.Image.open(ROOT / "examples" / "astronaut.png") as example:
         photo = example.convert("RGB").resize((320, 320))
@@ -160,7 +168,7 @@ def _furnish_studio(folder: Path) -> None:
     subject = np.dstack([120 + x / 4, 60 + y / 3, np.full((H, W), 40)])
     coarse = np.random.default_rng(5).integers(40, 220, (24, 32, 3), np.uint8)
     scene = cv2.resize(coarse, (W, H), interpolation=cv2.INTER_CUBIC)
-    grounds = {"white.png": 250, "black.png": 5, "product.jpg": 236, "scene.jpg": scene}
+    grounds = {"white.png": 250, "black.png": 5, "scene.jpg": scene, "product.jpg": (244, 240, 232)}
     for name, ground in grounds.items():
         mixed = alpha * subject + (1 - alpha) * ground
         PIL.Image.fromarray(np.uint8(np.rint(mixed))).save(folder / name, quality=97)

@@ -35,6 +35,30 @@ class FakeRuntime:
         return np.broadcast_to(disc(h, w), (N, 1, h, w)).copy()
 
 
+class Bright:
+    """A network that finds whatever is bright, wherever it looks."""
+
+    device = "fake"
+    prefers_batches = False
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        return (batch.mean(axis=1, keepdims=True) > 0.5).astype(np.float32)
+
+
+# Where three subjects stand: top, left, bottom, right
+GROUP = ((60, 30, 180, 90), (40, 130, 200, 200), (90, 250, 190, 330))
+
+
+def make_group() -> NDArray[np.uint8]:
+    """(240, 360, 3) uint8: three bright subjects that do not touch, on a dark gradient."""
+    image = np.broadcast_to(np.linspace(10, 50, 360)[:, np.newaxis], (240, 360, 3)).copy()
+    for (top, left, bottom, right), colour in zip(
+        GROUP, ((230, 220, 200), (250, 250, 250), (220, 240, 230)), strict=True
+    ):
+        image[top:bottom, left:right] = colour
+    return np.asarray(cv2.blur(image, (3, 3)), np.uint8)
+
+
 def make_photo(H: int = 48, W: int = 64) -> NDArray[np.uint8]:
     """(H, W, 3) uint8: a warm disc on a cool gradient, smooth as photographs are."""
     across = np.broadcast_to(np.linspace(40, 120, W), (H, W))

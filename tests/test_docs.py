@@ -63,7 +63,9 @@ def publish(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = folder / "mirror" / f"{name}.onnx"
     path.parent.mkdir(exist_ok=True)
     shutil.copy(weights.ASSETS / lite.weights["onnx"].file, path)
-    file = Weights(path.name, bytes=path.stat().st_size, sha256=files.sha256(path), urls=("x",))
+    file = Weights(
+        file=path.name, bytes=path.stat().st_size, sha256=files.sha256(path), urls=("x",)
+    )
     spec = dataclasses.replace(lite, name=name, aliases=(), weights={"onnx": file})
     monkeypatch.setenv("ALPHACUT_MIRROR", str(path.parent))
     monkeypatch.setenv("ALPHACUT_HOME", str(folder / "home"))

@@ -20,6 +20,7 @@ from alphacut.errors import (
     NoForegroundWarning,
     OptionError,
     UnknownName,
+    WeightsError,
 )
 from alphacut.models import catalogue
 from alphacut.models.weights import find_model
@@ -614,6 +615,25 @@ def test_a_pair_needs_no_network(tmp_path: Path) -> None:
         ImageError, match=r"cup\.png: is 160 x 120 pixels, but the picture 100 x 120"
     ):
         Remover("none", pair=tmp_path / "black" / "cup.png")(image[:, :100])
+
+
+@pytest.mark.parametrize("known", ["pair", "trimap"])
+def test_no_network_is_loaded_where_none_is_asked(tmp_path: Path, known: str) -> None:
+    image, _ = studio((255, 255, 255))
+    other, _ = studio((0, 0, 0))
+    alphacut.save_image(tmp_path / "known.png", other)
+    with pytest.raises(WeightsError, match="birefnet-lite"):  # its weights are not here
+        Remover("birefnet-lite")
+    remover = Remover("birefnet-lite", **{known: tmp_path / "known.png"})
+    assert remover.network.device == "none"
+    cutout = remover(image)
+    assert not cutout.empty
+    assert np.array_equal(pickle.loads(pickle.dumps(remover))(image).alpha, cutout.alpha)
+    with pytest.raises(OptionError, match="not loaded, since a pair or trimap was given"):
+        remover(image, **{known: None})
+    assert remover(image, **{known: (tmp_path / "known.png").read_bytes()}).box == cutout.box
+    changeable = Remover(network=Disc(), **{known: tmp_path / "known.png"})
+    assert not changeable(image, **{known: None}).empty
 
 
 def test_a_plate_is_the_scene_without_the_subject(tmp_path: Path) -> None:

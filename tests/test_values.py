@@ -87,7 +87,7 @@ def test_sizes_and_places() -> None:
     assert parse_position("25%") == (0.25, 0.25)
     assert parse_position("10% 90%") == (0.1, 0.9)
     assert parse_offset("-2% 4px") == (Length(-2, True), Length(4))
-    assert parse_region("0 0 100% 50%")[2:] == (Length(100, True), Length(50, True))
+    assert parse_region("roi", "0 0 100% 50%")[2:] == (Length(100, True), Length(50, True))
 
 
 @pytest.mark.parametrize("text", ["", "left right", "left left", "10% left", "1% 2% 3%", "-1%"])

@@ -37,6 +37,7 @@ from alphacut.pipeline.ground import Way
 from alphacut.pipeline.image import Image, Metadata, Picture
 from alphacut.pipeline.load import describe
 from alphacut.pipeline.metadata import limit_metadata
+from alphacut.pipeline.parts import find_parts, limit
 from alphacut.pipeline.trimap import encode_trimap, make_trimap
 
 if TYPE_CHECKING:
@@ -151,6 +152,34 @@ class Cutout:
         photo: Image = self.foreground.copy()
         photo.reshape(-1)[where] = samples
         return photo
+
+    def subjects(self) -> tuple["Cutout", ...]:
+        """Return each subject as a cut-out of its own, from left to right.
+
+        A subject is what hangs together, so those that touch are one; parts below 1 % of the
+        picture belong to their nearest. No pixel is in two of them. In an animation, the first
+        frame that is not empty decides whose each place is.
+
+        Returns:
+            Cut-outs of this one's size; none if it is empty. Their doubt is this one's.
+        """
+        frames = (self, *self.frames)
+        first = next((frame for frame in frames if not frame.empty), self)
+        parts = find_parts(first.alpha)
+        return tuple(
+            self._limited(parts.labels == number) for number in range(1, len(parts.boxes) + 1)
+        )
+
+    def _limited(self, region: NDArray[np.bool_]) -> "Cutout":
+        """Return what of it, and of its frames, lies in a region (H, W)."""
+        trimap, shadow = (
+            plane if plane is None else limit(plane, region) for plane in (self.trimap, self.shadow)
+        )
+        return replace(
+            self, alpha=limit(self.alpha, region), saliency=limit(self.saliency, region),
+            frames=tuple(frame._limited(region) for frame in self.frames),
+            trimap=trimap, shadow=shadow,
+        )  # fmt: skip
 
     def inverted(self) -> "Cutout":
         """Return the photo's background with a hole where the subject was.
@@ -361,8 +390,10 @@ class Cutout:
         metadata = None if preview else limit_metadata(self.metadata, options.metadata)
         if kind in ARCHIVES:
             subject = self._subject(options)
+            placement = subject._place(options)
             yield encode_archive(
-                subject._layers(options.background, options, subject._place(options)), kind,
+                subject._layers(options.background, options, placement), kind,
+                alphas=subject._alphas(placement) if options.subjects == "separate" else (),
                 metadata=metadata, linear_light=options.linear_light,
                 quality=quality, effort=effort,
             )  # fmt: skip
@@ -427,6 +458,10 @@ class Cutout:
         )  # fmt: skip
         return Layers(foreground, alpha, shadow, image, opacity)
 
+    def _alphas(self, placement: Placement) -> list[NDArray[np.float32]]:
+        """Lay each subject's alpha on the canvas."""
+        return [geometry.lay_plane(one.alpha, placement) for one in self.subjects()]
+
     def _lay_shadow(self, placement: Placement) -> NDArray[np.float32] | None:
         return None if self.shadow is None else geometry.lay_plane(self.shadow, placement)
 
@@ -448,6 +483,10 @@ class Cutout:
         """
         if options.result == "mask":
             return Raster(quantise(geometry.lay_plane(self.alpha, placement)))
+        if options.result == "parts":
+            alpha = geometry.lay_plane(self.alpha, placement)
+            labels = np.where(alpha > VISIBLE, find_parts(alpha).labels, 0)
+            return Raster(np.minimum(labels, 255).astype(np.uint8))
         if options.result == "trimap":
             if placement.resizes:  # what lies between known and unknown would become unknown
                 alpha = geometry.lay_plane(self.alpha, placement)

@@ -20,7 +20,8 @@ Quality = Literal["fast", "best"]
 FileFormat = Literal["auto", "png", "webp", "avif", "tiff", "jpg", "zip", "ora"]
 Effort = Literal["fast", "balanced", "small"]
 KeptMetadata = Literal["keep", "private", "none"]
-Result = Literal["cutout", "mask", "trimap", "foreground", "background", "preview"]
+Result = Literal["cutout", "mask", "trimap", "parts", "foreground", "background", "preview"]
+Subjects = Literal["together", "separate"]
 Fit = Literal["cover", "contain", "stretch", "tile", "center-crop"]
 Shadow = Literal["none", "drop", "contact", "keep"]
 Preset = Literal["none", "profile", "passport", "product"]
@@ -66,6 +67,7 @@ def _option(
     high: float | None = None,
     inclusive: bool = True,
     parse: Callable[[str], object] | None = None,
+    joined: str = "",
 ) -> Any:
     """Declare a field with its manual and all that its value is checked for.
 
@@ -79,10 +81,11 @@ def _option(
         high: Its greatest value.
         inclusive: Whether it may be `low` and `high` themselves.
         parse: Reads a text that has a grammar of its own, and refuses others.
+        joined: What stands between values of a flag that may be given several times, if it may.
     """
     kind = kind or (str if default is None else type(default))
     facts = {"help": meaning, "choices": choices, "unit": unit, "kind": kind, "low": low,
-             "high": high, "inclusive": inclusive, "parse": parse}  # fmt: skip
+             "high": high, "inclusive": inclusive, "parse": parse, "joined": joined}  # fmt: skip
     return field(default=default, metadata=facts)
 
 
@@ -149,6 +152,8 @@ class OptionChanges(TypedDict, total=False):
     binary: float | None
     feather_px: float
     roi: str | None
+    points: str
+    box: str | None
     ground: str
     spill: float
     plate: PathText | bytes | None
@@ -168,6 +173,7 @@ class OptionChanges(TypedDict, total=False):
     shadow_offset: str | None
     shadow_blur: str | None
     result: Result
+    subjects: Subjects
     format: FileFormat
     file_quality: int
     png: Effort
@@ -267,7 +273,18 @@ class Options:
     )
     roi: str | None = _option(
         None, "Region that can be subject: 'LEFT TOP RIGHT BOTTOM', px or %.",
-        unit="REGION", parse=values.parse_region,
+        unit="REGION", parse=functools.partial(values.parse_region, "roi"),
+    )  # fmt: skip
+    points: str = _option(
+        "",
+        "Which subject, by a place on it: 'X Y', px or %; 'X Y drop' is on one that is not meant. "
+        "May be given several times.",
+        unit="'X Y'", parse=values.parse_points, joined="; ",
+    )  # fmt: skip
+    box: str | None = _option(
+        None, "Which subject, by a box around it: 'LEFT TOP RIGHT BOTTOM', px or %. The network "
+        "looks there.",
+        unit="BOX", parse=functools.partial(values.parse_region, "box"),
     )  # fmt: skip
     ground: str = _option(
         "off",
@@ -348,9 +365,17 @@ class Options:
     result: Result = _option(
         "cutout",
         "What to write: the cut-out (composited, if a background is set), the mask or trimap as "
-        "8-bit grey, the foreground's colours without alpha, the background with a hole, or a "
-        "preview of all steps.",
+        "8-bit grey, the parts that hang together as their numbers from left to right, the "
+        "foreground's colours without alpha, the background with a hole, or a preview of all "
+        "steps.",
         get_args(Result),
+    )
+    subjects: Subjects = _option(
+        "together",
+        "separate writes each subject on its own, from left to right: NAME-1.png, NAME-2.png, or "
+        "layers in .ora. Those that touch are one; parts below 1% of the picture belong to their "
+        "nearest.",
+        get_args(Subjects),
     )
     format: FileFormat = _option(
         "auto", "File format; zip holds color.jpg and alpha.png, ora layers (OpenRaster).",
@@ -434,6 +459,11 @@ class Options:
         if self.input_size is None:
             return None
         return values.parse_sides("input_size", self.input_size)
+
+    @property
+    def asks_network(self) -> bool:
+        """Whether a network finds the subject, which a pair or a trimap tells by itself."""
+        return self.model != "none" and self.pair is None and self.trimap is None
 
     @property
     def solves_ground(self) -> bool:

@@ -19,7 +19,6 @@ Result = TypeVar("Result")
 _lock = threading.Lock()
 _running = 0  # how many works hold OpenCV to one thread
 _threads_before = 0  # OpenCV's, when the first of them began
-_forked = False
 
 
 def in_order(
@@ -113,7 +112,7 @@ def side_by_side(threads: int | None = None) -> Iterator[None]:
         threads: How many pictures are worked on at once; with one, nothing changes.
     """
     global _running, _threads_before
-    if _forked or (threads or processors()) == 1:
+    if (threads or processors()) == 1:
         yield
         return
     with _lock:
@@ -145,8 +144,9 @@ def processors() -> int:
 
 def _in_child() -> None:
     """Keep a forked child to one OpenCV thread: the others stay behind in the parent."""
-    global _forked
-    _forked = True
+    global _lock, _running
+    _lock = threading.Lock()  # another thread of the parent may have held it
+    _running += 1  # for good
     cv2.setNumThreads(0)  # not 1, which would wait for them to end
 
 

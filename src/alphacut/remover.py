@@ -20,7 +20,7 @@ from alphacut.errors import ImageError, NoForegroundWarning, OptionError, Unknow
 from alphacut.models import catalogue, weights
 from alphacut.models.download import Progress
 from alphacut.models.entry import NO_NETWORK, ModelSpec
-from alphacut.options import OptionChanges, Options, PathText
+from alphacut.options import DEFAULT_MODEL, OptionChanges, Options, PathText
 from alphacut.output import geometry
 from alphacut.output.background import load_background
 from alphacut.parallel import in_order, side_by_side
@@ -35,10 +35,13 @@ from alphacut.pipeline.key import key, key_alone
 from alphacut.pipeline.load import Source, describe, load_frames, load_image
 from alphacut.pipeline.namesake import TRIMAP_MARKS, find_namesake
 from alphacut.pipeline.pair import Pair, solve_pair
+from alphacut.pipeline.parts import limit
 from alphacut.pipeline.plate import match_plate
 from alphacut.pipeline.profile import convert_profile
+from alphacut.pipeline.prompt import Answer, merge_saliency, place_mask, prompt_mask
 from alphacut.pipeline.refine import refine
 from alphacut.pipeline.screen import remove_spill, unmix
+from alphacut.pipeline.select import Box, Place, Places, lay, part_of, select
 from alphacut.pipeline.strokes import Stroke
 from alphacut.pipeline.trimap import read_trimap
 from alphacut.pipeline.views import predict_views
@@ -111,6 +114,33 @@ def find_method(name: str, quality: str, output: str = "saliency") -> Method:
 _LOADED = ("model", "runtime", "device", "precision", "input_size")
 
 
+class _Seen(NamedTuple):
+    """What is seen in an image.
+
+    Attributes:
+        alpha: (H, W) float32 in [0, 1].
+        saliency: (h, w) float32 in [0, 1], the network's answer, or alpha if it was not asked.
+        judged: (h', w') float32 in [0, 1], what alpha was made of; None if no network was asked.
+        trimap: (H, W) float32 in {0, 0.5, 1}; None if none was needed.
+        doubt: See `measure_doubt`.
+    """
+
+    alpha: Array
+    saliency: Array
+    judged: Array | None = None
+    trimap: Array | None = None
+    doubt: float = 0.0
+
+    def limited(self, region: NDArray[np.bool_]) -> "_Seen":
+        """Return what of it lies in a region (H, W)."""
+        alpha = limit(self.alpha, region)
+        judged, trimap = (
+            plane if plane is None else limit(plane, region) for plane in (self.judged, self.trimap)
+        )
+        doubt = 0.0 if judged is None else measure_doubt(judged, alpha)
+        return _Seen(alpha, limit(self.saliency, region), judged, trimap, doubt)
+
+
 class _Plan(NamedTuple):
     """What one call does.
 
@@ -132,7 +162,8 @@ class Remover:
 
     Args:
         model: Name of a model, or an entry of your own; instead of `options.model`.
-        network: A loaded network, instead of the one that the options name.
+        network: A loaded network, instead of the one that the options name. Neither is needed with
+            `pair` or `trimap`.
         options: All that can be chosen.
         hint: What to load the network for: the "latency" of one picture, or the "throughput" of
             several at once, as in `map`.
@@ -176,7 +207,7 @@ class Remover:
         if model is None or isinstance(model, str):
             model = weights.find_model(options.model)
         self.spec = model
-        if not model.finds_subjects:
+        if not (model.finds_subjects or model.output == "masks"):
             finders = (spec.name for spec in weights.models() if spec.finds_subjects)
             raise UnknownName("model that finds subjects", model.name, finders)
         if size := options.network_size:
@@ -184,6 +215,8 @@ class Remover:
                 raise OptionError("input_size", options.input_size,
                                   f"{model.name} takes multiples of {model.multiple}")  # fmt: skip
             self.spec = dataclasses.replace(model, input_size=size, short_side=None)
+        # whose saliency it is: one that answers prompts has the embedded network beside it
+        self._finder = weights.find_model(DEFAULT_MODEL) if model.output == "masks" else self.spec
         options, method = self._check(options)  # before anything is loaded
         load = functools.partial(
             runtimes.load,
@@ -195,7 +228,7 @@ class Remover:
             accept_license=accept_license,
             progress=progress,
         )
-        self.network = network or load(model, size=size)
+        self.network = network or load(model if options.asks_network else NO_NETWORK, size=size)
         self._given = model, network, hint, threads, accept_license
         self._solver = load(weights.find_model(method.network)) if method.network else None
         self.options = options
@@ -243,6 +276,9 @@ class Remover:
             if getattr(options, name) != getattr(self.options, name):
                 raise OptionError(name, getattr(options, name), "decides which network is loaded: "
                                   "make a Remover with it")  # fmt: skip
+        if options.asks_network and not (self.options.asks_network or self._given[1]):
+            raise OptionError("model", options.model, "is not loaded, since a pair or trimap was "
+                              "given: make a Remover without it")  # fmt: skip
         if method.network and method.network != self._plan.method.network:
             raise OptionError("matting", options.matting, "needs a network that is not loaded: "
                               "make a Remover with it")  # fmt: skip
@@ -413,38 +449,10 @@ class Remover:
         full_size, options = picture.image.shape[:2], plan.options
         picture = images.limit_megapixels(picture, options.output_megapixels)
         image = picture.image
-        given = self._read_trimap(image, options) if options.trimap else None
-        ground: Ground | None = None
-        pair: Pair | None = None
-        trimap, doubt = None, 0.0
-        if options.pair is not None:
-            with clock("ground"):
-                pair = _solve_pair(picture, options)
-            alpha = pair.alpha
-            saliency = images.downscale_to(alpha, _SALIENCY_PX)
-        elif given is None and self.spec.name == NO_NETWORK.name:  # a copy, if pickled or sized
-            with clock("ground"):
-                ground = _find_ground(picture, None, options)
-                alpha = key_alone(image, ground)
-            saliency = images.downscale_to(alpha, _SALIENCY_PX)
-        else:
-            if given is not None:
-                saliency = given
-            else:
-                saliency = self._find_subject(image, options, clock) if found is None else found
-            with clock("alpha"):
-                fits = given is None and plan.method.rough is _fast
-                seen = matting.coarsen(saliency) if fits else saliency
-                if painted:
-                    seen = strokes.correct_saliency(seen, image, painted)
-                alpha, trimap = self._estimate_alpha(image, seen, given, plan, painted)
-                # a given trimap is unsure by intention; what options clear next is no contradiction
-                doubt = measure_doubt(seen if given is None else alpha, alpha)
-            if given is None and options.solves_ground:
-                with clock("ground"):
-                    if ground := _find_ground(picture, alpha, options):
-                        alpha = key(image, ground, alpha)
-        if painted and (pair or ground):
+        places = _read_places(options, full_size, image.shape[:2])
+        seen, pair, ground = self._look(picture, places, plan, clock, painted, found)
+        alpha = seen.alpha
+        if painted and (pair or ground or places):
             alpha = strokes.keep_strokes(alpha, painted)
         with clock("refine"):
             alpha = refine(
@@ -459,7 +467,7 @@ class Remover:
                 feather_px=options.feather_px,
             )
             if options.roi:
-                inside = geometry.region(options.roi, full_size)
+                inside = geometry.region("roi", options.roi, full_size)
                 inside = geometry.rescale(inside, full_size, alpha.shape)
                 alpha = geometry.keep_inside(alpha, inside)
         with clock("foreground"):
@@ -474,20 +482,118 @@ class Remover:
         return Cutout(
             foreground,
             alpha,
-            saliency,
+            seen.saliency,
             picture.metadata,
             picture.duration_ms,
             picture.loop,
             input_size=full_size,
-            trimap=trimap,
+            trimap=seen.trimap,
             milliseconds=clock.milliseconds,
             replaced=difference(picture.image, foreground),
             options=options,
-            doubt=doubt,
+            doubt=seen.doubt,
             ground="pair" if pair else ground.way if ground else None,
             ground_sure=pair.sure if pair else ground.sure if ground else 0.0,
             shadow=shadow,
         )
+
+    def _look(
+        self, picture: Picture, places: Places | None, plan: _Plan, clock: "_Clock",
+        painted: Sequence[Stroke], found: Array | None,
+    ) -> tuple[_Seen, Pair | None, Ground | None]:  # fmt: skip
+        """Find alpha: from what is known of the picture if there is anything, or by the network."""
+        image, options = picture.image, plan.options
+        given = self._read_trimap(image, options) if options.trimap else None
+        prompted = self.spec.output == "masks"
+        pair: Pair | None = None
+        ground: Ground | None = None
+        if options.pair is not None:
+            with clock("ground"):
+                pair = _solve_pair(picture, options)
+            seen = _unseen(pair.alpha)
+        elif given is None and self.spec.name == NO_NETWORK.name:  # a copy, if pickled or sized
+            with clock("ground"):
+                ground = _find_ground(picture, None, options)
+                seen = _unseen(key_alone(image, ground))
+        elif given is not None:
+            seen = self._see(image, given, plan, clock, painted, given=True)
+        elif prompted and not places:
+            raise OptionError("model", self.spec.name, "answers points and boxes: give one")
+        else:
+            if places and (prompted or (found is None and not options.solves_ground)):
+                seen = self._select(image, places, plan, clock, painted)
+                places = None
+            else:
+                saliency = self._find_subject(image, options, clock) if found is None else found
+                seen = self._see(image, saliency, plan, clock, painted)
+            if options.solves_ground:
+                with clock("ground"):
+                    if ground := _find_ground(picture, seen.alpha, options):
+                        seen = seen._replace(alpha=key(image, ground, seen.alpha))
+                if places and found is None and not ground:
+                    return self._select(image, places, plan, clock, painted), None, None
+        if places:
+            with clock("select"):
+                known = functools.partial(part_of, seen.alpha)
+                chosen = select(known, image.shape[:2], places)
+                seen = seen.limited(chosen.region)
+        return seen, pair, ground
+
+    def _see(
+        self, image: Image, saliency: Array, plan: _Plan, clock: "_Clock",
+        painted: Sequence[Stroke], *, given: bool = False,
+    ) -> _Seen:  # fmt: skip
+        """Make alpha of an image, or of a view of one, and its saliency or a given trimap."""
+        with clock("alpha"):
+            fits = not given and plan.method.rough is _fast
+            judged = matting.coarsen(saliency) if fits else saliency
+            if painted:
+                judged = strokes.correct_saliency(judged, image, painted)
+            trimap = saliency if given else None
+            alpha, trimap = self._estimate_alpha(image, judged, trimap, plan, painted)
+            # a given trimap is unsure by intention; what options clear next is no contradiction
+            judged = alpha if given else judged
+            return _Seen(alpha, saliency, judged, trimap, measure_doubt(judged, alpha))
+
+    def _select(
+        self, image: Image, places: Places, plan: _Plan, clock: "_Clock", painted: Sequence[Stroke]
+    ) -> _Seen:
+        """Look where a person points, and keep what is meant."""
+        size, views, mask = image.shape[:2], dict[Box, _Seen](), None
+        if self.spec.output == "masks":
+            if not places.keep and places.box is None:
+                raise OptionError("points", "", f"{self.spec.name} needs a point to keep, or a box")
+            with clock("prompt"):
+                mask = prompt_mask(image, places, self._answer)
+                places = Places(box=place_mask(mask, size, places.box))
+
+        def look(view: Box) -> Array:
+            shifted = strokes.within(painted, view, size)
+            part = np.ascontiguousarray(part_of(image, view))
+            saliency = self._find_subject(part, plan.options, clock)
+            if mask is not None:  # the answer decides
+                meant = part_of(mask, geometry.rescale(view, size, mask.shape))
+                saliency = merge_saliency(saliency, meant)
+            views[view] = self._see(part, saliency, plan, clock, shifted)
+            return views[view].alpha
+
+        alpha, region = select(look, size, places)
+        saliency, judged = (
+            lay({view: getattr(seen, name) for view, seen in views.items()}, size)
+            for name in ("saliency", "judged")
+        )
+        trimap: Array | None = None
+        for view, seen in views.items():
+            if seen.trimap is not None:
+                trimap = np.zeros(size, np.float32) if trimap is None else trimap
+                np.maximum(part_of(trimap, view), seen.trimap, out=part_of(trimap, view))
+        return _Seen(alpha, saliency, judged, trimap).limited(region)
+
+    @property
+    def _answer(self) -> Answer:
+        """What answers prompts; only a network for them has it."""
+        answer: Answer = self.network.answer  # type: ignore[attr-defined]
+        return answer
 
     def _find_subject(self, image: Image, options: Options, clock: "_Clock") -> Array:
         """Run the network: saliency (h, w) at its own size."""
@@ -495,17 +601,17 @@ class Remover:
 
         def predict(batch: Array) -> Array:
             output = self.network(batch)
-            return transforms.read_output(output, self.spec, options.classes, soft=soft)
+            return transforms.read_output(output, self._finder, options.classes, soft=soft)
 
         with clock("preprocess"):
-            batch = transforms.preprocess(image, self.spec, options.short_side)
+            batch = transforms.preprocess(image, self._finder, options.short_side)
         with clock("predict"):
             if options.quality == "best":
-                confidence = predict_views(image, batch, self.spec, predict)
+                confidence = predict_views(image, batch, self._finder, predict)
             else:
                 confidence = predict(batch)
         with clock("mask"):
-            return transforms.keep_found(confidence, batch, self.spec)
+            return transforms.keep_found(confidence, batch, self._finder)
 
     @staticmethod
     def _estimate_alpha(
@@ -594,6 +700,37 @@ def _find_ground(picture: Picture, alpha: Array | None, options: Options) -> Gro
     return ground
 
 
+def _unseen(alpha: Array) -> _Seen:
+    """Return an alpha that was found without a network."""
+    return _Seen(alpha, images.downscale_to(alpha, _SALIENCY_PX))
+
+
+def _read_places(
+    options: Options, full_size: tuple[int, int], size: tuple[int, int]
+) -> Places | None:
+    """Read where a person points, in pixels of an image that may have been downscaled.
+
+    Raises:
+        OptionError: if a point or the box lies outside the image, or the box is empty.
+    """
+    if not options.points.strip() and options.box is None:
+        return None
+    box = None
+    if options.box is not None:
+        box = geometry.region("box", options.box, full_size)
+        box = geometry.rescale(box, full_size, size)
+    (H, W), (h, w) = full_size, size
+    found: dict[bool, list[Place]] = {True: [], False: []}
+    for point in values.parse_points(options.points):
+        x, y = point.x.of(W), point.y.of(H)
+        if x > W or y > H:
+            raise OptionError("points", f"{x:g} {y:g}", f"lies outside the picture, {W} x {H} "
+                              "pixels", "out_of_bounds")  # fmt: skip
+        place = min(int(x * w / W), w - 1), min(int(y * h / H), h - 1)
+        found[point.keep].append(place)
+    return Places(box, tuple(found[True]), tuple(found[False]))
+
+
 def _solve_pair(picture: Picture, options: Options) -> Pair:
     """Solve a picture with the one that the options pair it with.
 
@@ -640,7 +777,7 @@ def _name(source: PathText | bytes, otherwise: str) -> str:
 
 
 class _Clock:
-    """Notes how long each stage takes."""
+    """Notes how long each stage takes, all its turns together."""
 
     def __init__(self) -> None:
         self.milliseconds: dict[str, float] = {}
@@ -649,7 +786,8 @@ class _Clock:
     def __call__(self, stage: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.milliseconds[stage] = round((time.perf_counter() - start) * 1000, 2)
+        taken_ms = (time.perf_counter() - start) * 1000
+        self.milliseconds[stage] = round(self.milliseconds.get(stage, 0.0) + taken_ms, 2)
 
 
 def remove(source: Source, **options: "Unpack[OptionChanges]") -> Cutout:

@@ -14,6 +14,7 @@ RGBA: TypeAlias = tuple[int, int, int, int]
 
 MARGIN_PX, MARGIN_PERCENT = 500, 50
 LONGEST_SIDE_PX = 65535
+MOST_POINTS = 100
 BLUR, DARKEN = "2%", "50%"
 _OWN = re.compile(r"(blur|disc|darken|desaturate)(?::(.*))?", re.I)
 _HEX = re.compile(r"#?([0-9a-f]{3,4}|[0-9a-f]{6}|[0-9a-f]{8})", re.I)
@@ -38,6 +39,21 @@ class Length:
     def of(self, whole_px: float) -> float:
         """Return the length in pixels; `whole_px` is 100 percent."""
         return self.number * whole_px / 100 if self.percent else self.number
+
+
+@dataclass(frozen=True)
+class Point:
+    """A place in the image, and whether the subject there is meant.
+
+    Attributes:
+        x: Across, from the left.
+        y: Down, from the top.
+        keep: Whether what is there is subject; otherwise it is not.
+    """
+
+    x: Length
+    y: Length
+    keep: bool
 
 
 @dataclass(frozen=True)
@@ -276,17 +292,39 @@ def parse_position(text: str) -> tuple[float, float] | None:
     return shares[0], shares[-1]
 
 
-def parse_region(text: str) -> tuple[Length, Length, Length, Length]:
+def parse_region(option: str, text: str) -> tuple[Length, Length, Length, Length]:
     """Parse a region of the image: left, top, right and bottom, in px or %.
 
     Raises:
         OptionError: if there are not four lengths.
     """
-    lengths = [parse_length("roi", part) for part in _parts(text)]
+    lengths = [parse_length(option, part) for part in _parts(text)]
     if len(lengths) != 4:
-        raise OptionError("roi", text, "give left, top, right and bottom, such as '0 0 50% 100%'")
+        raise OptionError(option, text, "give left, top, right and bottom, such as '0 0 50% 100%'")
     left, top, right, bottom = lengths
     return left, top, right, bottom
+
+
+def parse_points(text: str) -> tuple[Point, ...]:
+    """Parse points of the image, separated by semicolons: across, down, and perhaps a word.
+
+    The word is keep, which may be left out, or drop.
+
+    Raises:
+        OptionError: if one is malformed, or there are more than `MOST_POINTS`.
+    """
+    texts = [part for part in text.split(";") if part.strip()]
+    if len(texts) > MOST_POINTS:
+        raise OptionError("points", f"{text[:20]}...", f"give {MOST_POINTS} points at most")
+    points = []
+    for each in texts:
+        *places, word = [*_parts(each.lower()), "keep"][:3]
+        if len(places) != 2 or word not in ("keep", "drop") or len(_parts(each)) > 3:
+            raise OptionError("points", each.strip(), "give across, down, and keep or drop: "
+                              "'40% 60%', or '40% 60% drop'")  # fmt: skip
+        x, y = (parse_length("points", place) for place in places)
+        points.append(Point(x, y, word == "keep"))
+    return tuple(points)
 
 
 def parse_offset(text: str) -> tuple[Length, Length]:

@@ -345,6 +345,7 @@ def test_report(run: Run, name: str) -> None:
     assert list(rows[0]) == [
         "input", "output", "status", "reason", "input_width", "input_height", "left", "top",
         "right", "bottom", "empty", "doubt", "ground", "ground_sure", "milliseconds",
+        "boxes",
     ]  # fmt: skip
 
 
@@ -721,9 +722,9 @@ def test_help_is_not_cut_short(run: Run, monkeypatch: pytest.MonkeyPatch, words:
 def test_help_shows_first_what_most_people_need(run: Run) -> None:
     text = run("remove", "--help").out.decode()
     sections = re.findall(r"^(\S.*):$", text, re.M)
-    assert sections == ["Most used", "Background, canvas and shadow", "Edges and clean-up",
-                        "Known grounds", "Result and file", "Run and report",
-                        "Network"]  # fmt: skip
+    assert sections == ["Most used", "Which subject", "Background, canvas and shadow",
+                        "Edges and clean-up", "Known grounds", "Result and file",
+                        "Run and report", "Network"]  # fmt: skip
     first = text.partition("Most used:")[2].partition("\n\n")[0]
     shown = re.findall(r"^  (?:-\w, )?--([\w-]+)", first, re.M)
     assert shown == ["output", "recursive", "overwrite", "skip-existing", "mask", "background",

@@ -161,6 +161,13 @@ def test_pairs_in_bulk(run: Run) -> None:
     assert np.asarray(opened("cut/a.png")).min() == 255
 
 
+def test_a_trimap_needs_no_weights(run: Run) -> None:
+    PIL.Image.new("L", (200, 100), 255).save("trimap.png")
+    status, lines = run("photo.png", "--trimap", "trimap.png", "--model", "birefnet-lite", "-v")
+    assert status == 0
+    assert lines[0] == "alphacut: none"
+
+
 def test_quiet_preview(run: Run) -> None:
     assert run("preview", "photo.png", "-q") == (0, [])
     assert Path("photo-cutout-preview.png").exists()

@@ -12,6 +12,7 @@ import PIL.Image
 import pytest
 
 from alphacut import Options
+from alphacut.demo import text
 from alphacut.demo.engine import EncodedResult
 from alphacut.demo.page import Page, Session, result_names
 from alphacut.demo.uploads import Uploads
@@ -29,6 +30,7 @@ class Slow:
     """An engine that does nothing, and waits where the picture is to have a drop shadow."""
 
     models = (catalogue.MODELS[0],)
+    absent = ()
     runtimes = ("openvino",)
     threads = 2
 
@@ -81,8 +83,8 @@ def look(session: Session, version: int) -> Any:
     assert session.photo
     stroke = {"label": "keep", "radius": 0.1, "points": [[0.5, 0.5]]}
     return SimpleNamespace(
-        photo=session.photo["id"], view="result", painting=False, version=version,
-        strokes=[stroke] * version,
+        photo=session.photo["id"], view="result", painting=False, picking=False, version=version,
+        strokes=[stroke] * version, picks=[],
     )  # fmt: skip
 
 
@@ -140,6 +142,18 @@ def test_transparent_is_transparent_whatever_the_preset(page: Page, preset: str)
         assert options.background == "transparent"
     assert (
         page._options("me", form(page, preset=preset, background="Blur")).background == "blur:2.0%"
+    )
+
+
+def test_models_to_download_are_listed_with_their_terms() -> None:
+    shown = text.list_absent([catalogue.known_model(name) for name in ("birefnet-lite", "isnet")])
+    assert "181 MB" in shown
+    assert "MIT; commercial use allowed" in shown
+    assert "<code>alphacut models pull birefnet-lite</code>" in shown
+    assert "<code>alphacut models pull isnet --accept-license</code>" in shown
+    assert text.list_absent([]) == ""
+    assert "5 MB. Licence: Apache-2.0; commercial use allowed." in text.describe(
+        catalogue.MODELS[0]
     )
 
 

@@ -115,12 +115,12 @@ def test_boxes() -> None:
 
 
 def test_region() -> None:
-    assert region("0 0 100% 100%", SIZE) == WHOLE
-    assert region("10px 20px 50% 50%", SIZE) == (20, 10, 50, 100)
+    assert region("roi", "0 0 100% 100%", SIZE) == WHOLE
+    assert region("roi", "10px 20px 50% 50%", SIZE) == (20, 10, 50, 100)
     with pytest.raises(OptionError, match="beyond the picture, 200 x 100"):
-        region("0 0 201px 100px", SIZE)
+        region("roi", "0 0 201px 100px", SIZE)
     with pytest.raises(OptionError, match="is empty"):
-        region("50% 0 50% 100%", SIZE)
+        region("box", "50% 0 50% 100%", SIZE)
 
 
 def test_crop_beyond_the_border() -> None:

@@ -45,6 +45,13 @@ def test_exposure_is_matched() -> None:
     assert ground.sure > 0.6
 
 
+def test_a_plate_without_any_noise_is_matched() -> None:
+    plate = np.rint(room()).astype(np.uint8)
+    ground = match_plate(np.where(ALPHA[..., np.newaxis] > 0, 250 - plate, plate), plate, ALPHA)
+    assert ground.spread == 0.5 / 255
+    assert ground.sure > 0.9
+
+
 def test_a_moved_camera_is_aligned() -> None:
     turn = cv2.getRotationMatrix2D((W / 2, H / 2), 0.4, 1.003)
     turn[:, 2] += (2.4, -1.7)

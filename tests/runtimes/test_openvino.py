@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alphacut.runtimes.openvino import core, read_model
+from alphacut.runtimes.openvino import OpenVINORuntime, core, read_model
 
 VERSION = importlib.metadata.version("openvino")
 CHANGED = f"OpenVINO {VERSION} has changed what runtimes/openvino.py relies on: "
@@ -105,3 +105,15 @@ def test_deformable_convolution_is_onnx_runtimes(
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     found = core().compile_model(read_model(path), "CPU", settings)(feed)[0]
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_a_graph_of_any_size_is_compiled_for_the_size_that_is_asked(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    sides = ["N", 3, "H", "W"]
+    x, y = (onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, sides) for n in "xy")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "any", [x], [y])
+    onnx.save(onnx.helper.make_model(graph, ir_version=9), tmp_path / "any.onnx")
+    runtime = OpenVINORuntime(tmp_path / "any.onnx", size=(6, 8))
+    assert list(runtime._compiled().model.inputs[0].get_shape()) == [1, 3, 6, 8]
+    batch = np.random.default_rng(0).standard_normal((2, 3, 6, 8), np.float32)
+    np.testing.assert_array_equal(runtime(batch), np.maximum(batch, 0))

@@ -21,6 +21,16 @@ y, x = np.mgrid[-1:1:300j, -1:1:400j][..., None]
 SCREEN = encode(np.where(x**2 + y**2 < 0.4, (120, 100, 90), (30, 180, 50)).astype(np.uint8))
 
 
+ball = np.maximum(*(np.hypot(x * 160 - at, y * 120)[..., 0] < 50 for at in (-80, 80)))
+TWO = encode(np.where(ball[..., None], (190, 40, 50), (176, 180, 174)).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def real_live(start: Callable[..., Live]) -> Live:
+    """A service with the embedded network."""
+    return start(real=True)
+
+
 @pytest.fixture(scope="module")
 def open_live(start: Callable[..., Live], pictures: str) -> Live:
     """A service without keys."""
@@ -90,6 +100,47 @@ def test_what_has_no_effect_is_named(open_live: Live) -> None:
     assert answer.status_code == 200
     assert answer.headers["X-Alphacut-Ignored"] == "af, vm"
     assert 0 <= float(answer.headers["X-Alphacut-Doubt"]) <= 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"points": "25% 50%"},
+        {"points": "75% 50% drop"},
+        {"box": "0 0 50% 100%"},
+        {"extras": '{"sam_prompt": [{"type": "point", "data": [100, 150], "label": 1}]}'},
+        {"extras": '{"sam_prompt": [{"type": "point", "data": [300, 150], "label": 0}]}'},
+        {"extras": '{"sam_prompt": [{"type": "rectangle", "data": [5, 5, 198, 295]}]}'},
+    ],
+)
+def test_one_of_two_subjects_is_chosen(real_live: Live, fields: dict[str, str]) -> None:
+    answer = real_live.client.post(PATH, files={"file": TWO}, data=fields)
+    assert answer.status_code == 200, answer.text
+    alpha = opened(answer.content).getchannel("A")
+    assert alpha.getpixel((100, 150)) > 250
+    assert alpha.getpixel((300, 150)) == 0
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["true", "[1]", '[{"type": "point", "data": [1]}]', '[{"type": "circle", "data": [1, 2]}]',
+     '[{"type": "point", "data": ["a", 2]}]', '[{"type": "point", "data": [-1, 2]}]',
+     '[{"type": "point", "data": [1, 2], "label": 7}]',
+     '[{"type": "rectangle", "data": [1, 2, 3, 4]}, {"type": "rectangle", "data": [1, 2, 3, 4]}]'],
+)  # fmt: skip
+def test_a_malformed_prompt_is_refused(open_live: Live, prompt: str) -> None:
+    fields = {"extras": f'{{"sam_prompt": {prompt}}}'}
+    answer = open_live.client.post(PATH, files={"file": PHOTO}, data=fields)
+    assert answer.status_code == 422
+    assert "sam_prompt" in answer.text
+    assert "rectangle" in answer.text
+
+
+def test_a_point_outside_is_refused(open_live: Live) -> None:
+    answer = open_live.client.post(PATH, files={"file": TWO}, data={"points": "5000 3"})
+    assert answer.status_code == 400
+    assert "outside the picture" in answer.text
+    assert open_live.client.post(PATH, files={"file": TWO}, data={"box": "a"}).status_code == 422
 
 
 def test_a_known_ground_is_told(open_live: Live) -> None:

@@ -5,6 +5,7 @@ import functools
 import glob
 import io
 import os
+import re
 import sys
 import time
 import warnings
@@ -25,6 +26,7 @@ from alphacut.pipeline.trimap import encode_trimap
 from alphacut.remover import Remover
 
 STREAM, STDIN = "-", "standard input"  # as an argument, and in messages
+_NUMBERED = re.compile(r"(.+)-\d+")  # the stem of a subject's result
 Existing = Literal["fail", "skip", "overwrite"]
 
 
@@ -53,6 +55,7 @@ class Outcome:
         milliseconds: Time of each stage, saving included.
         error: Why there is no result.
         taken: Whether the result's place was taken: an error, or skipped if there is none.
+        targets: Paths of the results, several if subjects are separate; by default the item's.
     """
 
     item: Item
@@ -60,6 +63,11 @@ class Outcome:
     milliseconds: dict[str, float] | None = None
     error: Exception | None = None
     taken: bool = False
+    targets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Fill in the item's target."""
+        object.__setattr__(self, "targets", self.targets or (self.item.target,))
 
 
 class _Found(NamedTuple):
@@ -124,6 +132,9 @@ def list_items(
             raise OutputError(f"{output}: these inputs need a folder: write {output}/")
         targets = _targets(images, output, options)
     taken = {same_file(Path(found.source)) for found in images}
+    if options.subjects == "separate":  # what a numbered result of theirs would replace
+        taken |= {same_file(path.with_name(found[1] + path.suffix)) for image in images
+                  if (found := _NUMBERED.fullmatch((path := Path(image.source)).stem))}  # fmt: skip
     writers = Counter(map(same_file, targets))
     items = []
     for (source, *_), target in zip(images, targets, strict=True):
@@ -201,28 +212,44 @@ def _cut_out(
     target = None if item.target == STREAM else Path(item.target)
     beside = target.with_name(f"{target.stem}-trimap.png") if target else None
     missing = item.source != STREAM and not os.path.lexists(item.source)  # reading it says so
+    several = options.subjects == "separate" and output_format(
+        target, options.format, opaque=options.opaque) != "ora"  # fmt: skip
+    if several and (target is None or is_stream(target)):
+        raise OutputError(f"{item.target}: takes one picture, not one for each subject: give -o a "
+                          "file or a folder, or choose format ora")  # fmt: skip
     if target and is_stream(target):
         beside = None
-    elif target and os.path.exists(target) and not missing:
-        if os.path.isdir(target):
-            raise OutputError(f"{target}: is a folder, but a file is needed")
-        if existing == "skip":
-            return Outcome(item, taken=True)
-        if existing == "fail":
-            return _taken(item, target)
+    elif target and not missing:
+        first = _numbered(target, 1) if several else target
+        if os.path.isdir(first):
+            raise OutputError(f"{first}: is a folder, but a file is needed")
+        if first.exists() and existing == "skip":
+            return Outcome(item, taken=True, targets=(str(first),))
+        if first.exists() and existing == "fail":
+            return _taken(item, first)
     if options.save_trimap and beside and beside.exists() and existing == "fail":
         return _taken(item, beside)
     cutout = remover(_read_stdin() if item.source == STREAM else item.source)
-    verdict = judge(cutout, fail_empty=fail_empty, fail_doubt=fail_doubt)
+    subjects = cutout.subjects() if options.subjects == "separate" else None
+    verdict = judge(cutout, subjects, fail_empty=fail_empty, fail_doubt=fail_doubt)
     if verdict.error:
         return Outcome(item, verdict, dict(cutout.milliseconds), verdict.error)
+    results = {target: cutout} if target else {}
+    if target and several:
+        # without a subject there is one result, too, as empty as the picture
+        results = {_numbered(target, number): one
+                   for number, one in enumerate(subjects or (cutout,), 1)}  # fmt: skip
+        for path in results:
+            if path.exists() and existing != "overwrite":
+                return _taken(item, path)
     start = time.perf_counter()
     if target:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{target.parent}: cannot be created: {error.strerror}") from error
-        cutout.save(target, options)
+        for path, one in results.items():
+            one.save(path, options)
         if options.save_trimap and beside and cutout.trimap is not None:
             levels = Raster(encode_trimap(cutout.trimap))
             write(beside, encode([levels], "png", effort=options.png))
@@ -236,12 +263,18 @@ def _cut_out(
             reason = error.strerror or "it is closed"
             raise OutputError(f"standard output: cannot be written: {reason}") from error
     save = round((time.perf_counter() - start) * 1000, 2)
-    return Outcome(item, verdict, {**cutout.milliseconds, "save": save})
+    targets = tuple(map(str, results))
+    return Outcome(item, verdict, {**cutout.milliseconds, "save": save}, targets=targets)
+
+
+def _numbered(target: Path, number: int) -> Path:
+    """Return the path of a subject's result, for several of a picture."""
+    return target.with_name(f"{target.stem}-{number}{target.suffix}")
 
 
 def _taken(item: Item, target: Path) -> Outcome:
     error = OutputError(f"{target}: already exists: use --overwrite or --skip-existing")
-    return Outcome(item, error=error, taken=True)
+    return Outcome(item, error=error, taken=True, targets=(str(target),))
 
 
 def _read_stdin() -> io.BytesIO:

@@ -2,7 +2,9 @@
 
 from pathlib import PurePath
 
-from alphacut.options import RESULTS
+from alphacut.errors import OptionError
+from alphacut.options import RESULTS, Options
+from alphacut.output.encode import output_format
 from alphacut.pipeline.load import INPUT_SUFFIXES
 
 FOLDER = "_alphacut"  # among results: what alphacut notes about them
@@ -20,3 +22,15 @@ def is_input(path: PurePath) -> bool:
     return path.suffix.lower() in INPUT_SUFFIXES and not path.stem.endswith(
         tuple(RESULT_MARKS.values())
     )
+
+
+def refuse_several(options: Options) -> None:
+    """Refuse options that give several results for an image, where each has one.
+
+    Raises:
+        OptionError: if so.
+    """
+    kind = output_format(None, options.format, opaque=options.opaque)
+    if options.subjects == "separate" and kind != "ora":
+        raise OptionError("subjects", "separate", "gives several files for a picture, but here "
+                          "each has one result: choose format ora, which has layers")  # fmt: skip

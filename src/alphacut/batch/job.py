@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from alphacut import __version__, files, runtimes, values
 from alphacut.batch import manifest
-from alphacut.batch.inputs import FOLDER
+from alphacut.batch.inputs import FOLDER, refuse_several
 from alphacut.batch.manifest import Row
 from alphacut.batch.sources import Found, find
 from alphacut.batch.store import Store
@@ -68,6 +68,14 @@ class Job:
     fail_empty: bool = False
     fail_doubt: float | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse options that give several results for an image.
+
+        Raises:
+            OptionError: if so.
+        """
+        refuse_several(self.options)
+
 
 @dataclass
 class Plan:
@@ -103,8 +111,8 @@ def plan(job: Job) -> Plan:
     Raises:
         AlphacutError: if source, destination or model cannot be used.
     """
-    store = Store(job.dest)
     work = _work(job)
+    store = Store(job.dest)
     extension = "." + output_format(None, work.options.format, opaque=work.options.opaque)
     film_extension = ".mp4" if is_opaque(work.options) else ".webm"
     fingerprint = _fingerprint(work)

@@ -1,10 +1,13 @@
 """What is found out about a cut-out, and whether it is good enough to be written."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from alphacut.cutout import Cutout
 from alphacut.errors import ImageError
 from alphacut.output import geometry
+
+Box = tuple[int, int, int, int]
 
 
 class Verdict(NamedTuple):
@@ -18,15 +21,17 @@ class Verdict(NamedTuple):
         doubt: The largest of its frames.
         ground: How the ground was known; see `Cutout.ground`.
         ground_sure: How sure that is.
+        boxes: Of each subject, from left to right, if they are written separately.
         error: Why it is refused; None if it is not.
     """
 
     input_size: tuple[int, int]
-    box: tuple[int, int, int, int] | None
+    box: Box | None
     empty: bool
     doubt: float
     ground: str | None
     ground_sure: float
+    boxes: tuple[Box, ...] | None
     error: ImageError | None
 
     def columns(self) -> dict[str, Any]:
@@ -41,21 +46,27 @@ class Verdict(NamedTuple):
         }  # fmt: skip
 
 
-def judge(cutout: Cutout, *, fail_empty: bool, fail_doubt: float | None) -> Verdict:
+def judge(
+    cutout: Cutout,
+    subjects: Sequence[Cutout] | None = None,
+    *,
+    fail_empty: bool,
+    fail_doubt: float | None,
+) -> Verdict:
     """Judge a cut-out.
 
     Args:
         cutout: From a `Remover`.
+        subjects: Its subjects, if they are written separately.
         fail_empty: Whether one without a subject is refused.
         fail_doubt: The doubt above which one is refused; None for none.
     """
     frames = (cutout, *cutout.frames)
     input_size = cutout.input_size or cutout.size
-    box = cutout.box
-    if box is not None and input_size != cutout.size:
-        left, top, right, bottom = box
-        place = geometry.rescale((top, left, bottom, right), cutout.size, input_size)
-        box = place[1], place[0], place[3], place[2]
+    boxes = None
+    if subjects is not None:
+        found = (_box_of(one, input_size) for one in subjects)
+        boxes = tuple(box for box in found if box)
     empty = all(frame.empty for frame in frames)
     doubt = max(frame.doubt for frame in frames)
     error = None
@@ -64,4 +75,15 @@ def judge(cutout: Cutout, *, fail_empty: bool, fail_doubt: float | None) -> Verd
     elif fail_doubt is not None and doubt > fail_doubt:
         error = ImageError(f"doubt {doubt:.2f} is above {fail_doubt:g}: nothing is written",
                            "refused")  # fmt: skip
-    return Verdict(input_size, box, empty, doubt, cutout.ground, cutout.ground_sure, error)
+    return Verdict(input_size, _box_of(cutout, input_size), empty, doubt, cutout.ground,
+                   cutout.ground_sure, boxes, error)  # fmt: skip
+
+
+def _box_of(cutout: Cutout, size: tuple[int, int]) -> Box | None:
+    """Return a cut-out's box in the image (H, W) as it was read."""
+    box = cutout.box
+    if box is not None and size != cutout.size:
+        left, top, right, bottom = box
+        place = geometry.rescale((top, left, bottom, right), cutout.size, size)
+        box = place[1], place[0], place[3], place[2]
+    return box

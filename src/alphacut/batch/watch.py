@@ -24,6 +24,7 @@ from alphacut.batch.folder import (
     result_name,
     same_file,
 )
+from alphacut.batch.inputs import refuse_several
 from alphacut.batch.journal import Entry, Journal, Mark, Status
 from alphacut.errors import AlphacutWarning, ImageError, OutputError, StoreError, one_line
 from alphacut.output.encode import output_format
@@ -112,7 +113,9 @@ def watch(asked: Watch, remover: Remover) -> Generator[Outcome, None, None]:
         StoreError: if another process has the folder of results, or the system cannot report
             changes.
         OutputError: if the journal cannot be written.
+        OptionError: if an image would have several results.
     """
+    refuse_several(remover.options)
     at_once = asked.threads or processors()
     with journals.opened(asked.results) as journal, _listening(asked) as bell:
         _put_all_away(asked, journal)

@@ -206,7 +206,8 @@ def _write_report(path: Path | None, store: "Store") -> None:
 
     if path is None:
         return
-    same = [name for name in reports.Row._fields if name != "reason"]  # the manifest's "error"
+    # the manifest calls the reason "error", and has one result for each picture
+    same = [name for name in reports.Row._fields if name not in ("reason", "boxes")]
     table = manifest.load(store, (*same, "error"))
     with reports.writing(path) as write:
         for batch in table.to_batches(max_chunksize=10_000):
@@ -221,12 +222,12 @@ def _download(job: "Job", quiet: bool) -> None:
     from alphacut.models import weights
 
     chosen = job.options
+    if not chosen.asks_network:
+        return
     spec = weights.find_model(chosen.model)
     form = runtimes.needed(
         spec, chosen.runtime, chosen.precision, chosen.device, chosen.network_size
     )
-    if not spec.weights:  # model none
-        return
     with download_progress(spec, job.accept_license, form, quiet=quiet) as progress:
         weights.fetch(spec, form, accept_license=job.accept_license, progress=progress)
 

@@ -113,10 +113,30 @@ def add(path: Path, name: str, arch: str | None) -> None:
             commercial="unclear", note="Added by hand.", source=path.name,
         )  # fmt: skip
     fitted = runtimes.fit(spec, form, path)
+    order = _patch_order(fitted, form, path)
+    if order and known is not None and order != known.arch_options["patch_order"]:
+        raise WeightsError(
+            f"{path}: its patches are in {order} order, not as the entry of {known.name} says: "
+            "choose another --name"
+        )
+    if order:
+        fitted = dataclasses.replace(
+            fitted, arch_options={**fitted.arch_options, "patch_order": order}
+        )
+        click.echo(f"{name}: its patches are in {order} order")
     if known is not None and fitted != known:
         raise WeightsError(f"{path}: is of another size than {known.name}: choose another --name")
     added = weights.add(path, fitted, form)
     click.echo(f"{added.name}: {weights.locate(added.weights[form])}")
+
+
+def _patch_order(spec: "ModelSpec", form: "Format", path: Path) -> str | None:
+    """Find the order of patches that weights were made with; None if the network has none."""
+    if form != "torch" or "patch_order" not in spec.arch_options:
+        return None
+    from alphacut.evaluation.patch_order import find_patch_order
+
+    return find_patch_order(spec, path)
 
 
 @models.command()
@@ -126,9 +146,9 @@ def verify(names: tuple[str, ...]) -> None:
     from alphacut.models import weights
 
     chosen = [weights.find_model(name) for name in names] or weights.models()
-    damaged = False
+    damaged, disordered = False, list[str]()
     for spec in chosen:
-        for file in spec.weights.values():
+        for form, file in spec.weights.items():
             path = weights.locate(file)
             if path is None:
                 if names:
@@ -140,8 +160,13 @@ def verify(names: tuple[str, ...]) -> None:
             whole = weights.checksum(path) == file.sha256
             damaged |= not whole
             click.echo(f"{spec.name}: {path}: {'verified' if whole else 'DAMAGED'}")
+            order = _patch_order(spec, form, path) if whole else None
+            if order and order != spec.arch_options["patch_order"]:
+                disordered.append(f"{spec.name}'s patches are in {order} order")
     if damaged:
         raise WeightsError("damaged weights are never used: pull or add them again, or remove them")
+    if disordered:
+        raise WeightsError(f"{', '.join(disordered)}, not as the entry says: masks will be noisy")
 
 
 @models.command()

@@ -22,6 +22,7 @@ _OWN = "Run and report"
 _SECTIONS = MappingProxyType({
     "model": "Network",
     "quality": "Edges and clean-up",
+    "roi": "Which subject",
     "ground": "Known grounds",
     "background": "Background, canvas and shadow",
     "result": "Result and file",
@@ -85,7 +86,7 @@ class PictureCommand(click.Command):
         ours = {str(option.name): option for option in self.get_params(ctx)
                 if isinstance(option, click.Option)}  # fmt: skip
         sections = {"Most used": [name for name in _COMMON if name in ours]}
-        for heading in ("background", "quality", "ground", "result"):
+        for heading in ("roi", "background", "quality", "ground", "result"):
             sections[_SECTIONS[heading]] = []
         sections |= {_OWN: [], _SECTIONS["model"]: []}
         for name in ours:
@@ -101,6 +102,22 @@ class PictureCommand(click.Command):
             if records:
                 with formatter.section(heading):
                     formatter.write_dl(records, col_max=26)
+
+
+class _Joined(click.Option):
+    """A flag that may be given several times, whose values become one text."""
+
+    def __init__(self, *args: Any, joint: str, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._joint = joint
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """Join the values, which are a default's if a command calls another."""
+        return self._joint.join(super().type_cast_value(ctx, value) or ())
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """Make one text of no values, too."""
+        return super().process_value(ctx, value) or ""
 
 
 class DefaultGroup(click.Group):
@@ -180,6 +197,12 @@ def from_options(command: _Command) -> _Command:
     for option in reversed(dataclasses.fields(Options)):
         facts, flag = option.metadata, "--" + option.name.replace("_", "-")
         kind: Any = click.Choice(facts["choices"]) if facts["choices"] else facts["kind"]
+        if facts["joined"]:
+            command = click.option(
+                flag.removesuffix("s"), flag, option.name, cls=_Joined, multiple=True,
+                joint=facts["joined"], metavar=facts["unit"], help=facts["help"],
+            )(command)  # fmt: skip
+            continue
         if isinstance(option.default, bool):
             flag += f"/--no-{option.name.replace('_', '-')}" if option.default else ""
         command = click.option(

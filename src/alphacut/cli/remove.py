@@ -103,20 +103,24 @@ def remove(
     chosen = Options(**options)
     from alphacut import runtimes
     from alphacut.models import catalogue, weights
+    from alphacut.models.entry import NO_NETWORK
     from alphacut.runtimes.pending import PendingRuntime
 
     spec = weights.find_model(chosen.model)
+    asked = spec if chosen.asks_network else NO_NETWORK
     several = len(inputs) > 1 or os.path.isdir(inputs[0])
     with download_progress(
-        spec,
+        asked,
         accept_license,
-        runtimes.needed(spec, chosen.runtime, chosen.precision, chosen.device, chosen.network_size),
+        runtimes.needed(
+            asked, chosen.runtime, chosen.precision, chosen.device, chosen.network_size
+        ),
         quiet=quiet,
     ) as downloading:
         # the network loads while decoders are imported and the first image is read
         network = PendingRuntime(
             functools.partial(
-                runtimes.load, spec, runtime=chosen.runtime, device=chosen.device,
+                runtimes.load, asked, runtime=chosen.runtime, device=chosen.device,
                 precision=chosen.precision, size=chosen.network_size,
                 hint="throughput" if threads != 1 and several else "latency",
                 accept_license=accept_license, progress=downloading,
@@ -133,7 +137,8 @@ def remove(
     click.get_current_context().find_root().obj = remover
     if verbose:
         warnings.simplefilter("always", MetadataWarning)
-        note(f"{spec.name} in {chosen.runtime} on {remover.network.device}")
+        place = f" in {chosen.runtime} on {remover.network.device}" if chosen.asks_network else ""
+        note(f"{asked.name}{place}")
 
     counts = {"done": 0, "failed": 0, "skipped": 0}
     empty = taken = 0
@@ -171,7 +176,13 @@ def remove(
         note(_sum_up(counts, empty, taken))
     better = catalogue.better_model(spec.name)
     # for a person, who can follow it
-    if doubtful and better and on_terminal() and not (quiet or as_json or to_stdout):
+    if (
+        doubtful
+        and chosen.asks_network
+        and better
+        and on_terminal()
+        and not (quiet or as_json or to_stdout)
+    ):
         note(f"{doubtful}: in doubt here; another network may see more: alphacut models pull "
              f"{better}, then --model {better}")  # fmt: skip
     if counts["failed"]:
@@ -194,9 +205,9 @@ def tell(outcome: "Outcome", *, quiet: bool, verbose: bool) -> None:
     elif quiet or item.target == STREAM:
         return
     elif outcome.taken:
-        click.echo(f"{source}: skipped, {item.target} exists", err=True)
+        click.echo(f"{source}: skipped, {outcome.targets[0]} exists", err=True)
     else:
-        click.echo(f"{source} -> {item.target}", err=True)
+        click.echo(f"{source} -> {', '.join(outcome.targets)}", err=True)
         if verbose and outcome.milliseconds:
             times = ", ".join(f"{stage} {ms:.0f}" for stage, ms in outcome.milliseconds.items())
             click.echo(f"  milliseconds: {times}", err=True)
@@ -206,11 +217,14 @@ def row_of(outcome: "Outcome") -> reports.Row:
     """Return what a report says of an outcome."""
     item, error, times = outcome.item, outcome.error, outcome.milliseconds
     status = "failed" if error else "skipped" if outcome.taken else "done"
+    target = None if error else outcome.targets[0]
     row = reports.Row(
-        item.source, None if error else item.target, status, one_line(error) if error else None,
+        item.source, target, status, one_line(error) if error else None,
         milliseconds=round(sum(times.values()), 1) if times else None,
     )  # fmt: skip
-    return row._replace(**outcome.verdict.columns()) if outcome.verdict else row
+    if verdict := outcome.verdict:
+        row = row._replace(**verdict.columns(), boxes=verdict.boxes)
+    return row
 
 
 def _sum_up(counts: dict[str, int], empty: int, taken: int) -> str:

@@ -19,7 +19,7 @@ class Row(NamedTuple):
 
     Attributes:
         input: Its path or address.
-        output: Where the result is.
+        output: Where the result is, or the first of several.
         status: "done", "failed" or "skipped".
         reason: Why it failed.
         input_width: Of the picture as it was read, in pixels.
@@ -33,6 +33,8 @@ class Row(NamedTuple):
         ground: How the ground was known; see `Cutout.ground`.
         ground_sure: How sure that is.
         milliseconds: How long it took.
+        boxes: Left, top, right and bottom of each subject, from left to right, if they are
+            separate; in a table as JSON.
     """
 
     input: str
@@ -50,6 +52,7 @@ class Row(NamedTuple):
     ground: str | None = None
     ground_sure: float | None = None
     milliseconds: float | None = None
+    boxes: tuple[tuple[int, int, int, int], ...] | None = None
 
 
 def to_json(row: Row) -> str:
@@ -85,7 +88,8 @@ def writing(path: Path | None) -> Iterator[Callable[[Row], None]]:
         def write(row: Row) -> None:
             try:
                 if path.suffix.lower() == ".csv":
-                    table.writerow(str(cell).lower() if isinstance(cell, bool) else cell
+                    # as JSON writes what a table has no form for
+                    table.writerow(json.dumps(cell) if isinstance(cell, bool | tuple) else cell
                                    for cell in row)  # fmt: skip
                 else:
                     file.write(to_json(row) + "\n")

@@ -16,7 +16,7 @@ from alphacut.parallel import processors
 from alphacut.pipeline.strokes import Stroke
 from alphacut.remover import Remover
 from alphacut.runtimes import Runtime
-from alphacut.runtimes.cache import CachedRuntime
+from alphacut.runtimes.cache import cached
 
 _PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime", "torch": "torch"}
 
@@ -51,11 +51,13 @@ class Engine(Protocol):
 
     Attributes:
         models: Entries of the models that are ready or can be loaded without a download.
+        absent: Entries of those that whoever runs the page may download first.
         runtimes: What can run them; a single one where that is settled.
         threads: How many images it works on at a time.
     """
 
     models: Sequence[ModelSpec]
+    absent: Sequence[ModelSpec]
     runtimes: Sequence[str]
     threads: int
 
@@ -78,7 +80,13 @@ class LocalEngine:
     """An engine in this process, with every model that is on this machine."""
 
     def __init__(self) -> None:
-        self.models: Sequence[ModelSpec] = [spec for spec in weights.models() if _is_local(spec)]
+        finders = [spec for spec in weights.models()
+                   if spec.finds_subjects or spec.output == "masks"]  # fmt: skip
+        self.models: Sequence[ModelSpec] = [spec for spec in finders if _is_local(spec)]
+        self.absent: Sequence[ModelSpec] = [
+            spec for spec in finders
+            if not _is_local(spec) and any(file.urls for file in spec.weights.values())
+        ]  # fmt: skip
         self.runtimes: Sequence[str] = [
             name for name in RUNTIMES if importlib.util.find_spec(_PACKAGES[name])
         ]
@@ -112,12 +120,14 @@ class LocalEngine:
                     device=options.device,
                     precision=options.precision,
                 )
-                self._networks[key] = CachedRuntime(network)
+                self._networks[key] = cached(network)
             return self._networks[key]
 
     def warm_up(self, options: Options) -> None:
         """Cut out an image for nobody, so that the first visitor does not wait longer."""
-        self((weights.ASSETS / "example.jpg").read_bytes(), options.replace(format="png"))
+        # a box around all of it, for a network that has to be asked something
+        asked = options.replace(format="png", box="0 0 100% 100%")
+        self((weights.ASSETS / "example.jpg").read_bytes(), asked)
 
     def __call__(
         self, image: bytes, options: Options, strokes: tuple[Stroke, ...] = ()
@@ -137,7 +147,6 @@ class LocalEngine:
 
 
 def _is_local(spec: ModelSpec) -> bool:
-    """Tell whether a model finds subjects and its weights are on this machine."""
-    return spec.finds_subjects and any(
-        weights.locate(file) is not None for file in spec.weights.values()
-    )
+    """Tell whether a model's weights are on this machine."""
+    here = [weights.locate(file) is not None for file in spec.weights.values()]
+    return all(here) if spec.output == "masks" else any(here)  # prompts need both parts

@@ -158,6 +158,7 @@ class Layout:
                 [spec.name for spec in self._engine.models], value=self._options.model,
                 label="Model", info=self._describe(self._options.model),
             )  # fmt: skip
+            gr.HTML(text.list_absent(self._engine.absent), elem_id="absent")
             form["runtime"] = gr.Dropdown(
                 self._engine.runtimes, **self._field("runtime", "Runtime")
             )

@@ -29,7 +29,8 @@ _VIEWS: dict[str, dict[str, Any]] = {
     "mask": {"result": "mask"},
     "trimap": {"result": "trimap", "save_trimap": True},
 }
-_LOOK: dict[str, Any] = {"view": "result", "painting": False, "strokes": [], "version": 0}
+_LOOK: dict[str, Any] = {"view": "result", "painting": False, "picking": False, "strokes": [],
+                         "picks": [], "version": 0}  # fmt: skip
 _QUEUE: dict[str, Any] = {
     "concurrency_id": "pictures",
     "preprocess": False,
@@ -162,7 +163,7 @@ class Page:
         """Show a picture's first result, or why there is none."""
         name = file_name(upload)
         session.photo = photo = {"path": upload.get("path"), "name": name, "before": None,
-                                 "id": secrets.token_hex(8)}  # fmt: skip
+                                 "parts": (None, ""), "id": secrets.token_hex(8)}  # fmt: skip
         session.look = _LOOK
         begun = True
         try:
@@ -226,14 +227,14 @@ class Page:
         session.turn = turn = session.turn + 1
         image = self.uploads.find(visitor, photo).read_bytes()
         strokes = read_strokes(look["strokes"])
-        options = self._options(visitor, form, plain=look["painting"])
+        options = self._options(visitor, form, look, plain=look["painting"] or look["picking"])
         canvas = values.parse_canvas(options.size) if options.size else None
         options = options.replace(output_megapixels=PREVIEW_MP, format="png")
         if canvas and canvas.size and (share := math.prod(canvas.size) / (PREVIEW_MP * 1e6)) > 1:
             height, width = (max(1, round(side / math.sqrt(share))) for side in canvas.size)
             options = options.replace(size=f"{width}x{height}")
         placed = options.crop or canvas is not None or options.preset != "none"
-        view = "result" if look["painting"] else look["view"]
+        view = "result" if look["painting"] or look["picking"] else look["view"]
         start = time.perf_counter()
         result = self.engine(image, options.replace(**_VIEWS.get(view, {})), strokes)
         seconds = time.perf_counter() - start
@@ -252,6 +253,7 @@ class Page:
         value = {
             "photo": photo["id"], "turn": turn, "version": look["version"], "before": before,
             "after": after, "alt": f"{view} of {photo['name']}",
+            "parts": self._parts(visitor, photo, image, options) if look["picking"] else None,
         }  # fmt: skip
         size, exact = result.size, not placed
         if canvas and canvas.size:
@@ -264,6 +266,22 @@ class Page:
         status = text.times(result, seconds, size, exact=exact)
         return [text.NOTHING_FOUND if result.empty else "", value, status]
 
+    def _parts(
+        self, visitor: str, photo: dict[str, Any], image: bytes, options: Options
+    ) -> str | None:
+        """Return the address of a picture's parts, found without anything being picked.
+
+        None for a network that finds nothing unless it is asked.
+        """
+        (spec,) = [spec for spec in self.engine.models if spec.name == options.model]
+        if not spec.finds_subjects:
+            return None
+        whole = options.replace(result="parts", points="", box=None)
+        if photo["parts"][0] != whole:
+            address = self.uploads.put(visitor, "parts.png", self.engine(image, whole).data)
+            photo["parts"] = whole, address
+        return str(photo["parts"][1])
+
     def _download(self, request: gr.Request, session: Session, kind: str, *form: Any) -> list[Any]:
         """Cut the picture out at its own size, and hand it over."""
         if (photo := session.photo) is None:
@@ -271,7 +289,7 @@ class Page:
         start = time.perf_counter()
         try:
             visitor = _visitor(request)
-            options = self._options(visitor, form).replace(format=_known(kind))
+            options = self._options(visitor, form, session.look).replace(format=_known(kind))
             image = self.uploads.find(visitor, photo).read_bytes()
             result = self.engine(image, options, read_strokes(session.look["strokes"]))
         except AlphacutError as error:
@@ -282,8 +300,17 @@ class Page:
         seconds = time.perf_counter() - start
         return [file, gr.skip(), text.times(result, seconds, (height, width), exact=True)]
 
-    def _options(self, visitor: str, given: Sequence[Any], *, plain: bool = False) -> Options:
-        """Make options of the form's values; if plain, without background, crop and shadow.
+    def _options(
+        self,
+        visitor: str,
+        given: Sequence[Any],
+        look: Mapping[str, Any] = _LOOK,
+        *,
+        plain: bool = False,
+    ) -> Options:
+        """Make options of the form's values and what was picked.
+
+        If plain, they are without background, crop and shadow.
 
         Raises:
             AlphacutError: if a value is invalid, or the background picture is missing.
@@ -295,6 +322,10 @@ class Page:
         # a real shadow is measured against the ground
         kept = form["shadow"] == "keep" and not plain
         changes["ground"] = "auto" if form["ground"] or kept else "off"
+        changes["points"], changes["box"] = _read_picks(look["picks"])
+        asked_for = next(spec for spec in self.engine.models if spec.name == form["model"])
+        if not (asked_for.finds_subjects or changes["points"] or changes["box"]):
+            changes["box"] = "0 0 100% 100%"  # it has to be asked something
         if not plain:
             changes |= {name: form[name] for name in ("preset", "crop", "shadow")}
             changes["size"] = str(form["size"] or "").strip() or None
@@ -396,6 +427,31 @@ def _events(widget: Any) -> list[Any]:
     if isinstance(widget, gr.Dropdown | gr.ColorPicker):  # when focus is lost; not when one types
         return [widget.change]
     return [widget.input]
+
+
+def _read_picks(picks: Any) -> tuple[str, str | None]:
+    """Return the points and the box of what was picked, the last box counting.
+
+    Args:
+        picks: Lists of shares of the picture: x, y, whether to keep; or left, top, right, bottom.
+
+    Raises:
+        OptionError: if they are not.
+    """
+    points, box = [], None
+    try:
+        for pick in picks:
+            shares = [float(share) for share in pick[: 4 if len(pick) == 4 else 2]]
+            if len(pick) not in (3, 4) or not all(0 <= share <= 1 for share in shares):
+                raise ValueError
+            text = " ".join(f"{100 * share:.3f}%" for share in shares)
+            if len(pick) == 4:
+                box = text
+            else:
+                points.append(text + (" keep" if pick[2] is True else " drop"))
+    except (TypeError, ValueError) as error:
+        raise OptionError("points", "...", "give points and boxes in the picture") from error
+    return "; ".join(points), box
 
 
 def _size_of(data: bytes) -> tuple[int, int]:

@@ -35,12 +35,37 @@ _FAULTS = {
 
 
 def describe(spec: ModelSpec) -> str:
-    """Say in one line what a model is good at, and on what terms it may be used."""
-    commercial = {"yes": "commercial use allowed", "no": "not for commercial use"}.get(
-        spec.commercial, "commercial use unclear"
-    )
+    """Say in a line what a model is good at, how large it is, and on what terms it may be used."""
     good_for = f"{spec.good_for[:1].upper()}{spec.good_for[1:]}." if spec.good_for else ""
-    return f"{good_for} Licence: {spec.license}; {commercial}."
+    return f"{good_for} {_size(spec)}. Licence: {_terms(spec)}."
+
+
+def list_absent(specs: Sequence[ModelSpec]) -> str:
+    """List models that are not on this machine, folded away, and the commands that bring them.
+
+    Whoever runs the page accepts the terms with the command, not a visitor.
+    """
+    if not specs:
+        return ""
+    rows = "".join(
+        f"<tr><td>{html.escape(spec.name)}</td><td>{html.escape(spec.good_for)}</td>"
+        f"<td>{_size(spec)}</td><td>{html.escape(_terms(spec))}</td>"
+        f"<td><code>alphacut models pull {html.escape(spec.name)}"
+        f"{'' if spec.commercial == 'yes' else ' --accept-license'}</code></td></tr>"
+        for spec in specs
+    )
+    return (f"<details><summary>{len(specs)} more models</summary><p>Download one with its "
+            f"command, then start the page anew.</p><table>{rows}</table></details>")  # fmt: skip
+
+
+def _size(spec: ModelSpec) -> str:
+    size = next((file.bytes for file in spec.weights.values() if file.bytes), None)
+    return f"{size / 1e6:.0f} MB" if size else "Size unknown"
+
+
+def _terms(spec: ModelSpec) -> str:
+    commercial = {"yes": "commercial use allowed", "no": "not for commercial use"}
+    return f"{spec.license}; {commercial.get(spec.commercial, 'commercial use unclear')}"
 
 
 def problem(error: AlphacutError, name: str, max_megapixels: float) -> str:

@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alphacut.options import Effort, Options
 from alphacut.output.composite import Layers
@@ -21,6 +22,7 @@ def encode_archive(
     layers: Layers,
     kind: str,
     *,
+    alphas: Sequence[NDArray[np.float32]] = (),
     metadata: Metadata | None = None,
     linear_light: bool = Options.linear_light,
     quality: int = Options.file_quality,
@@ -33,6 +35,7 @@ def encode_archive(
         kind: "zip", color.jpg with every pixel filled and alpha.png in 8-bit grey, both named and
             ordered as in remove.bg's zip format, which programs look up; or "ora", OpenRaster,
             which GIMP, Krita and MyPaint open.
+        alphas: (H, W) float32 in [0, 1] of each subject, which get a layer each in ora.
         metadata: What to say about the pixels.
         linear_light: How the layers are merged; see `Layers.flatten`.
         quality: 1..100, of the JPEG.
@@ -44,7 +47,7 @@ def encode_archive(
     metadata = metadata or Metadata()
     if kind == "zip":
         return _encode_zip(layers, metadata, linear_light, quality, effort)
-    return _encode_ora(layers, metadata, linear_light, effort)
+    return _encode_ora(layers, alphas, metadata, linear_light, effort)
 
 
 def _encode_zip(
@@ -65,7 +68,11 @@ def _encode_zip(
 
 
 def _encode_ora(
-    layers: Layers, metadata: Metadata, linear_light: bool, effort: Effort
+    layers: Layers,
+    alphas: Sequence[NDArray[np.float32]],
+    metadata: Metadata,
+    linear_light: bool,
+    effort: Effort,
 ) -> memoryview:
     """Encode as https://www.openraster.org/baseline/file-layout-spec.html says."""
     merged = layers.flatten(linear_light=linear_light).joined()
@@ -74,7 +81,7 @@ def _encode_ora(
     thumbnail = np.concatenate([srgb, thumbnail[..., 3:]], axis=2)
     H, W = layers.alpha.shape
     stack, files = "", []
-    for index, (name, layer) in enumerate(layers.named()):
+    for index, (name, layer) in enumerate(layers.named(alphas)):
         address = f"data/{index}.png"
         stack += (
             f'<layer name="{name}" src="{address}" x="0" y="0" opacity="1.0" '

@@ -1,5 +1,6 @@
 """Compositing: I = alpha F + (1 - alpha) B."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,9 +58,16 @@ class Layers:
         )  # fmt: skip
         return Raster(image)
 
-    def named(self) -> list[tuple[str, Raster]]:
-        """Return each layer with its name, the uppermost first."""
+    def named(self, alphas: Sequence[NDArray[np.float32]] = ()) -> list[tuple[str, Raster]]:
+        """Return each layer with its name, the uppermost first.
+
+        Args:
+            alphas: (H, W) float32 in [0, 1] of each subject, if there are several.
+        """
         layers = [("subject", _raster(self.foreground, self.alpha))]
+        if alphas:
+            layers = [(f"subject {number}", _raster(self.foreground, alpha))
+                      for number, alpha in enumerate(alphas, 1)]  # fmt: skip
         if self.shadow is not None:
             black = _plain((0, 0, 0), self.foreground)
             layers.append(("shadow", _raster(black, self.shadow)))

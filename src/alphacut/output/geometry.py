@@ -71,25 +71,26 @@ def union_of(boxes: Iterable[Box | None]) -> Box | None:
     return min(tops), min(lefts), max(bottoms), max(rights)
 
 
-def region(roi: str, size: tuple[int, int]) -> Box:
-    """Return the box that a region of interest means in an image.
+def region(option: str, text: str, size: tuple[int, int]) -> Box:
+    """Return the box that an option's text means in an image.
 
     Args:
-        roi: Left, top, right and bottom, each px or %.
+        option: The field of `Options`.
+        text: Left, top, right and bottom, each px or %.
         size: (H, W) of the image.
 
     Raises:
         OptionError: if it is empty or reaches beyond the image.
     """
     H, W = size
-    left, top, right, bottom = values.parse_region(roi)
+    left, top, right, bottom = values.parse_region(option, text)
     box = round(top.of(H)), round(left.of(W)), round(bottom.of(H)), round(right.of(W))
     if box[2] > H or box[3] > W:
         raise OptionError(
-            "roi", roi, f"reaches beyond the picture, {W} x {H} pixels", "out_of_bounds"
+            option, text, f"reaches beyond the picture, {W} x {H} pixels", "out_of_bounds"
         )
     if box[0] >= box[2] or box[1] >= box[3]:
-        raise OptionError("roi", roi, "is empty: give left, top, right and bottom", "empty")
+        raise OptionError(option, text, "is empty: give left, top, right and bottom", "empty")
     return box
 
 

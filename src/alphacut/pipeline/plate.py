@@ -87,7 +87,7 @@ def _match_exposure(seen: Array, behind: Array, clear: npt.NDArray[np.bool_]) ->
     weight = np.ones(len(x))
     for _ in range(_ROUNDS):
         off = np.abs(y - gain * x - offset).max(axis=1)
-        spread = max(1.2 * float(np.median(off[off < np.percentile(off, 80)])), 0.5 / 255)
+        spread = max(1.2 * float(np.median(off[off <= np.percentile(off, 80)])), 0.5 / 255)
         near = np.minimum(off / (_AGREES * spread), 1)
         weight = (1 - near**2) ** 2
         for channel in range(3):

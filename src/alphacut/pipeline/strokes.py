@@ -79,6 +79,21 @@ def read_strokes(records: Iterable[Mapping[str, Any]]) -> tuple[Stroke, ...]:
     return tuple(strokes)
 
 
+def within(
+    strokes: Iterable[Stroke], view: tuple[int, int, int, int], size: tuple[int, int]
+) -> tuple[Stroke, ...]:
+    """Return strokes on an image (H, W) as they lie on a view of it: top, left, bottom, right."""
+    (H, W), (top, left, bottom, right) = size, view
+    h, w = bottom - top, right - left
+    return tuple(
+        Stroke(
+            stroke.label, stroke.radius * max(H, W) / max(h, w),
+            tuple(((x * W - left) / w, (y * H - top) / h) for x, y in stroke.points),
+        )
+        for stroke in strokes
+    )  # fmt: skip
+
+
 def paint(size: tuple[int, int], strokes: Sequence[Stroke], wider: float = 1.0) -> Array:
     """Paint strokes on an empty plane, later ones over earlier ones.
 

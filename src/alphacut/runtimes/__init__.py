@@ -2,6 +2,7 @@
 
 import dataclasses
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -12,7 +13,7 @@ from alphacut.errors import RuntimeFailure, UnknownName, WeightsError
 from alphacut.models import weights
 from alphacut.models.download import Progress
 from alphacut.models.entry import NO_NETWORK, Format, ModelSpec
-from alphacut.options import RUNTIMES
+from alphacut.options import DEFAULT_MODEL, RUNTIMES
 
 if TYPE_CHECKING:
     from alphacut.runtimes.graph import Difference
@@ -91,6 +92,11 @@ def load(
         return NoRuntime()
     if runtime not in RUNTIMES:
         raise UnknownName("runtime", runtime, RUNTIMES)
+    if spec.output == "masks" and path is None:
+        return _load_prompted(
+            spec, runtime=runtime, device=device, precision=precision, size=size, hint=hint,
+            threads=threads, accept_license=accept_license, progress=progress,
+        )  # fmt: skip
     if runtime == "onnx" and precision in ("bf16", "fp16"):
         raise RuntimeFailure(
             f"ONNX Runtime computes in the file's precision: for {precision} choose --runtime "
@@ -131,9 +137,54 @@ def load(
         small = spec.bf16_loss is not None and spec.bf16_loss < _BF16_LOSS
         in_bf16 = small and "int8" not in spec.weights and device in ("auto", "cpu")
         precision = "bf16" if in_bf16 and computes_bf16() else "fp32"
+    if not embedded:
+        size = size or spec.input_size
     return OpenVINORuntime(path, device=device, precision=precision, size=size, hint=hint,
                            compiled=_compiled(), side_outputs=not embedded,
                            threads=threads)  # fmt: skip
+
+
+def _load_prompted(
+    spec: ModelSpec,
+    *,
+    runtime: str,
+    device: str,
+    precision: str,
+    size: tuple[int, int] | None,
+    hint: Hint,
+    threads: int | None,
+    accept_license: bool,
+    progress: Progress | None,
+) -> Runtime:
+    """Load a network that answers prompts, with the embedded one beside it."""
+    from alphacut.runtimes.prompted import Decoder, Encoder, Graph, PromptedRuntime
+
+    if device not in ("auto", "cpu") or precision not in ("auto", "fp32") or size:
+        raise RuntimeFailure(
+            f"{spec.name} runs on the processor, in float32 and at its own size: choose --device "
+            "cpu --precision auto, and no --input-size"
+        )
+    finder = load(weights.find_model(DEFAULT_MODEL), runtime=runtime, device="cpu",
+                  precision=precision, hint=hint, threads=threads)  # fmt: skip
+    if runtime == "torch":
+        from alphacut.runtimes.pytorch import TorchDecoder, TorchRuntime, load_network
+
+        path = weights.fetch(spec, "torch", accept_license=accept_license, progress=progress)
+        network = load_network(str(spec.arch), path, spec.arch_options)
+        encoder = TorchRuntime(network, device="cpu", threads=threads)
+        return PromptedRuntime(finder, encoder, TorchDecoder(network), "cpu")
+    encoder_path = _graph(spec, accept_license, progress)
+    decoder_path = _decoder(spec, accept_license, progress)
+    graphs: list[Graph]
+    if runtime == "onnx":
+        from alphacut.runtimes.onnx import ONNXGraph
+
+        graphs = [ONNXGraph(path, threads) for path in (encoder_path, decoder_path)]
+    else:
+        from alphacut.runtimes.openvino import OpenVINOGraph
+
+        graphs = [OpenVINOGraph(path, threads) for path in (encoder_path, decoder_path)]
+    return PromptedRuntime(finder, Encoder(graphs[0]), Decoder(graphs[1]), "cpu")
 
 
 def _compiled() -> Path | None:
@@ -306,18 +357,40 @@ def _graph(spec: ModelSpec, accept_license: bool, progress: Progress | None) -> 
     source = weights.fetch(spec, format, accept_license=accept_license, progress=progress)
     if format == "onnx":
         return source
+
+    def write(path: Path) -> None:
+        from alphacut.runtimes.graph import write_graph
+        from alphacut.runtimes.pytorch import load_network
+
+        network = load_network(str(spec.arch), source, spec.arch_options)
+        write_graph(network, path, to="onnx", channels=spec.channels, sizes=_SIZES, dynamic=True)
+
+    return _converted(spec, spec.name, write)
+
+
+def _decoder(spec: ModelSpec, accept_license: bool, progress: Progress | None) -> Path:
+    """Return the ONNX file of the part that answers prompts, like `_graph`."""
+    if "decoder" in spec.weights and "torch" not in spec.weights:
+        return weights.fetch(spec, "decoder", accept_license=accept_license, progress=progress)
+    source = weights.fetch(spec, "torch", accept_license=accept_license, progress=progress)
+
+    def write(path: Path) -> None:
+        from alphacut.runtimes.graph import write_decoder
+        from alphacut.runtimes.pytorch import load_network
+
+        write_decoder(load_network(str(spec.arch), source, spec.arch_options), path)
+
+    return _converted(spec, f"{spec.name}-decoder", write)
+
+
+def _converted(spec: ModelSpec, name: str, write: Callable[[Path], None]) -> Path:
+    """Return a file that is made once of a model's PyTorch weights."""
     made_from = spec.weights["torch"].sha256 or ""
-    path = weights.home() / "converted" / f"{spec.name}.{made_from[:16]}.onnx"
+    path = weights.home() / "converted" / f"{name}.{made_from[:16]}.onnx"
     if weights.is_sealed(path):
         return path
-    from alphacut.runtimes.graph import write_graph
-    from alphacut.runtimes.pytorch import load_network
-
     with weights.locked("converted"):  # PyTorch exports one network at a time
         if not weights.is_sealed(path):  # another process may have made it in the meantime
-            network = load_network(str(spec.arch), source, spec.arch_options)
-            write_graph(
-                network, path, to="onnx", channels=spec.channels, sizes=_SIZES, dynamic=True
-            )
+            write(path)
             weights.seal(path)
     return path

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alphacut.runtimes import Runtime
+from alphacut.runtimes.prompted import PromptedRuntime
 
 
 class CachedRuntime:
@@ -41,3 +42,11 @@ class CachedRuntime:
             while sum(kept.nbytes for kept in self._outputs.values()) > self._max_bytes:
                 self._outputs.popitem(last=False)
         return output
+
+
+def cached(runtime: Runtime) -> Runtime:
+    """Return a network that caches; of one that answers prompts, the parts that see the image."""
+    if isinstance(runtime, PromptedRuntime):
+        finder, encoder = CachedRuntime(runtime.finder), CachedRuntime(runtime.encoder)
+        return PromptedRuntime(finder, encoder, runtime.decoder, runtime.device)
+    return CachedRuntime(runtime)

@@ -14,6 +14,7 @@ from alphacut import files
 from alphacut.errors import MissingExtra, RuntimeFailure
 from alphacut.models import nets
 from alphacut.models.nets.birefnet import DeformableConv
+from alphacut.models.nets.mobile_sam import MobileSAM, PromptedMasks
 from alphacut.runtimes.openvino import OpenVINORuntime, openvino, read_model
 
 # How far outputs may differ from PyTorch's, relative to the largest value. Rounding weights to
@@ -97,6 +98,34 @@ def write_graph(
                         openvino.save_model(model, draft, compress_to_fp16=True)
                     difference = _compare(network, draft, target, batches, fp16)
             return difference
+    except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
+        raise RuntimeFailure(f"{target}: the network cannot be exported: {error}") from error
+
+
+def write_decoder(network: torch.nn.Module, target: Path) -> None:
+    """Write the part of a network that answers prompts as ONNX, for any number of points.
+
+    Args:
+        network: A MobileSAM, in eval mode, on the CPU, float32.
+        target: The file; replaced if it exists.
+
+    Raises:
+        RuntimeFailure: if it cannot be exported.
+        OutputError: if the file cannot be written.
+    """
+    assert isinstance(network, MobileSAM)
+    example = torch.zeros(1, 256, 64, 64), torch.zeros(1, 3, 2), torch.tensor([[1.0, 2.0, 3.0]])
+    points = {1: "P"}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with _drafts(target, "onnx") as draft:
+                torch.onnx.export(
+                    PromptedMasks(network).eval(), example, draft, dynamo=False,
+                    input_names=["image_embeddings", "point_coords", "point_labels"],
+                    output_names=["low_res_masks", "iou_predictions"],
+                    dynamic_axes={"point_coords": points, "point_labels": points},
+                )  # fmt: skip
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
         raise RuntimeFailure(f"{target}: the network cannot be exported: {error}") from error
 

@@ -6,6 +6,7 @@ threads, which only its parent has, and aborts. Here none of it starts.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -76,20 +77,8 @@ class ONNXRuntime:
                 "onnxruntime-gpu for CUDA, or choose another --device"
             )
         self.device = device
-        settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 3  # errors only, which are raised, not printed
-        settings.intra_op_num_threads = threads or 0
         providers = [provider, *PROVIDERS["cpu"]][: 1 + (device != "cpu")]
-
-        def start() -> onnxruntime.InferenceSession:
-            try:
-                return onnxruntime.InferenceSession(path, settings, providers=providers)
-            except Exception as error:  # its errors have no common base
-                raise RuntimeFailure(
-                    f"ONNX Runtime cannot load {path} on {device}: {error}"
-                ) from error
-
-        self._session = PerProcess(start)
+        self._session = _start(path, threads, providers)
         session = self._session()
         if session.get_providers()[0] != provider:  # it fell back and only logged that
             raise RuntimeFailure(
@@ -126,6 +115,60 @@ class ONNXRuntime:
         except Exception as error:  # its errors have no common base
             raise RuntimeFailure(f"ONNX Runtime failed on {self.device}: {error}") from error
         return np.concatenate(outputs, dtype=np.float32)  # some files answer in float16
+
+
+class ONNXGraph:
+    """A graph of several inputs, run by ONNX Runtime on the processor.
+
+    Args:
+        path: An ONNX file.
+        threads: Number of processors to use; all by default.
+
+    Attributes:
+        inputs: Number of dimensions of each input, by its name.
+
+    Raises:
+        RuntimeFailure: if ONNX Runtime cannot use the file.
+    """
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        self._session = _start(path, threads, list(PROVIDERS["cpu"]))
+        session = self._session()
+        self.inputs: Mapping[str, int] = {
+            value.name: len(value.shape) for value in session.get_inputs()
+        }
+        self._outputs = [value.name for value in session.get_outputs()]
+
+    def __call__(self, feeds: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """Return the outputs by their names.
+
+        Raises:
+            RuntimeFailure: if ONNX Runtime fails.
+        """
+        try:
+            found = self._session().run(self._outputs, dict(feeds))
+        except Exception as error:  # its errors have no common base
+            raise RuntimeFailure(f"ONNX Runtime failed: {error}") from error
+        return dict(zip(self._outputs, found, strict=True))
+
+
+def _start(
+    path: Path, threads: int | None, providers: list[str]
+) -> PerProcess[onnxruntime.InferenceSession]:
+    """Return what starts a session in each process."""
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3  # errors only, which are raised, not printed
+    settings.intra_op_num_threads = threads or 0
+
+    def start() -> onnxruntime.InferenceSession:
+        try:
+            return onnxruntime.InferenceSession(path, settings, providers=providers)
+        except Exception as error:  # its errors have no common base
+            raise RuntimeFailure(
+                f"ONNX Runtime cannot load {path} on {providers[0]}: {error}"
+            ) from error
+
+    return PerProcess(start)
 
 
 def devices() -> list[str]:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alphacut.runtimes import Runtime
+from alphacut.runtimes.prompted import PromptedRuntime
 
 
 class PendingRuntime:
@@ -38,3 +39,11 @@ class PendingRuntime:
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the output for a batch, as the network does."""
         return self._loading.result()(batch)
+
+    def answer(
+        self, batch: NDArray[np.float32], points: NDArray[np.float32], labels: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Answer a prompt, if the network is one that does; see `PromptedRuntime.answer`."""
+        network = self._loading.result()
+        assert isinstance(network, PromptedRuntime)
+        return network.answer(batch, points, labels)

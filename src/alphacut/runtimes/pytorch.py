@@ -134,6 +134,31 @@ class TorchRuntime:
         return batch.to(self.device, self._dtype, memory_format=self._layout)
 
 
+class TorchDecoder:
+    """The part of a network that answers prompts, run by PyTorch where its weights are."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        from alphacut.models.nets.mobile_sam import MobileSAM, PromptedMasks
+
+        assert isinstance(network, MobileSAM)
+        self._answer = PromptedMasks(network).eval()
+
+    def __call__(
+        self, embedding: NDArray[np.float32], points: NDArray[np.float32],
+        labels: NDArray[np.float32],
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:  # fmt: skip
+        """Answer a prompt; see `prompted.PromptedRuntime.answer`."""
+        like = next(self._answer.parameters())
+        given = (torch.from_numpy(each).to(like) for each in (
+            embedding, points[np.newaxis], labels[np.newaxis]))  # fmt: skip
+        try:
+            with torch.inference_mode():
+                masks, scores = self._answer(*given)
+        except RuntimeError as error:
+            raise RuntimeFailure(f"PyTorch failed: {error}") from error
+        return masks[0].float().cpu().numpy(), scores[0].float().cpu().numpy()
+
+
 def load_network(
     arch: str, path: Path, options: Mapping[str, Any] = MappingProxyType({})
 ) -> torch.nn.Module:

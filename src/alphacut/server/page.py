@@ -30,6 +30,7 @@ class PoolEngine:
 
     def __init__(self, service: Service) -> None:
         self.models: Sequence[ModelSpec] = list(service.models.values())
+        self.absent: Sequence[ModelSpec] = ()  # visitors cannot download any
         self.runtimes: Sequence[str] = [service.settings.runtime]
         self.threads = service.settings.worker_count
         self.loop: asyncio.AbstractEventLoop | None = None

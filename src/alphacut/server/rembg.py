@@ -5,6 +5,7 @@ accepted and named in the answer's header X-Alphacut-Ignored, so that nobody is 
 """
 
 import json
+import math
 import re
 from importlib.util import find_spec
 from typing import Any
@@ -49,13 +50,25 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
         {"type": "number", "minimum": 0, "maximum": 1, "default": 1},
         "Our own: how much of a screen's light is taken off the subject.",
     ),
+    "points": (
+        {"type": "string"},
+        "Our own: which subject, by places on it: 'X Y; X Y drop', in px or %.",
+    ),
+    "box": (
+        {"type": "string"},
+        "Our own: which subject, by a box around it: 'LEFT TOP RIGHT BOTTOM', in px or %.",
+    ),
     "extras": (
         {"type": "string"},
-        "JSON object of rembg's own arguments: only_mask, bgcolor.",
+        "JSON object of rembg's own arguments: only_mask, bgcolor, sam_prompt.",
     ),
 }
 _IGNORED = ("af", "ab", "ae", "vm")
-_EXTRAS = ("only_mask", "post_process_mask", "bgcolor", "alpha_matting")
+_EXTRAS = ("only_mask", "post_process_mask", "bgcolor", "alpha_matting", "sam_prompt")
+_PROMPT = (
+    'Give a list of {"type": "point", "data": [x, y], "label": 1 or 0} and at most one '
+    '{"type": "rectangle", "data": [left, top, right, bottom]}, in pixels'
+)
 _EXTRAS_IGNORED = (
     "alpha_matting_foreground_threshold", "alpha_matting_background_threshold",
     "alpha_matting_erode_size",
@@ -136,6 +149,7 @@ def translate(form: Fields, query: Fields, service: Service) -> tuple[Options, l
     solve = flag("a") or extras.get("alpha_matting") is True
     if solve and find_spec("pymatting") is None:
         solve, ignored = False, ["a", *ignored]
+    points, box = prompt(extras.get("sam_prompt"))
     try:
         spill = float(field("spill") or Options.spill)
     except ValueError as error:
@@ -150,6 +164,8 @@ def translate(form: Fields, query: Fields, service: Service) -> tuple[Options, l
             background=None if mask or background is None else colour(background),
             matting="closed-form" if solve else "auto",
             decontaminate=flag("dc", default=True),
+            points=field("points") or points,
+            box=field("box") or box,
             smooth_px=_SMOOTH_PX if hard else 0.0,
             harden=0.5 if hard else None,
             keep_depth=False,  # as rembg answers
@@ -159,6 +175,31 @@ def translate(form: Fields, query: Fields, service: Service) -> tuple[Options, l
     except OptionError as error:
         raise _invalid(error.option, error.advice) from error
     return options, ignored
+
+
+def prompt(prompts: Any) -> tuple[str, str | None]:
+    """Read rembg's `sam_prompt` as the options `points` and `box`.
+
+    Raises:
+        Refusal: 422 if it is malformed.
+    """
+    points: list[str] = []
+    boxes: list[str] = []
+    try:
+        for each in prompts or ():
+            numbers = [float(number) for number in each["data"]]
+            if not all(0 <= number < math.inf for number in numbers):
+                raise ValueError
+            text = " ".join(f"{number:.3f}" for number in numbers)
+            if each["type"] == "point" and len(numbers) == 2 and each.get("label", 1) in (0, 1):
+                points.append(f"{text} {'keep' if each.get('label', 1) else 'drop'}")
+            elif each["type"] == "rectangle" and len(numbers) == 4 and not boxes:
+                boxes.append(text)
+            else:
+                raise ValueError
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise _invalid("extras.sam_prompt", _PROMPT) from error
+    return "; ".join(points), boxes[0] if boxes else None
 
 
 def colour(text: str) -> str:

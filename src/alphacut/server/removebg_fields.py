@@ -73,6 +73,8 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "bg_image_file": (FILE, "Background image, in multipart only."),
     "ground": (TEXT, "Our own: auto, off or a colour: the plain ground behind the subject."),
     "spill": (TEXT, "Our own: 0 to 1, how much of a screen's light is taken off the subject."),
+    "points": (TEXT, "Our own: which subject, by places on it: 'x y; x y drop', in px or %."),
+    "box": (TEXT, "Our own: which subject, by a box around it: 'x1 y1 x2 y2', in px or %."),
     "pair_file": (FILE, "Our own: the same subject before another plain ground."),
     "plate_file": (FILE, "Our own: the same scene without its subject."),
 }
@@ -121,6 +123,8 @@ def translate(
         "position": fields.text("position") or "original",
         "ground": fields.text("ground") or Options.ground,
         "spill": _number(fields, "spill", Options.spill),
+        "points": fields.text("points") or "",
+        "box": fields.text("box"),
         "pair": fields.bytes_of("pair_file"),
         "plate": fields.bytes_of("plate_file"),
         "shadow": shadow,
@@ -175,7 +179,7 @@ def _roi(text: str | None) -> str | None:
     if text is None:
         return None
     try:
-        left, top, right, bottom = values.parse_region(text)
+        left, top, right, bottom = values.parse_region("roi", text)
     except OptionError as error:
         raise refuse_parameter("roi", error.advice) from error
     for near, far in ((left, right), (top, bottom)):

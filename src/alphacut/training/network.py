@@ -13,11 +13,6 @@ from torch import Tensor, nn
 from alphacut import files
 from alphacut.errors import TrainingError
 from alphacut.models import nets, weights
-from alphacut.models.nets.alphacut_lite import AlphacutLite
-from alphacut.models.nets.birefnet import BiRefNet
-from alphacut.models.nets.inspyrenet import InSPyReNet
-from alphacut.models.nets.modnet import MODNet
-from alphacut.models.nets.u2net import NestedUNet
 from alphacut.runtimes import needed
 from alphacut.runtimes.pytorch import load_network
 from alphacut.training import losses
@@ -25,7 +20,10 @@ from alphacut.training.recipe import Encoder, Loss, Recipe, find_entry
 
 
 class AllOutputs(nn.Module):
-    """A network that answers with every output, as alpha and as logits where it has some."""
+    """A network that answers with every output, as alpha and as logits where it has some.
+
+    Those are what its method `logits` or `alphas` returns; without either, its answer is alpha.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -34,19 +32,12 @@ class AllOutputs(nn.Module):
     def forward(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Alphas and logits, each (N, 1, H, W) float32, of a batch; no logits of an alpha."""
         network, size = self.network, x.shape[-2:]
-        if isinstance(network, MODNet):
-            return [_enlarge(alpha.float(), size) for alpha in network.forward_all(x)], []
-        if isinstance(network, NestedUNet | AlphacutLite):
-            outputs = network.logits(x)
-        elif isinstance(network, BiRefNet):
-            outputs = network.forward_all(x)
-        elif isinstance(network, InSPyReNet):
-            levels = network.forward_all(x)
-            outputs = tuple(levels[name] for name in ("d0", "d1", "d2", "d3"))
-        else:
-            return [network(x).float()], []
-        logits = [_enlarge(output.float(), size) for output in outputs]
-        return [torch.sigmoid(output) for output in logits], logits
+        if find_logits := getattr(network, "logits", None):
+            logits = [_enlarge(output.float(), size) for output in find_logits(x)]
+            return [torch.sigmoid(output) for output in logits], logits
+        find_alphas = getattr(network, "alphas", None)
+        alphas = find_alphas(x) if find_alphas else [network(x)]
+        return [_enlarge(alpha.float(), size) for alpha in alphas], []
 
 
 def _enlarge(output: Tensor, size: torch.Size) -> Tensor:

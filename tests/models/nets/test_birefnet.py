@@ -20,7 +20,7 @@ def outputs(network: BiRefNet, picture: torch.Tensor) -> dict[str, torch.Tensor]
     with torch.no_grad():
         for order, suffix, count in (("row", "", 4), ("column", "_column", 2)):
             network.decoder.order = order
-            logit, *sides = network.forward_all(picture)
+            logit, *sides = network.logits(picture)
             both = zip(LEVELS[:count], (torch.sigmoid(logit), *sides), strict=False)
             found |= {name + suffix: each for name, each in both}
         maps = network.bb(picture)
@@ -144,7 +144,7 @@ def test_shifted_windows_hide_what_was_not_adjacent():
 def test_it_learns():
     torch.manual_seed(0)
     network = nets.build("birefnet_lite").train()
-    logits = network.forward_all(torch.rand(2, 3, 64, 32))
+    logits = network.logits(torch.rand(2, 3, 64, 32))
     assert logits[0].shape == (2, 1, 64, 32)
     sum(each.mean() for each in logits).backward()
     without = [name for name, p in network.named_parameters() if p.grad is None]

@@ -16,7 +16,7 @@ def network(seeded):
 @pytest.fixture(scope="module")
 def outputs(network, oracle):
     with torch.no_grad():
-        found = network.forward_all(oracle("modnet").picture())
+        found = network.alphas(oracle("modnet").picture())
     return dict(zip(("matte", "semantic", "detail"), found, strict=True))
 
 

@@ -253,8 +253,17 @@ class Decoder(nn.Module):
             p = p * torch.sigmoid(self._part(f"gdt_convs_attn_{level}", gradient))
             skip = maps[level - 2]
             t = resize(p, skip) + self._part(f"lateral_block{level}", skip)
-        p = torch.cat((resize(p, image), self._part("ipt_blk1", image)), dim=1)
-        return (self.conv_out1(p), *logits)
+        return (self._answer(p, self._part("ipt_blk1", image)), *logits)
+
+    def _answer(self, p: Tensor, cut: Tensor) -> Tensor:
+        """Return the logit of p, enlarged, beside the whole patch: (N, 1, H, W).
+
+        The last convolution is 1x1, which commutes with enlarging: so one channel is enlarged, not
+        all of them, of which there are 400 MB at 1024 x 1024.
+        """
+        weight, bias = (self.get_parameter(f"conv_out1.0.{name}") for name in ("weight", "bias"))
+        of_p, of_cut = weight[:, : p.shape[1]], weight[:, p.shape[1] :]
+        return resize(F.conv2d(p, of_p), cut) + F.conv2d(cut, of_cut, bias)
 
     def _part(self, name: str, x: Tensor) -> Tensor:
         y: Tensor = self.get_submodule(name)(x)
@@ -288,7 +297,7 @@ class BiRefNet(nn.Module):
         maps[3] = self.squeeze_module(torch.cat((*context, maps[3]), dim=1))
         return maps
 
-    def forward_all(self, x: Tensor) -> tuple[Tensor, ...]:
+    def logits(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the logit (N, 1, H, W) and the side logits of levels 4, 3 and 2."""
         return self.decoder(x, self._encode(x), True)  # type: ignore[no-any-return]
 

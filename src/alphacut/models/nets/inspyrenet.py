@@ -234,6 +234,11 @@ class InSPyReNet(nn.Module):
         d0 = expand(d1) + p0
         return {"d0": d0, "d1": d1, "d2": d2, "d3": d3, "p0": p0, "p1": p1, "p2": p2}
 
+    def logits(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return the logits d0 to d3, (N, 1, H, W) and coarser, the answer first."""
+        levels = self.forward_all(image)
+        return tuple(levels[name] for name in ("d0", "d1", "d2", "d3"))
+
     def forward(self, image: Tensor) -> Tensor:
         """Return the logit (N, 1, H, W) of the saliency for a normalised batch (N, 3, H, W)."""
         return self.forward_all(image)["d0"]

@@ -396,3 +396,36 @@ class MobileSAM(nn.Module):
         """Return the embedding (N, 256, H / 16, W / 16) of an image (N, 3, H, W), normalised."""
         embedding: Tensor = self.image_encoder(image)
         return embedding
+
+
+class PromptedMasks(nn.Module):
+    """The part that answers, as a graph: a prompt is points alone, as Segment Anything exports it.
+
+    A box is two points, labelled 2 and 3; where there is no box, a point labelled -1 stands for it.
+    """
+
+    def __init__(self, network: MobileSAM) -> None:
+        super().__init__()
+        self.prompt_encoder, self.mask_decoder = network.prompt_encoder, network.mask_decoder
+
+    def forward(self, embedding: Tensor, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mask logits (1, 4, 256, 256) and scores (1, 4).
+
+        Args:
+            embedding: (1, 256, 64, 64).
+            points: (1, P, 2), x and y in pixels of the frame.
+            labels: (1, P), what each is.
+        """
+        part = self.prompt_encoder
+        kinds = [each.get_parameter("weight") for each in part.point_embeddings]
+        code = part.pe_layer((points + 0.5) / FRAME_PX)
+        of = labels[..., None]
+        tokens = torch.where(of < 0, part.not_a_point_embed.weight.expand_as(code), code)
+        for number, weight in enumerate(kinds):
+            tokens = torch.where(of == number, code + weight, tokens)
+        places = (torch.arange(FRAME_PX // 16) + 0.5) / (FRAME_PX // 16)
+        y, x = torch.meshgrid(places, places, indexing="ij")
+        grid = part.pe_layer(torch.stack((x, y), dim=-1).reshape(-1, 2))
+        dense = part.no_mask_embed.weight.reshape(1, WIDTH, 1, 1)
+        answer: tuple[Tensor, Tensor] = self.mask_decoder(embedding, grid, tokens, dense)
+        return answer

@@ -203,7 +203,7 @@ class MODNet(nn.Module):
         self.hr_branch = HighResolution()
         self.f_branch = Fusion()
 
-    def forward_all(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def alphas(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return alpha and, for training, the semantics at 1/16 and the detail."""
         at_8, map2, map4, semantic = self.lr_branch(x)
         at_2 = self.hr_branch(x, map2, map4, at_8)
