@@ -6,6 +6,7 @@ import plistlib
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -197,7 +198,8 @@ def test_thunar_itself(home: Path, odd: list[Path], notified: Path, screen: dict
         '"<Primary>F9")\n'
     )
     folder = odd[0].parent
-    program = subprocess.Popen(["dbus-run-session", "--", "thunar", str(folder)], env=screen)
+    program = subprocess.Popen(["dbus-run-session", "--", "thunar", str(folder)], env=screen,
+                               start_new_session=True)  # fmt: skip
     try:
 
         def window() -> str:
@@ -213,6 +215,6 @@ def test_thunar_itself(home: Path, odd: list[Path], notified: Path, screen: dict
             time.sleep(0.5)
         until(notified.exists, 120)
     finally:
-        program.terminate()
+        os.killpg(program.pid, signal.SIGTERM)  # its bus as well
         program.wait(20)
     check(odd, notified)
