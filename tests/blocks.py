@@ -23,6 +23,7 @@ from click.testing import CliRunner
 
 from alphacut.cli.main import cli
 from alphacut.errors import AlphacutWarning
+from films import discs, make_film
 
 ROOT = Path(__file__).parents[1]
 PORT = ":7000"  # the one that the pages show
@@ -50,8 +51,11 @@ def run_page(text: str, folder: Path) -> None:
             script: list[str] = []  # consecutive lines for the shell, which may share variables
             for command in [*commands(block), ""]:
                 words = command.split("#")[0].strip()
-                if words and not words.startswith("alphacut"):
-                    if "https://example.com" not in words:  # nobody's picture
+                if words.startswith("alphacut camera"):  # needs the driver of a virtual camera
+                    continue
+                if words and (not words.startswith("alphacut") or "alphacut mcp" in words):
+                    missing = words.startswith("ffmpeg") and not shutil.which("ffmpeg")
+                    if not missing and "https://example.com" not in words:  # nobody's picture
                         words = command.replace(PORT, f":{port}") if port else command
                         script.append(words.replace("curl ", "curl --fail ", 1))
                     continue
@@ -84,7 +88,8 @@ def bash(script: str, folder: Path, **environment: str) -> None:
     """Run a script from top to bottom, ended by the first command that fails."""
     path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], cwd=folder, capture_output=True, text=True,
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL,
         env={**os.environ, "PATH": path, **environment},
     )  # fmt: skip
     assert done.returncode == 0, (script, done.stderr)
@@ -145,7 +150,8 @@ def furnish(folder: Path) -> None:
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m alphacut "$@"\n')
     program.chmod(0o755)
-    (folder / "scans").mkdir()
+    for name in ("scans", "Pictures"):
+        (folder / name).mkdir()
     (folder / "packages").symlink_to(ROOT / "packages")
     (folder / "examples").mkdir()
     for path in (ROOT / "examples").glob("*.*g"):
@@ -154,9 +160,22 @@ def furnish(folder: Path) -> None:
     (folder / "photos" / "more").mkdir(parents=True)
     with PIL.Image.open(ROOT / "examples" / "astronaut.png") as example:
         photo = example.convert("RGB").resize((320, 320))
-    for name in ("photo.jpg", "beach.jpg", "mint.png", "photos/a.jpg", "photos/more/b.jpg"):
+    for name in (
+        "photo.jpg",
+        "beach.jpg",
+        "office.jpg",
+        "mint.png",
+        "photos/a.jpg",
+        "photos/more/b.jpg",
+    ):
         photo.save(folder / name)
+    group = PIL.Image.new("RGB", (640, 320), (90, 110, 130))
+    for left in (0, 320):
+        group.paste(photo, (left, 0))
+    group.save(folder / "group.jpg")
     _furnish_studio(folder)
+    for name in ("clip.mp4", "beach.mp4"):
+        make_film(folder / name, discs(12), rate=1, sound="aac")
 
 
 def _furnish_studio(folder: Path) -> None:

@@ -428,3 +428,41 @@ def test_cases_of_profiles(fake_remover: Remover) -> None:
     swapped = CASES / "bg_swap.png"
     np.testing.assert_allclose(cut.on(swapped)[0, 0], (219, 0, 0), atol=1)
     np.testing.assert_allclose(cutout().on(swapped)[0, 0], (255, 0, 0), atol=1)
+
+
+def pair_of_subjects() -> Cutout:
+    """Two columns that do not touch, and a second frame in which both have moved by a pixel."""
+    foreground = np.full((20, 40, 3), 200, np.uint8)
+    alphas = []
+    for shift in (0, 1):
+        alpha = np.zeros((20, 40), np.float32)
+        alpha[4:16, 4 + shift : 12 + shift] = 1
+        alpha[4:16, 26 + shift : 34 + shift] = 1
+        alpha[4:16, 12 + shift] = 0.3  # a soft edge
+        alphas.append(alpha)
+    first, second = (Cutout(foreground, alpha, alpha, trimap=np.round(alpha)) for alpha in alphas)
+    return dataclasses.replace(first, frames=(second,))
+
+
+def test_subjects_one_by_one() -> None:
+    cut = pair_of_subjects()
+    left, right = cut.subjects()
+    assert left.box == (4, 4, 13, 16)  # with its soft edge
+    assert right.box == (26, 4, 34, 16)
+    np.testing.assert_array_equal(left.alpha + right.alpha, cut.alpha)
+    assert left.frames[0].box == (5, 4, 14, 16)
+    assert right.frames[0].box == (27, 4, 35, 16)
+    assert left.trimap is not None
+    assert left.saliency[10, 30] == left.trimap[10, 30] == 0
+    empty = dataclasses.replace(cut, alpha=np.zeros((20, 40), np.float32), frames=())
+    assert empty.subjects() == ()
+
+
+def test_parts_are_written_as_their_numbers(tmp_path: Path) -> None:
+    path = pair_of_subjects().save(tmp_path / "parts.png", result="parts", subjects="together")
+    with PIL.Image.open(path) as image:
+        assert image.mode == "L"
+        numbers = np.asarray(image)
+    assert np.unique(numbers).tolist() == [0, 1, 2]
+    assert numbers[10, 12] == 1  # the soft edge
+    assert numbers[10, 30] == 2

@@ -40,6 +40,7 @@ posix = pytest.mark.skipif(not shutil.which("bash"), reason="the blocks are for 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     furnish(tmp_path)
     return tmp_path
 

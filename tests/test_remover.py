@@ -1,3 +1,4 @@
+import io
 import pickle
 import time
 import warnings
@@ -5,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,6 +28,8 @@ from alphacut.models import catalogue
 from alphacut.models.weights import find_model
 from alphacut.parallel import side_by_side
 from alphacut.pipeline.matting import estimate_alpha_fast
+from alphacut.pipeline.strokes import Stroke
+from pictures import GROUP, Bright, make_group
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -719,3 +723,37 @@ def test_a_matte_is_kept_as_it_is() -> None:
     np.testing.assert_allclose(
         Remover(logits, network=Logits())(image).alpha, kept(image).alpha, atol=1e-5
     )
+
+
+def test_a_box_holds_for_all_frames_and_strokes_have_the_last_word() -> None:
+    frames = [PIL.Image.fromarray(make_group()) for _ in range(2)]
+    frames[1].putpixel((0, 0), (9, 9, 9))
+    file = io.BytesIO()
+    frames[0].save(file, "PNG", save_all=True, append_images=frames[1:], duration=100)
+    remover = Remover(network=Bright())
+    top, left, bottom, right = GROUP[1]
+    box = f"{left - 5} {top - 5} {right + 5} {bottom + 5}"
+    cutout = remover(file.getvalue(), box=box)
+    assert len(cutout.frames) == 1
+    for frame in (cutout, *cutout.frames):
+        assert frame.box == pytest.approx((left, top, right, bottom), abs=3)
+        assert frame.doubt < 0.2
+    stroke = Stroke("keep", 0.02, ((60 / 360, 120 / 240),))  # on another subject
+    painted = remover(make_group(), box=box, painted=[stroke])
+    assert painted.alpha[120, 60] == 1
+    assert painted.alpha[120, 300] == 0
+
+
+@pytest.mark.parametrize("options", [{"trimap": True}, {"ground": "auto"}, {"matting": "none"}])
+def test_points_go_with_what_is_known(options: dict[str, Any], tmp_path: Path) -> None:
+    image = np.full((240, 360, 3), 60, np.uint8)
+    alpha = np.zeros((240, 360), np.uint8)
+    for top, left, bottom, right in GROUP:
+        image[top:bottom, left:right] = 230
+        alpha[top:bottom, left:right] = 255
+    if options.get("trimap"):
+        PIL.Image.fromarray(alpha).save(tmp_path / "trimap.png")
+        options = {"trimap": str(tmp_path / "trimap.png")}
+    cutout = Remover(network=Bright())(image, points="45% 50%", **options)
+    top, left, bottom, right = GROUP[1]
+    assert cutout.box == pytest.approx((left, top, right, bottom), abs=3)

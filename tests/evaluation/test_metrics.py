@@ -4,6 +4,7 @@ pysodmetrics pins older versions of NumPy and OpenCV, so its figures are written
 were computed with `normalize=False` on `disc()` and `corner()`.
 """
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -140,3 +141,45 @@ def test_errors_are_zero_for_equals_and_stay_in_range(pred, true):
 def test_different_shapes_are_refused():
     with pytest.raises(ImageError, match="differ in shape"):
         metrics.mad(np.zeros((2, 3), np.float32), np.zeros((3, 2), np.float32))
+
+
+# --- alpha of films ---
+
+
+def test_dtssd_of_hand_made_errors():
+    true = [np.zeros((10, 10), np.float32) for _ in range(3)]
+    still = [plane + np.float32(0.3) for plane in true]
+    assert metrics.dtssd(still, true) == 0  # an error that does not change does not flicker
+    flash = [true[0], true[1].copy(), true[2]]
+    flash[1][:5, :5] = 0.4  # a quarter of the pixels, on and off again
+    assert metrics.dtssd(flash, true) == pytest.approx(100 * np.sqrt(0.25 * 0.16), rel=1e-5)
+    assert metrics.dtssd(true, flash) == metrics.dtssd(flash, true)
+
+
+def test_messddt_follows_the_truth():
+    def square(left: int) -> np.ndarray:
+        plane = np.zeros((64, 96), np.float32)
+        plane[20:44, left : left + 24] = 1
+        return np.asarray(cv2.GaussianBlur(plane, (0, 0), 1.5), np.float32)
+
+    true = [square(20 + 2 * k) for k in range(5)]
+    assert metrics.messddt(true, true) == 0
+    carried = [np.clip(plane * 0.9, 0, 1) for plane in true]  # the error moves with the subject
+    flicker = [np.clip(plane * (0.8, 1.0)[k % 2], 0, 1) for k, plane in enumerate(true)]
+    assert metrics.messddt(carried, true) < 0.1 * metrics.messddt(flicker, true)
+    plain = [np.ones((8, 8), np.float32)] * 2
+    assert metrics.messddt([plane * 0 for plane in plain], plain) == 0  # no band
+
+
+def test_messddt_of_a_still_band_by_hand():
+    true = np.zeros((32, 32), np.float32)
+    true[:, 16:] = 1
+    true[:, 15] = 0.5
+    pred = [true.copy(), true.copy()]
+    pred[1][:, 15] = 0.9  # squared error 0.16 in one of the band's 9 columns
+    assert metrics.messddt(pred, [true, true]) == pytest.approx(1000 * 0.16 / 9, rel=1e-3)
+
+
+def test_films_of_different_lengths_are_refused():
+    with pytest.raises(ImageError, match="there must be as many, two or more"):
+        metrics.dtssd([np.zeros((2, 2), np.float32)], [np.zeros((2, 2), np.float32)])

@@ -46,6 +46,14 @@ def test_a_box_is_looked_at_with_some_surroundings() -> None:
     assert right > 55
 
 
+def test_where_a_box_shows_nothing_its_surroundings_vary() -> None:
+    looking = Looking(scene(LEFT), blind=2)
+    chosen = select(looking, SIZE, Places(box=LEFT))
+    np.testing.assert_array_equal(chosen.alpha, scene(LEFT))
+    first, second, third = ((view[2] - view[0]) * (view[3] - view[1]) for view in looking.views)
+    assert second < first < third
+
+
 def test_a_view_stays_in_the_picture_and_is_not_too_narrow() -> None:
     assert view_of((0, 0, *SIZE), SIZE) == (0, 0, *SIZE)
     top, left, bottom, right = view_of((10, 79, 90, 81), SIZE)

@@ -15,6 +15,7 @@ from alphacut.pipeline.strokes import (
     keep_strokes,
     paint,
     read_strokes,
+    within,
 )
 from pictures import FakeRuntime, make_photo
 
@@ -142,3 +143,11 @@ def test_strokes_come_back_from_json(points: list[tuple[float, float]]) -> None:
 def test_malformed_strokes_are_refused(wrong: object) -> None:
     with pytest.raises(OptionError, match="strokes"):
         read_strokes([wrong])  # type: ignore[list-item]
+
+
+def test_strokes_on_a_view_cover_the_same_pixels() -> None:
+    size, view = (100, 160), (20, 40, 80, 140)
+    stroke = Stroke("keep", 0.05, ((0.4, 0.4), (0.7, 0.6)))
+    whole = paint(size, [stroke])[20:80, 40:140]
+    part = paint((60, 100), within([stroke], view, size))
+    assert np.mean(np.isnan(whole) == np.isnan(part)) > 0.99

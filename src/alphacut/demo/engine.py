@@ -3,8 +3,9 @@
 import importlib.util
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from alphacut import runtimes
@@ -128,6 +129,29 @@ class LocalEngine:
         # a box around all of it, for a network that has to be asked something
         asked = options.replace(format="png", box="0 0 100% 100%")
         self((weights.ASSETS / "example.jpg").read_bytes(), asked)
+
+    def cut_film(
+        self,
+        source: Path,
+        dest: Path,
+        options: Options,
+        progress: Callable[[int, int | None], None],
+    ) -> None:
+        """Cut out a film; needs the extra `video`.
+
+        Args:
+            source: The film.
+            dest: The result, .webm, or .mp4 on an opaque background.
+            options: How it is cut out.
+            progress: See `remove_video`.
+
+        Raises:
+            AlphacutError: if it cannot be done.
+        """
+        from alphacut.video.remove import remove_video
+
+        remover = Remover(options=options, network=self.load(options))
+        remove_video(source, dest, remover=remover, progress=progress, fast=True)
 
     def __call__(
         self, image: bytes, options: Options, strokes: tuple[Stroke, ...] = ()

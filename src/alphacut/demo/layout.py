@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from alphacut.demo import text
-from alphacut.demo.engine import Engine
+from alphacut.demo.engine import Engine, LocalEngine
 from alphacut.demo.gradio_import import gr
 from alphacut.demo.uploads import Uploads
 from alphacut.options import FileFormat, Options
+from alphacut.video.read import FILM_SUFFIXES
 
 HERE = Path(__file__).parent
 EXAMPLES = {"astronaut.jpg": "An astronaut", "cat.jpg": "A cat", "coffee.jpg": "A cup of coffee"}
 BACKGROUNDS = ("Transparent", "Colour", "Picture", "Blur")
 FORMATS: tuple[tuple[str, FileFormat], ...] = (("PNG", "png"), ("WebP", "webp"), ("JPG", "jpg"))
+FILM_S = 30  # seconds of a film at most
 TITLE = "alphacut: remove the background of pictures"
 
 
@@ -36,6 +38,8 @@ class Layout:
         tabs: What holds both tabs.
         one_tab: What holds the widgets for one picture.
         many_tab: What holds those for many.
+        film: The widgets for a film; empty where films cannot be cut out.
+        film_tab: What holds them.
     """
 
     def __init__(self, engine: Engine, options: Options, uploads: Uploads, session: Any) -> None:
@@ -53,6 +57,10 @@ class Layout:
                     self.one = self._add_one()
                 with gr.Tab("Many pictures", id="many") as self.many_tab:
                     self.many = self._add_many()
+                self.film: dict[str, Any] = {}
+                if takes_films(engine):
+                    with gr.Tab("A film", id="film") as self.film_tab:
+                        self.film = self._add_film()
             with gr.Column(scale=2, min_width=300, visible=False) as self.settings:
                 self.form = self._add_form()
 
@@ -116,6 +124,20 @@ class Layout:
             "if (one) trigger('choose', {index: Number(one.dataset.open)}); })",
         )
         return many
+
+    def _add_film(self) -> dict[str, Any]:
+        """Add the tab for a film."""
+        film: dict[str, Any] = {
+            "upload": gr.File(
+                file_types=sorted(FILM_SUFFIXES), height=160, elem_id="film",
+                label=f"Your clip, of at most {FILM_S} seconds",
+            ),
+        }  # fmt: skip
+        with gr.Row():
+            film["go"] = gr.Button("Remove the background", variant="primary", size="lg")
+            film["cancel"] = gr.Button("Cancel", visible=False, size="lg")
+        film["done"] = gr.HTML(elem_id="film-done")
+        return film
 
     def _add_form(self) -> dict[str, Any]:
         """Add the settings: a widget for each field of `Options` that is offered."""
@@ -188,6 +210,11 @@ class Layout:
         """Say what a model is good at."""
         (spec,) = [spec for spec in self._engine.models if spec.name == model]
         return text.describe(spec)
+
+
+def takes_films(engine: Engine) -> bool:
+    """Tell whether films can be cut out here: in this process, with PyAV."""
+    return isinstance(engine, LocalEngine) and importlib.util.find_spec("av") is not None
 
 
 def _choices(name: str) -> list[tuple[str, str]]:

@@ -3,7 +3,9 @@
 import contextlib
 import io
 import math
+import queue
 import secrets
+import threading
 import time
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,14 +16,16 @@ import PIL.Image
 
 from alphacut import values
 from alphacut.demo import text
-from alphacut.demo.engine import EncodedResult, Engine
+from alphacut.demo.engine import EncodedResult, Engine, LocalEngine
 from alphacut.demo.gradio_import import gr
-from alphacut.demo.layout import EXAMPLES, FORMATS, HERE, TITLE, Layout
+from alphacut.demo.layout import EXAMPLES, FILM_S, FORMATS, HERE, TITLE, Layout
 from alphacut.demo.uploads import Uploads, file_name
 from alphacut.errors import AlphacutError, ImageError, OptionError
 from alphacut.options import FileFormat, Options
 from alphacut.parallel import in_order, side_by_side
 from alphacut.pipeline.strokes import read_strokes
+from alphacut.video.read import open_film
+from alphacut.video.remove import is_opaque
 
 PREVIEW_MP = 2.1  # what is shown; downloads have the picture's own size
 _VIEWS: dict[str, dict[str, Any]] = {
@@ -71,7 +75,11 @@ class Page:
             self.form = layout.form
             self._connect_one(layout)
             self._connect_many(layout)
-            for upload in (layout.many["upload"], layout.form["picture"]):
+            uploaders = [layout.many["upload"], layout.form["picture"]]
+            if layout.film:
+                self._connect_film(layout)
+                uploaders.append(layout.film["upload"])
+            for upload in uploaders:
                 upload.change(self._claim, upload, queue=False, preprocess=False,
                               api_visibility="private")  # fmt: skip
             self.blocks.unload(self._leave)
@@ -134,6 +142,20 @@ class Page:
         )  # fmt: skip
         many["cancel"].click(self._cancel, queue=False, api_visibility="private")
         layout.many_tab.select(
+            lambda: gr.update(visible=True), None, layout.settings,
+            queue=False, api_visibility="private",
+        )  # fmt: skip
+
+    def _connect_film(self, layout: Layout) -> None:
+        """Say what happens in the tab for a film."""
+        film = layout.film
+        film["go"].click(
+            self._cut_film, [film["upload"], *layout.form.values()],
+            [film["done"], film["go"], film["cancel"]], show_progress_on=[film["go"]],
+            show_progress="minimal", **{**_QUEUE, "concurrency_id": "film", "concurrency_limit": 1},
+        )  # fmt: skip
+        film["cancel"].click(self._cancel, queue=False, api_visibility="private")
+        layout.film_tab.select(
             lambda: gr.update(visible=True), None, layout.settings,
             queue=False, api_visibility="private",
         )  # fmt: skip
@@ -405,8 +427,60 @@ class Page:
         end = text.finished(len(jobs), address, shown, failures, cancelled=stop.is_set())
         yield [end, go, gr.update(visible=False)]
 
+    # --- a film -----------------------------------------------------------------------------------
+
+    def _cut_film(self, request: gr.Request, upload: Any, *form: Any) -> Iterator[list[Any]]:
+        """Cut out a film, and show how far it is."""
+        visitor = _visitor(request)
+        go, wait = gr.update(interactive=True), gr.update(interactive=False)
+        if not upload:
+            yield [text.note("mind", "Choose a clip first."), go, gr.update(visible=False)]
+            return
+        stop = self.uploads.stop(visitor)
+        stop.clear()
+        steps: queue.SimpleQueue[str | BaseException | None] = queue.SimpleQueue()
+
+        def tell(done: int, total: int | None) -> None:
+            if stop.is_set():
+                raise _StoppedError
+            steps.put(text.film_progress(done, total))
+
+        def work(source: Path, dest: Path, options: Options) -> None:
+            try:
+                assert isinstance(self.engine, LocalEngine)  # or there is no such tab
+                self.engine.cut_film(source, dest, options, tell)
+                steps.put(None)
+            except BaseException as error:
+                steps.put(error)
+
+        try:
+            options = self._options(visitor, form).replace(format="auto")
+            source = self.uploads.find(visitor, upload)
+            seconds = open_film(source, max_megapixels=options.max_megapixels).duration_s
+            if seconds is not None and seconds > FILM_S + 0.5:
+                raise ImageError(f"{source}: is longer than {FILM_S} seconds: shorten it", "long")
+            kind = "mp4" if is_opaque(options) else "webm"
+            (name,) = result_names([file_name(upload)])
+            dest = self.uploads.new_folder(visitor) / f"{name}.{kind}"
+        except AlphacutError as error:
+            yield [text.problem_of_film(error, file_name(upload)), go, gr.update(visible=False)]
+            return
+        yield [text.film_progress(0, None), wait, gr.update(visible=True)]
+        threading.Thread(target=work, args=(source, dest, options), daemon=True).start()
+        while isinstance(step := steps.get(), str):
+            yield [step, wait, gr.skip()]
+        if step is None:
+            end = text.film_player(self.uploads.address(dest), dest.name)
+        elif isinstance(step, _StoppedError):
+            end = text.note("mind", "Cancelled.")
+        elif isinstance(step, AlphacutError):
+            end = text.problem_of_film(step, file_name(upload))
+        else:
+            raise step
+        yield [end, go, gr.update(visible=False)]
+
     def _cancel(self, request: gr.Request) -> None:
-        """Stop a visitor's work on many pictures after those that have begun."""
+        """Stop a visitor's work on many pictures, or on a film, after what has begun."""
         self.uploads.stop(_visitor(request)).set()
 
     def _claim(self, request: gr.Request, uploads: Any) -> None:
@@ -418,6 +492,10 @@ class Page:
     def _leave(self, request: gr.Request) -> None:
         """Delete what belongs to a visitor who has left."""
         self.uploads.forget(_visitor(request))
+
+
+class _StoppedError(Exception):
+    """A visitor has cancelled their film."""
 
 
 def _events(widget: Any) -> list[Any]:

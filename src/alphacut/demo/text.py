@@ -1,6 +1,7 @@
 """What the page says, as HTML. Text from outside is escaped here."""
 
 import html
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,15 +48,13 @@ def list_absent(specs: Sequence[ModelSpec]) -> str:
     """
     if not specs:
         return ""
-    rows = "".join(
-        f"<tr><td>{html.escape(spec.name)}</td><td>{html.escape(spec.good_for)}</td>"
-        f"<td>{_size(spec)}</td><td>{html.escape(_terms(spec))}</td>"
-        f"<td><code>alphacut models pull {html.escape(spec.name)}"
-        f"{'' if spec.commercial == 'yes' else ' --accept-license'}</code></td></tr>"
+    items = "".join(
+        f"<p>{html.escape(describe(spec))}<br><code>alphacut models pull {html.escape(spec.name)}"
+        f"{'' if spec.commercial == 'yes' else ' --accept-license'}</code></p>"
         for spec in specs
     )
     return (f"<details><summary>{len(specs)} more models</summary><p>Download one with its "
-            f"command, then start the page anew.</p><table>{rows}</table></details>")  # fmt: skip
+            f"command, then start the page anew.</p>{items}</details>")  # fmt: skip
 
 
 def _size(spec: ModelSpec) -> str:
@@ -170,6 +169,27 @@ def progress(
         left = f", about {time_left} left"
     bar = f'<progress max="{count}" value="{done}" aria-label="Progress"></progress>'
     return f'<div role="status">{done} of {count} done{left}</div>{bar}' + _grid(shown, failures)
+
+
+def film_progress(done: int, count: int | None) -> str:
+    """Show how many frames of a film are done."""
+    of = f" of {count}" if count else ""
+    value = f'max="{count}" value="{done}"' if count else ""
+    return (f'<div role="status">{done}{of} frames done</div>'
+            f'<progress {value} aria-label="Progress"></progress>')  # fmt: skip
+
+
+def film_player(address: str, name: str) -> str:
+    """Show a film on a checkerboard, and offer it as a file."""
+    address, name = html.escape(address), html.escape(name)
+    return (f'<video class="film" controls loop autoplay muted src="{address}"></video>'
+            f'<p><a href="{address}" download="{name}">Download {name}</a></p>')  # fmt: skip
+
+
+def problem_of_film(error: AlphacutError, name: str) -> str:
+    """Say what went wrong with a film; its path on this machine is nobody's business."""
+    reason = str(error).rpartition(f"{os.sep}")[2].partition(": ")[2] or str(error)
+    return note("bad", html.escape(f"{name}: {reason}"))
 
 
 def finished(

@@ -25,6 +25,7 @@ Place = tuple[int, int]  # x, y in pixels
 Look = Callable[[Box], Array]
 
 _MARGIN = 0.25  # around a box, as a share of its longer side: the network needs surroundings
+_OTHER_MARGINS = (0.05, 0.75)  # where that shows nothing
 _SQUARE = 0.5  # shorter side of a view at least, as a share of its longer one
 _INSIDE = 0.5  # share of a part that has to lie in the box
 _WINDOWS = (0.35, 0.6, 1.0)  # sides of the windows around a point, as shares of the long side
@@ -80,10 +81,10 @@ def select(look: Look, size: tuple[int, int], places: Places) -> Selected:
     if keep and box is None:
         alpha, region = _search(look, size, keep)
     else:
-        view = (0, 0, *size) if box is None else view_of(box, size)
-        alpha = _spread(look, view, size)
-        region = np.ones(size, np.bool_) if box is None else _belongs_inside(alpha, box)
-        alpha = np.where(region, alpha, np.float32(0))
+        if box is None:
+            alpha, region = look((0, 0, *size)), np.ones(size, np.bool_)
+        else:
+            alpha, region = _look_into(look, size, box)
         if keep:
             parts = find_parts(alpha, _SPECK)
             # the box has said where: a place beside what was found there means the nearest part
@@ -93,11 +94,17 @@ def select(look: Look, size: tuple[int, int], places: Places) -> Selected:
     return Selected(np.where(dropped, np.float32(0), alpha), region & ~dropped)
 
 
-def view_of(box: Box, size: tuple[int, int]) -> Box:
-    """Return what the network looks at for a box in an image (H, W): the box and some around it."""
+def view_of(box: Box, size: tuple[int, int], margin: float = _MARGIN) -> Box:
+    """Return what the network looks at for a box in an image (H, W): the box and some around it.
+
+    Args:
+        box: The box.
+        size: (H, W) of the image.
+        margin: How much around it, as a share of its longer side.
+    """
     top, left, bottom, right = box
     height, width = bottom - top, right - left
-    margin = _MARGIN * max(height, width)
+    margin *= max(height, width)
     least = _SQUARE * (max(height, width) + 2 * margin)
     down, across = (max(margin, (least - side) / 2) for side in (height, width))
     H, W = size
@@ -141,6 +148,18 @@ def _spread(look: Look, view: Box, size: tuple[int, int]) -> Array:
     plane = np.zeros(size, np.float32)
     part_of(plane, view)[:] = look(view)
     return plane
+
+
+def _look_into(look: Look, size: tuple[int, int], box: Box) -> Selected:
+    """Find what lies in a box; where nothing is seen, look with less and with more around it."""
+    alpha, region = np.zeros(size, np.float32), np.zeros(size, np.bool_)
+    for margin in (_MARGIN, *_OTHER_MARGINS):
+        seen = _spread(look, view_of(box, size, margin), size)
+        region = _belongs_inside(seen, box)
+        alpha = np.where(region, seen, np.float32(0))
+        if (alpha >= CORE).any():
+            break
+    return Selected(alpha, region)
 
 
 def _belongs_inside(alpha: Array, box: Box) -> Mask:
@@ -187,7 +206,8 @@ def _find_part(look: Look, size: tuple[int, int], place: Place) -> Selected:
             parts = find_parts(seen, _SPECK)
             if not (part := _part_at(parts, place)):
                 break
-            region = parts.labels == part
+            region = np.zeros(size, np.bool_)
+            part_of(region, view)[:] = part_of(parts.labels, view) == part
             found = Selected(np.where(region, seen, np.float32(0)), region)
             box = parts.boxes[part - 1]
             next_view = view_of(box, size)

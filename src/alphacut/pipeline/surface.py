@@ -41,10 +41,15 @@ class Surface:
 
     def rows(self, rows: slice) -> Array:
         """Return the colours (h, W, 3) of a band of rows."""
-        W = self.size[1]
-        count = range(*rows.indices(self.size[0]))
-        y, x = np.repeat(np.arange(count.start, count.stop), W), np.tile(np.arange(W), len(count))
-        return self.at(y, x).reshape(-1, W, 3)
+        H, W = self.size
+        v, u = _scaled(np.arange(H)[rows], H)[:, np.newaxis], _scaled(np.arange(W), W)
+        terms = np.zeros((6, 3), np.float32)
+        terms[: len(self.terms)] = self.terms
+        band = np.empty((len(v), W, 3), np.float32)
+        for k, (one, by_u, by_v, by_uu, by_uv, by_vv) in enumerate(terms.T):
+            across, down = one + u * (by_u + u * by_uu), v * (by_v + v * by_vv)
+            band[..., k] = across + down + by_uv * v * u
+        return band
 
 
 def fit_surface(
@@ -96,7 +101,11 @@ def _powers(
     y: npt.NDArray[np.intp], x: npt.NDArray[np.intp], size: tuple[int, int], terms: int
 ) -> Array:
     """Return the monomials (n, terms) at n places."""
-    v, u = ((2 * at.astype(np.float32) + 1) / side - 1 for at, side in zip((y, x), size,
-                                                                        strict=True))  # fmt: skip
+    v, u = (_scaled(at, side) for at, side in zip((y, x), size, strict=True))
     columns = [np.ones_like(u), u, v, u * u, u * v, v * v][:terms]
     return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _scaled(at: npt.NDArray[np.intp], side: int) -> Array:
+    """Return places along a side as from -1 to 1."""
+    return np.asarray((2 * at.astype(np.float32) + 1) / np.float32(side) - 1, np.float32)

@@ -20,20 +20,27 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from alphacut.pipeline import image as images
 from alphacut.pipeline.image import Image, downscale_to
 from alphacut.video.read import Frame
 
 Array = NDArray[np.float32]
 
 STEADY = 1.0
-REACH = 4  # frames before and after that have a say
-SPARED = 1  # frames in a row, at most, that the network is not asked for
+REACH = 6  # frames before and after that have a say
+SPARED = 2  # frames in a row, at most, that the network is not asked for
 _FLOW_PX = 320  # long side at which flow is found
-_LIKE = 14.0  # difference in levels at which a carried frame counts by 1 / e
+_LEAST_PX = 16  # shorter side of what flow can be found in
+_ASTRAY = 1.0  # pixels by which there and back may miss for a trust of 1 / e
+_LIKE = 25.0  # difference in levels at which a carried frame counts by 1 / e
 _AGREES = 30.0  # difference in levels below which a place is the same in both frames
 _CUT = 0.5  # share of such places below which the film was cut
-_CALM = 0.93  # and from which the network is spared
-_OUTLIER = 0.35  # distance from the mean at which an answer counts by 1 / e
+_CALM = 0.93  # and from which the network is spared,
+_STILL = 0.01  # if nothing moves further than this, of the long side
+_AREA = 0.0125  # half a side of the square in which answers are compared, of the long side
+_DIFFERS = (0.03, 0.12)  # mean difference in it that is an edge's blur, and one that is flicker
+_SAME = 0.03  # mean difference of answers in a row up to which the network may be spared
+_OWN = 1.0  # weight of a frame's own answer
 _UNSEEN = np.float32(1e-3)  # weight of answers where no frame agrees
 
 
@@ -51,9 +58,10 @@ class _Moment:
 
     Attributes:
         frame: The frame.
-        guide: (h, w) uint8, what it looks like.
+        guide: (h, w, 3) uint8, what it looks like, RGB.
         found: (H, W) float32, the network's answer; None if it was spared.
-        onward: (h, w, 2) float32, where each place is in the next frame, in pixels from here.
+        onward: (h, w, 3) float32, where each place is in the next frame, in pixels across and
+            down from here, and how far that can be trusted, 0 to 1.
         back: The same, in the one before.
         cut: Whether the film was cut before it.
     """
@@ -88,18 +96,22 @@ def steady(
         yield from (Seen(frame, find(frame)) for frame in frames)
         return
     window: list[_Moment] = []
-    centre = spared = 0
+    centre = spared = allowed = 0
+    last: Array | None = None  # what the network said last
     for frame in frames:
         moment = _Moment(frame, _guide(frame.picture.image))
-        agreement = 0.0
+        agreement, motion = 0.0, 0.0
         if window:
-            agreement = _join(window[-1], moment)
+            agreement, motion = _join(window[-1], moment)
             moment.cut = agreement < _CUT
         if moment.cut:  # what is left of the shot has nothing more to wait for
             yield from (_emit(window, k, find, steadiness) for k in range(centre, len(window)))
-            window, centre = [], 0
-        if not window or agreement < _CALM or spared == SPARED:
+            window, centre, last = [], 0, None
+        calm = agreement >= _CALM and motion <= _STILL
+        if not window or not calm or spared >= allowed:
             moment.found, spared = find(frame), 0
+            same = last is not None and np.mean(np.abs(moment.found - last)) < _SAME
+            last, allowed = moment.found, SPARED if same else 0
         else:
             spared += 1
         window.append(moment)
@@ -113,34 +125,56 @@ def steady(
 
 
 def _guide(image: Image) -> NDArray[np.uint8]:
-    grey = cv2.cvtColor(downscale_to(image, _FLOW_PX), cv2.COLOR_RGB2GRAY)
-    return np.asarray(grey, np.uint8)
+    return np.asarray(images.to_depth(downscale_to(image, _FLOW_PX), np.uint8), np.uint8)
 
 
-def _join(earlier: _Moment, later: _Moment) -> float:
-    """Find the flow between two neighbours, both ways; return the share of places that agree."""
-    if min(later.guide.shape) < 16:  # too small for patches: nothing moves
-        still = np.zeros((*later.guide.shape, 2), np.float32)
-        earlier.onward = later.back = still
-    else:
+def _join(earlier: _Moment, later: _Moment) -> tuple[float, float]:
+    """Find the flow between two neighbours, both ways.
+
+    Returns:
+        The share of places that agree, and how far the fastest twentieth moves, of the long side.
+    """
+    h, w = later.guide.shape[:2]
+    onward: Any = np.zeros((h, w, 2), np.float32)  # where the search begins
+    back: Any = np.zeros((h, w, 2), np.float32)
+    if min(h, w) >= _LEAST_PX:
         search = cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_ULTRAFAST)
-        onward: Any = np.zeros((*later.guide.shape, 2), np.float32)  # where the search begins
-        back: Any = np.zeros_like(onward)
-        search.calc(earlier.guide, later.guide, onward)
-        search.calc(later.guide, earlier.guide, back)
-        earlier.onward, later.back = onward, back
-    carried = _carry(earlier.guide, later.back)
-    difference = cv2.blur(cv2.absdiff(later.guide, carried), (5, 5))
-    return float(np.mean(difference < _AGREES))
+        search.setFinestScale(1)  # at a quarter of the size, as usual, small subjects are lost
+        before, after = (cv2.cvtColor(m.guide, cv2.COLOR_RGB2GRAY) for m in (earlier, later))
+        search.calc(before, after, onward)
+        search.calc(after, before, back)
+    earlier.onward, later.back = _with_trust(onward, back), _with_trust(back, onward)
+    difference = _difference(later.guide, earlier.guide, later.back)
+    agreement = float(np.mean((difference < _AGREES) & (later.back[..., 2] > 0.5)))
+    speed = np.hypot(back[::4, ::4, 0], back[::4, ::4, 1])
+    return agreement, float(np.percentile(speed, 95)) / max(h, w)
+
+
+def _with_trust(flow: Array, other: Array) -> Array:
+    """Add how far the flow can be trusted: (h, w, 3); there and back has to end where it began."""
+    gone = flow + _carry(other, flow)
+    astray = np.square(gone[..., 0]) + np.square(gone[..., 1])
+    return np.dstack([flow, np.exp(-astray / np.float32(_ASTRAY**2))])
+
+
+def _difference(guide: Any, other: Any, flow: Array) -> Array:
+    """Return how far a carried frame differs from another, (h, w), in levels of any channel."""
+    around = cv2.blur(cv2.absdiff(guide, _carry(other, flow)), (5, 5))
+    return np.asarray(np.max(around, axis=2), np.float32)
 
 
 def _carry(plane: NDArray[Any], flow: Array) -> Any:
-    """Look a plane (H, W) or (H, W, 2) up where flow (h, w, 2) of the same picture leads."""
+    """Look a plane (H, W) or (H, W, C) up where flow (h, w, 2 | 3) of the same picture leads."""
     (H, W), (h, w) = plane.shape[:2], flow.shape[:2]
+    x: Any = flow[..., 0]
+    y: Any = flow[..., 1]
     if (h, w) != (H, W):
-        flow = np.asarray(cv2.resize(flow, (W, H)) * np.array([W / w, H / h], np.float32))
-    x = flow[..., 0] + np.arange(W, dtype=np.float32)
-    y = flow[..., 1] + np.arange(H, dtype=np.float32)[:, np.newaxis]
+        x, y = (
+            np.asarray(cv2.resize(axis, (W, H)) * np.float32(scale), np.float32)
+            for axis, scale in ((x, W / w), (y, H / h))
+        )
+    x = x + np.arange(W, dtype=np.float32)
+    y = y + np.arange(H, dtype=np.float32)[:, np.newaxis]
     return cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
@@ -151,40 +185,60 @@ def _emit(
     moment = window[at]
     answers: list[Array] = []
     weights: list[Array] = []
-    if moment.found is not None:
-        answers.append(moment.found)
-        weights.append(np.ones_like(moment.found))
+    nearest: list[int] = []  # which of them are the first on their side
     for step in (1, -1):
         flow: Array | None = None
+        first = True
         for distance in range(1, REACH + 1):
             k = at + step * distance
             if not 0 <= k < len(window):
                 break
             onward = window[k - step].onward if step > 0 else window[k - step].back
             assert onward is not None
-            flow = onward if flow is None else flow + _carry(onward, flow)
+            flow = onward if flow is None else _add(flow, _carry(onward, flow))
             other = window[k]
             if other.found is None:
                 continue
-            difference = cv2.blur(cv2.absdiff(moment.guide, _carry(other.guide, flow)), (5, 5))
+            difference = _difference(moment.guide, other.guide, flow)
             near = 1 - distance / (REACH + 1)
-            weight = np.exp(-np.square(difference.astype(np.float32) / _LIKE)) * near * steadiness
+            weight = flow[..., 2] * np.exp(-np.square(difference / np.float32(_LIKE)))
+            weight = np.float32(near) * weight + _UNSEEN * np.float32(near**8)
+            if first:
+                nearest.append(len(answers))
+                first = False
             answers.append(np.asarray(_carry(other.found, flow), np.float32))
-            weights.append(cv2.resize(weight + _UNSEEN * near, other.found.shape[::-1]))
+            weights.append(np.asarray(cv2.resize(weight, other.found.shape[::-1]), np.float32))
+    own = moment.found
+    if own is None and not answers:
+        own = moment.found = find(moment.frame)
+    if own is None:  # the nearest answers stand in for it: fewer are less blurred
+        own = _mean([answers[k] for k in nearest], [np.square(weights[k]) for k in nearest])
     if not answers:
-        moment.found = find(moment.frame)
-        return Seen(moment.frame, moment.found)
-    return Seen(moment.frame, _mean(answers, weights))
+        return Seen(moment.frame, own)
+    mean = _mean([own, *answers], [np.full_like(own, _OWN / steadiness), *weights])
+    mean = mean * mean * (3 - 2 * mean)  # half a vote is half a subject: nearer to a decision
+    return Seen(moment.frame, _keep_edges(own, mean))
+
+
+def _add(flow: Array, further: Array) -> Array:
+    """Go on along another flow; trust is what both can be trusted."""
+    added = flow + further
+    added[..., 2] = flow[..., 2] * further[..., 2]
+    return added
 
 
 def _mean(answers: list[Array], weights: list[Array]) -> Array:
-    """Return the weighted mean of planes, those far from it left out."""
-    total = sum(weights[1:], weights[0])
-    mean = sum((a * w for a, w in zip(answers, weights, strict=True)), np.zeros_like(total)) / total
-    if len(answers) < 3:
-        return np.asarray(mean, np.float32)
-    kept = [w * np.exp(-np.square((a - mean) / _OUTLIER))
-            for a, w in zip(answers, weights, strict=True)]  # fmt: skip
-    weight, total = total, sum(kept[1:], kept[0]) + _UNSEEN * total
-    mean = sum((a * w for a, w in zip(answers, kept, strict=True)), _UNSEEN * weight * mean) / total
-    return np.asarray(np.clip(mean, 0, 1), np.float32)
+    """Return the weighted mean of planes."""
+    total, mean = np.zeros_like(answers[0]), np.zeros_like(answers[0])
+    for answer, weight in zip(answers, weights, strict=True):
+        total += weight
+        mean += weight * answer
+    return np.asarray(np.clip(mean / total, 0, 1), np.float32)
+
+
+def _keep_edges(own: Array, mean: Array) -> Array:
+    """Take the mean where it differs over an area; along thin lines it is only blurred."""
+    side = 2 * round(_AREA * max(own.shape)) + 1
+    differs = cv2.blur(np.abs(mean - own), (side, side))
+    share = np.clip((differs - _DIFFERS[0]) / (_DIFFERS[1] - _DIFFERS[0]), 0, 1)
+    return np.asarray(own + share * (mean - own), np.float32)
