@@ -16,9 +16,8 @@ import pytest
 from pyarrow import parquet
 
 from alphacut import Options
-from alphacut.batch import lock, manifest
+from alphacut.batch import FOLDER, lock, manifest
 from alphacut.batch import run as runs
-from alphacut.batch.inputs import FOLDER
 from alphacut.batch.job import Job, plan
 from alphacut.batch.store import Store
 from alphacut.models import catalogue, weights

@@ -108,6 +108,43 @@ def judge(file: str, source: str) -> list[str]:
     return faults
 
 
+# Doors that are distributions of their own: folder, packages, and rooms of alphacut that they enter
+OUTSIDE = {
+    "packages/alphacut-rembg/src/rembg": (
+        "click numpy PIL rembg",
+        "cli.terminal server.run server.settings batch remover cutout output pipeline runtimes "
+        "models options values parallel files errors",
+    ),
+    "integrations/comfyui": ("numpy torch nodes", "output pipeline models options errors"),
+}
+
+
+def judge_outside(source: str, packages: str, rooms: str) -> list[str]:
+    """Sentences about the imports of a door outside that go past the pipeline."""
+    faults = []
+    for name in imports(source.replace("from .nodes", "from nodes")):
+        package, _, within = name.partition(".")
+        if package == "alphacut":
+            target = file_of(name)
+            if target != ROOT and not any(
+                target == room or target.startswith(f"{room}.") for room in rooms.split()
+            ):
+                faults.append(f"must not import alphacut.{within}")
+        elif package not in {*sys.stdlib_module_names, *packages.split()}:
+            faults.append(f"must not import {package}")
+    return faults
+
+
+@pytest.mark.parametrize("folder", OUTSIDE)
+def test_doors_outside_call_the_pipeline_only(folder: str) -> None:
+    files = sorted((PACKAGE.parents[1] / folder).rglob("*.py"))
+    assert files
+    for path in files:
+        assert judge_outside(path.read_text(encoding="utf-8"), *OUTSIDE[folder]) == [], path
+    assert judge_outside("from alphacut.demo import app", *OUTSIDE[folder])
+    assert judge_outside("import pandas", *OUTSIDE[folder])
+
+
 def cycle(sources: dict[str, str]) -> list[str]:
     """The files that import each other in a circle, wherever in a file the imports stand."""
     graph = {file: targets for file, targets in arrows(sources).items() if file != ROOT}

@@ -46,6 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @posix
 @pytest.mark.parametrize("page", sorted(SHOWN - {*ELSEWHERE}))
 def test_its_commands_run(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,6 +89,7 @@ def test_blocks_left_to_others_are_known() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @posix
 def test_millions_run_from_bucket_to_bucket(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moto = pytest.importorskip("moto.server")
@@ -119,6 +121,7 @@ def test_millions_run_from_bucket_to_bucket(folder: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @posix
 def test_training_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sys.path.insert(0, str(Path(__file__).parent / "training"))

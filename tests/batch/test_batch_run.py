@@ -18,9 +18,8 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from alphacut import Options, Remover
-from alphacut.batch import lock, manifest
+from alphacut.batch import FOLDER, lock, manifest
 from alphacut.batch import run as runs
-from alphacut.batch.inputs import FOLDER
 from alphacut.batch.job import Job, plan
 from alphacut.batch.sources import find
 from alphacut.batch.store import Store

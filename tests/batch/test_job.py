@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alphacut import Options
-from alphacut.batch.inputs import FOLDER
+from alphacut.batch import FOLDER
 from alphacut.batch.job import Job, output_name, plan
 from alphacut.errors import UnknownName
 from clusters import check, make_pictures, results, run_job

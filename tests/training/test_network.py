@@ -12,17 +12,21 @@ from alphacut import runtimes
 from alphacut.errors import TrainingError
 from alphacut.files import sha256
 from alphacut.models import nets, weights
+from alphacut.training import losses
 from alphacut.training.data import Pictures
 from alphacut.training.export import export
 from alphacut.training.network import (
     AllOutputs,
+    find_gradients,
+    memory_format,
     precision,
     prepare,
     save_weights,
     start_network,
     update_average,
 )
-from alphacut.training.recipe import Encoder, Recipe
+from alphacut.training.recipe import Encoder, Loss, Recipe
+from alphacut.training.train import to_device
 
 
 def test_average_of_the_weights() -> None:
@@ -74,6 +78,55 @@ def test_logits_become_alpha(recipe: Recipe) -> None:
         assert torch.allclose(logits[0], network(image), atol=1e-6)
         assert torch.equal(alphas[0], torch.sigmoid(logits[0]))
     assert [alpha.shape for alpha in alphas] == [(1, 1, 64, 64)] * 4
+
+
+@pytest.mark.parametrize("first", [1, 2, 4])
+def test_outputs_that_do_not_count_are_not_calculated(recipe: Recipe, first: int) -> None:
+    network = start_network(recipe).eval()
+    model, image = AllOutputs(network), torch.rand(1, 3, 64, 64)
+    ran: list[str] = []
+    network.stage1d.register_forward_hook(lambda *_: ran.append("stage1d"))
+    with torch.no_grad():
+        alphas, logits = model(image, first)
+        assert ran == (["stage1d"] if first == 1 else [])
+        all_alphas, all_logits = model(image)
+    assert all(map(torch.equal, alphas, all_alphas[first:]))
+    assert all(map(torch.equal, logits, all_logits[first:]))
+    assert len(alphas) == len(logits) == 7 - first
+
+
+def test_the_loss_takes_the_outputs_that_count(recipe: Recipe) -> None:
+    outputs = (0.0, 0.0, 1.0, 0.0, 0.5, 0.25, 0.25)
+    settings = dataclasses.replace(recipe, loss=Loss(l1=1.0, bce=1.0, outputs=outputs))
+    model, optimizer = prepare(start_network(settings).eval(), settings, torch.device("cpu"))
+    image, true = torch.rand(2, 3, 64, 64), torch.rand(2, 1, 64, 64)
+    batch = {"image": image, "alpha": true, "loss_weight": torch.ones_like(true)}
+    amp, scaler = precision(settings, torch.device("cpu"))
+    loss, terms = find_gradients(model, batch, settings.loss, optimizer, amp, scaler)
+    alphas, logits = model(image)
+    expected = sum(
+        weight * (losses.l1(alpha, true) + losses.bce(logit, true))
+        for weight, alpha, logit in zip(outputs, alphas, logits, strict=True)
+    ) / sum(outputs)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert terms["l1"] == pytest.approx(losses.l1(alphas[2], true).item(), rel=1e-5)
+    network = model.network
+    assert network.stage1d.rebnconvin.conv_s1.weight.grad is None
+    found = network.stage2.rebnconvin.conv_s1.weight.grad.clone()
+    network.zero_grad()
+    expected.backward()
+    assert torch.allclose(found, network.stage2.rebnconvin.conv_s1.weight.grad, atol=1e-6)
+
+
+@pytest.mark.parametrize(("amp", "last"), [("off", False), ("auto", False), ("bf16", True)])
+def test_channels_come_last_where_that_is_quicker(recipe: Recipe, amp: str, last: bool) -> None:
+    settings, cpu = dataclasses.replace(recipe, amp=amp), torch.device("cpu")
+    model, _ = prepare(start_network(settings), settings, cpu)
+    layout = memory_format(settings, cpu)
+    weight = model.network.stage2.rebnconvin.conv_s1.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last) == last
+    batch = to_device({"image": torch.rand(2, 3, 8, 8)}, cpu, layout)
+    assert batch["image"].is_contiguous(memory_format=torch.channels_last) == last
 
 
 def test_the_order_of_patches_is_the_models_own(recipe: Recipe, tmp_path: Path) -> None:

@@ -20,12 +20,14 @@ def test_shipped_recipes(path: Path) -> None:
     assert all(vars(recipe.about).values())
 
 
-def test_there_are_six() -> None:
+def test_which_there_are() -> None:
     assert [path.stem for path in RECIPES] == [
         "alphacut-lite-taught",
         "easyportrait-cyclical",
         "indexnet-composites",
+        "u2net-lite-coarse",
         "u2net-lite-composites",
+        "u2net-lite-groups",
         "u2net-lite-rehearsed",
         "u2net-lite-taught",
     ]

@@ -187,11 +187,15 @@ def test_tensorboard(recipe: Recipe, data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_agree_with_one(recipe: Recipe, data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("outputs", [(1.0,) * 7, (0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0)])
+def test_two_processes_agree_with_one(
+    recipe: Recipe, data: Path, tmp_path: Path, outputs: tuple[float, ...]
+) -> None:
     """Gloo on the CPU; without batch norm, whose statistics are each process's own."""
     lite = dataclasses.replace(
-        recipe, start="model", freeze=("stage[1-6].*",), rate=Rate(shape="constant", peak=1e-4)
-    )
+        recipe, start="model", freeze=("stage[1-6].*",), rate=Rate(shape="constant", peak=1e-4),
+        loss=dataclasses.replace(recipe.loss, outputs=outputs),
+    )  # fmt: skip
     script = tmp_path / "script.py"
     script.write_text(
         "import pickle, sys, torch\n"

@@ -20,3 +20,5 @@ needs `cluster`.
 The manifest's parts are the only record of a job. A part is written after the results it lists, so
 killing a run at any moment loses work, never consistency.
 """
+
+FOLDER = "_alphacut"  # among results: what alphacut notes about them

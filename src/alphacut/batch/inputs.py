@@ -7,7 +7,6 @@ from alphacut.options import RESULTS, Options
 from alphacut.output.encode import output_format
 from alphacut.pipeline.load import INPUT_SUFFIXES
 
-FOLDER = "_alphacut"  # among results: what alphacut notes about them
 # What ends the stem of a result beside its input. A photo may well be called
 # beach-background.jpg, so all but the first two carry "-cutout" as well.
 RESULT_MARKS = {"cutout": "-cutout", "mask": "-mask"} | {

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from alphacut import __version__, files, runtimes, values
-from alphacut.batch import manifest
-from alphacut.batch.inputs import FOLDER, refuse_several
+from alphacut.batch import FOLDER, manifest
+from alphacut.batch.inputs import refuse_several
 from alphacut.batch.manifest import Row
 from alphacut.batch.sources import Found, find
 from alphacut.batch.store import Store

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from alphacut import files
-from alphacut.batch.inputs import FOLDER
+from alphacut.batch import FOLDER
 from alphacut.errors import StoreError
 
 JOURNAL = f"{FOLDER}/watch.jsonl"

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 
-from alphacut.batch.inputs import FOLDER
+from alphacut.batch import FOLDER
 from alphacut.batch.store import Store, retrying
 from alphacut.errors import StoreError
 

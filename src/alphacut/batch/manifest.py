@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
-from alphacut.batch.inputs import FOLDER
+from alphacut.batch import FOLDER
 from alphacut.batch.store import Store, retrying
 from alphacut.errors import AlphacutError, StoreError, one_line
 from alphacut.parallel import in_order

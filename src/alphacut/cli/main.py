@@ -13,6 +13,7 @@ from alphacut.cli.batch import batch
 from alphacut.cli.camera import camera
 from alphacut.cli.doctor import doctor
 from alphacut.cli.evaluate import evaluate, quantize
+from alphacut.cli.integrate import clicked, integrate
 from alphacut.cli.mcp import mcp
 from alphacut.cli.models import export, models
 from alphacut.cli.options import DefaultGroup
@@ -43,8 +44,8 @@ def cli() -> None:
     """
 
 
-for command in (remove, preview, video, camera, watch, batch, demo, serve, mcp, models, evaluate,
-                train, export, quantize, doctor):  # fmt: skip
+for command in (remove, preview, video, camera, watch, integrate, batch, demo, serve, mcp, models,
+                evaluate, train, export, quantize, doctor, clicked):  # fmt: skip
     cli.add_command(command)
 
 

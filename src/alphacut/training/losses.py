@@ -99,26 +99,28 @@ def total(
     """Weighted sum of a recipe's terms over all outputs of a network.
 
     Args:
-        alphas: Each output as alpha, the best one first.
+        alphas: Each output as alpha, the best one first, from the first one that counts.
         logits: The same before the sigmoid; none for a network without one.
         batch: "alpha" (N, 1, H, W), "contrast" (N, 3, H, W), and "loss_weight" (N, 1, H, W), how
             much each pixel counts, in [0, 1].
         settings: The recipe's.
 
     Returns:
-        The loss, and the value of each term for the first output.
+        The loss, and the value of each term for the first of them.
 
     Raises:
         TrainingError: if the settings do not fit the network's outputs.
     """
-    if len(settings.outputs) != len(alphas):
-        raise TrainingError(f"loss.outputs: the network has {len(alphas)}, so give each a weight")
+    outputs = settings.outputs[settings.first :]
+    if len(outputs) != len(alphas):
+        count = settings.first + len(alphas)
+        raise TrainingError(f"loss.outputs: the network has {count}, so give each a weight")
     if settings.bce and not logits:
         raise TrainingError("loss.bce: this network has no logits: choose other terms")
     true, loss_weight = batch["alpha"], batch["loss_weight"]
     share = torch.clamp(loss_weight.mean(), min=EPSILON)
     loss, named = true.new_zeros(()), {}
-    for k, (alpha, weight) in enumerate(zip(alphas, settings.outputs, strict=True)):
+    for k, (alpha, weight) in enumerate(zip(alphas, outputs, strict=True)):
         if not weight:
             continue
         pred = torch.lerp(true, alpha, loss_weight)
@@ -134,7 +136,7 @@ def total(
             loss = loss + weight * factor * value
             if k == 0:
                 named[name] = float(value.detach())
-    return loss / sum(settings.outputs), named
+    return loss / sum(outputs), named
 
 
 _MEANS = {"l1": l1, "laplacian": laplacian, "gradient": gradient}  # over all pixels

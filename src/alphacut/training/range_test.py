@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 from alphacut.errors import TrainingError
 from alphacut.training.curves import new_figure
 from alphacut.training.data import Batches, Pictures
-from alphacut.training.network import find_gradients, precision, prepare, start_network
+from alphacut.training.network import (
+    find_gradients,
+    memory_format,
+    precision,
+    prepare,
+    start_network,
+)
 from alphacut.training.recipe import Recipe
 from alphacut.training.train import choose_device, load_batches, to_device
 
@@ -50,6 +56,7 @@ def find_rates(
     pictures = Pictures(recipe, known, data)
     model, optimizer = prepare(start_network(recipe), recipe, chosen)
     amp, scaler = precision(recipe, chosen)
+    layout = memory_format(recipe, chosen)
     model.train()
     curve: list[tuple[float, float]] = []
     mean, lowest = 0.0, math.inf
@@ -59,7 +66,7 @@ def find_rates(
         rate = least * (largest / least) ** (step / max(steps - 1, 1))
         for group in optimizer.param_groups:
             group["lr"] = rate
-        batch = to_device(batch, chosen)
+        batch = to_device(batch, chosen, layout)
         loss, _ = find_gradients(model, batch, recipe.loss, optimizer, amp, scaler)
         scaler.step(optimizer)
         scaler.update()

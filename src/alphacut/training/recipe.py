@@ -91,7 +91,8 @@ class Loss:
     """Weights of the terms of `losses.py`, summed for each output of the network.
 
     Attributes:
-        outputs: Weight of each output, the best one first; they are divided by their sum.
+        outputs: Weight of each output, the best one first; they are divided by their sum. Where the
+            first ones are 0, U-2-Net and IS-Net do not calculate them.
     """
 
     edge_rmse: float = 0.0
@@ -102,6 +103,11 @@ class Loss:
     composition: float = 0.0
     bce: float = 0.0
     outputs: tuple[float, ...] = (1.0,)
+
+    @property
+    def first(self) -> int:
+        """How many outputs before the first one that counts."""
+        return next((k for k, weight in enumerate(self.outputs) if weight), 0)
 
     @property
     def terms(self) -> dict[str, float]:

@@ -33,6 +33,7 @@ from alphacut.training.network import (
     AllOutputs,
     find_gradients,
     keep_statistics,
+    memory_format,
     precision,
     prepare,
     save_weights,
@@ -166,6 +167,7 @@ def train(
     schedule = make_schedule(optimizer, recipe.rate, pace.steps)
     average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     amp, scaler = precision(recipe, chosen)
+    layout = memory_format(recipe, chosen)
     step, best = 0, math.inf
     owed: dict[str, float] | None = None  # figures of a step whose look at `valid` is not done
     if resume:
@@ -182,7 +184,9 @@ def train(
         )
     if processes > 1:
         model = nn.parallel.DistributedDataParallel(
-            model, device_ids=[chosen.index] if chosen.type == "cuda" else None
+            model,
+            device_ids=[chosen.index] if chosen.type == "cuda" else None,
+            find_unused_parameters=recipe.loss.first > 0,  # of outputs that are not calculated
         )
     last = min(pace.steps, steps or pace.steps)
     batches = Batches(step, last, recipe.batch, rank, processes)
@@ -239,7 +243,7 @@ def train(
             model.train()
             if step >= recipe.freeze_batch_norm * pace.steps:
                 keep_statistics(network)
-            batch = to_device(batch, chosen)
+            batch = to_device(batch, chosen, layout)
             if teacher:
                 batch = _teach(teacher, batch)
             loss, terms = find_gradients(model, batch, recipe.loss, optimizer, amp, scaler)
@@ -428,10 +432,12 @@ def load_batches(
     )
 
 
-def to_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Move a batch of the loader."""
+def to_device(
+    batch: dict[str, Tensor], device: torch.device, layout: torch.memory_format
+) -> dict[str, Tensor]:
+    """Move a batch of the loader, its pixels ordered as the network's weights are."""
     batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
-    batch["image"] = batch["image"].contiguous(memory_format=torch.channels_last)
+    batch["image"] = batch["image"].contiguous(memory_format=layout)
     return batch
 
 

@@ -73,7 +73,7 @@ def cut_out(session: Session, source: Any, wish: Wish) -> Cutout:
     if "matting" not in changes:
         return session.remover(source, **changes)
     source = source.read() if hasattr(source, "read") else source
-    seen = session.remover(source, matting="none")
+    seen = session.remover(source)
     size = max(1, wish.alpha_matting_erode_size)
     sure = min(max(wish.alpha_matting_foreground_threshold, 1), 255) / 255
     trimap = make_trimap(
@@ -84,7 +84,7 @@ def cut_out(session: Session, source: Any, wish: Wish) -> Cutout:
         if not seen.empty:
             warnings.warn("no pixel is beyond both thresholds of alpha matting: the edges are "
                           "found without them", AlphacutWarning, stacklevel=3)  # fmt: skip
-        changes["matting"] = "auto"
+        changes["matting"] = "none"
         return session.remover(source, **changes)
     changes["trimap"] = b"".join(encode([Raster(encode_trimap(trimap))], "png", effort="fast"))
     return session.remover(source, **changes)

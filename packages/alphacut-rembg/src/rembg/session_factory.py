@@ -76,8 +76,8 @@ def new_session(
     spec = find_model(model_name)
     options = Options(
         model=spec.name if model_name not in CUSTOM else Options.model,
-        keep_depth=False, metadata="none",  # rembg's results have 8 bits, and nobody's address
-        **_device(providers),
+        # rembg's masks, its 8 bits, and nobody's address
+        precision="fp32", matting="none", keep_depth=False, metadata="none", **_device(providers),
     )  # fmt: skip
     threads = getattr(sess_opts, "intra_op_num_threads", 0) or _environment_threads()
     network = None

@@ -21,6 +21,6 @@ class ISNet(NestedUNet):
         super().__init__(FULL | {"stage1": (RSU7, 64, 32, 64)})
         self.conv_in = nn.Conv2d(3, 64, 3, stride=2, padding=1)
 
-    def features(self, x: Tensor) -> tuple[Tensor, ...]:
+    def features(self, x: Tensor, finest: int = 1) -> tuple[Tensor, ...]:
         """Return decoder maps g_1 to g_6 for x (N, 3, H, W); g_k has 1 / 2^k of its size."""
-        return super().features(self.conv_in(x))
+        return super().features(self.conv_in(x), finest)

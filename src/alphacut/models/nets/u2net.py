@@ -149,19 +149,27 @@ class NestedUNet(nn.Module):
         for k, name in enumerate(("stage1d", "stage2d", "stage3d", "stage4d", "stage5d", "stage6")):
             self.add_module(f"side{k + 1}", nn.Conv2d(stages[name][-1], 1, 3, padding=1))
 
-    def features(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return decoder maps g_1 to g_6 for x (N, C, H, W); g_k has 1 / 2^(k - 1) of its size."""
+    def features(self, x: Tensor, finest: int = 1) -> tuple[Tensor, ...]:
+        """Return decoder maps g_1 to g_6 for x (N, C, H, W); g_k has 1 / 2^(k - 1) of its size.
+
+        With `finest`, only those from it on, in a fraction of the time.
+        """
         h = {1: self.get_submodule("stage1")(x)}
         for k in range(2, 7):
             h[k] = getattr(self, f"stage{k}")(pool(h[k - 1]))
         g = {6: h[6]}
-        for k in range(5, 0, -1):
+        for k in range(5, finest - 1, -1):
             g[k] = getattr(self, f"stage{k}d")(cat(resize_like(g[k + 1], h[k]), h[k]))
-        return tuple(g[k] for k in range(1, 7))
+        return tuple(g[k] for k in range(finest, 7))
 
-    def logits(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return side logits l_1 to l_6, each (N, 1, H, W), for a batch x (N, 3, H, W)."""
-        sides = (getattr(self, f"side{k}")(g) for k, g in enumerate(self.features(x), start=1))
+    def logits(self, x: Tensor, first: int = 0) -> tuple[Tensor, ...]:
+        """Return side logits l_1 to l_6, each (N, 1, H, W), for a batch x (N, 3, H, W).
+
+        Without the `first` ones, which are not calculated then.
+        """
+        finest = first + 1
+        maps = self.features(x, finest)
+        sides = (getattr(self, f"side{k}")(g) for k, g in enumerate(maps, start=finest))
         return tuple(resize_like(side, x) for side in sides)
 
     def forward_all(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -183,7 +191,9 @@ class U2Net(NestedUNet):
         super().__init__(stages)
         self.outconv = nn.Conv2d(6, 1, 1)
 
-    def logits(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return fused logits l_0, then l_1 to l_6; each (N, 1, H, W)."""
+    def logits(self, x: Tensor, first: int = 0) -> tuple[Tensor, ...]:
+        """Return fused logits l_0, then l_1 to l_6; each (N, 1, H, W); without the `first` ones."""
+        if first:
+            return super().logits(x, first - 1)
         sides = super().logits(x)
         return (self.outconv(torch.cat(sides, dim=1)), *sides)
