@@ -227,7 +227,7 @@ def test_version_and_help(run: Run) -> None:
     assert b"remove" in run("--help").out
     assert run("help").out == run("--help").out
     commands = re.findall(r"^  (\w+)  ", run("-h").out.decode().partition("Commands:")[2], re.M)
-    assert commands[:4] == ["remove", "preview", "watch", "batch"]  # what most people need
+    assert commands[:5] == ["remove", "preview", "video", "watch", "batch"]  # what most people need
     manual = " ".join(run("remove", "--help").out.decode().split())
     for flag in ("--output", "--overwrite", "--skip-existing", "--json", "--quiet", "--verbose"):
         assert flag in manual

@@ -44,7 +44,7 @@ def cli() -> None:
     """
 
 
-for command in (remove, preview, video, camera, watch, integrate, batch, demo, serve, mcp, models,
+for command in (remove, preview, video, watch, batch, demo, serve, camera, integrate, mcp, models,
                 evaluate, train, export, quantize, doctor, clicked):  # fmt: skip
     cli.add_command(command)
 

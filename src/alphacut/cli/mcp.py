@@ -21,10 +21,11 @@ from alphacut.options import Options
     help="Serve streamable HTTP on 127.0.0.1:PORT/mcp, instead of standard input and output.",
 )  # fmt: skip
 def mcp(allowed: tuple[Path, ...], model: str, port: int | None) -> None:
-    """Let an assistant remove backgrounds, by the Model Context Protocol.
+    """Let an assistant remove backgrounds.
 
-    It gets the tools remove_background, evaluate_cutout and list_models. Pictures stay files: their
-    paths are exchanged, and nothing outside the allowed folders is read or written.
+    By the Model Context Protocol, it gets the tools remove_background, evaluate_cutout and
+    list_models. Pictures stay files: their paths are exchanged, and nothing outside the allowed
+    folders is read or written.
     """
     try:
         from alphacut.mcp import make_server

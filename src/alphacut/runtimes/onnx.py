@@ -78,7 +78,7 @@ class ONNXRuntime:
             )
         self.device = device
         providers = [provider, *PROVIDERS["cpu"]][: 1 + (device != "cpu")]
-        self._session = _start(path, threads, providers)
+        self._session = _start(path, threads, device, providers)
         session = self._session()
         if session.get_providers()[0] != provider:  # it fell back and only logged that
             raise RuntimeFailure(
@@ -132,7 +132,7 @@ class ONNXGraph:
     """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
-        self._session = _start(path, threads, list(PROVIDERS["cpu"]))
+        self._session = _start(path, threads, "cpu", list(PROVIDERS["cpu"]))
         session = self._session()
         self.inputs: Mapping[str, int] = {
             value.name: len(value.shape) for value in session.get_inputs()
@@ -153,7 +153,7 @@ class ONNXGraph:
 
 
 def _start(
-    path: Path, threads: int | None, providers: list[str]
+    path: Path, threads: int | None, device: str, providers: list[str]
 ) -> PerProcess[onnxruntime.InferenceSession]:
     """Return what starts a session in each process."""
     settings = onnxruntime.SessionOptions()
@@ -164,9 +164,7 @@ def _start(
         try:
             return onnxruntime.InferenceSession(path, settings, providers=providers)
         except Exception as error:  # its errors have no common base
-            raise RuntimeFailure(
-                f"ONNX Runtime cannot load {path} on {providers[0]}: {error}"
-            ) from error
+            raise RuntimeFailure(f"ONNX Runtime cannot load {path} on {device}: {error}") from error
 
     return PerProcess(start)
 
