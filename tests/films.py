@@ -36,6 +36,7 @@ def make_film(
     rate: int = 25,
     stamps: Sequence[int] | None = None,
     sound: str | None = None,
+    subtitles: Path | None = None,
     matrix: int | None = None,
     full: bool = False,
     transfer: int | None = None,
@@ -63,6 +64,8 @@ def make_film(
             track = output.add_stream(sound, rate=48000)
             track.codec_context.layout = "stereo"
             track.metadata["language"] = "eng"
+        said = av.open(str(subtitles)) if subtitles else None
+        titles: Any = said and output.add_stream_from_template(said.streams.subtitles[0])
         output.metadata.update(metadata or {})
         if chapters:
             output.set_chapters(list(chapters))
@@ -84,6 +87,10 @@ def make_film(
         output.mux(stream.encode(None))
         if track is not None:
             _write_sound(output, track, (stamps[-1] / 1000 if stamps else len(images) / rate))
+        for packet in said.demux() if said else ():
+            if packet.dts is not None:
+                packet.stream = titles
+                output.mux(packet)
     return path
 
 

@@ -102,6 +102,16 @@ def test_sound_that_does_not_fit_is_encoded_again_and_said(
     assert crossings == pytest.approx(2 * 440 * 0.5, abs=4)  # still 440 Hz
 
 
+def test_tracks_that_the_result_cannot_hold_are_said(tmp_path: Path, fake_remover: Remover) -> None:
+    words = tmp_path / "words.srt"
+    words.write_text("1\n00:00:00,010 --> 00:00:00,150\nA disc\n\n")
+    clip = make_film(tmp_path / "clip.mkv", discs(5), sound="libopus", subtitles=words)
+    with pytest.warns(AlphacutWarning, match=r"o\.webm: without subtitles$"):
+        remove_video(clip, tmp_path / "o.webm", remover=fake_remover)
+    with pytest.warns(AlphacutWarning, match=r"o\.webp: without subtitles and sound$"):
+        remove_video(clip, tmp_path / "o.webp", remover=fake_remover)
+
+
 def test_part_of_a_film_with_its_sound(tmp_path: Path, fake_remover: Remover) -> None:
     film = make_film(tmp_path / "clip.mkv", discs(50), sound="pcm_s16le")
     out = tmp_path / "o.mkv"

@@ -92,6 +92,7 @@ class Film:
         metadata: Title, author and so on.
         chapters: As PyAV has them.
         sounds: How many tracks of sound it has.
+        subtitles: How many tracks of subtitles.
     """
 
     path: Path
@@ -106,6 +107,7 @@ class Film:
     metadata: Mapping[str, str] = field(default_factory=dict)
     chapters: Sequence[Any] = ()
     sounds: int = 0
+    subtitles: int = 0
 
     def read(
         self,
@@ -202,6 +204,7 @@ def open_film(
             path, (W, H) if turned else (H, W), rate, time_base, begins, duration_s, count,
             _colour(frame), 1 / aspect if turned else aspect,
             {**container.metadata}, container.chapters(), len(container.streams.audio),
+            len(container.streams.subtitles),
         )  # fmt: skip
 
 

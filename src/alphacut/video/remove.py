@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from alphacut import values
 from alphacut.cutout import Cutout, place_frames
-from alphacut.errors import NoForegroundWarning, OptionError, OutputError
+from alphacut.errors import AlphacutWarning, NoForegroundWarning, OptionError, OutputError
 from alphacut.options import Options
 from alphacut.output import geometry
 from alphacut.output.background import load_background, make_background
@@ -22,7 +22,7 @@ from alphacut.remover import Remover
 from alphacut.video.cut import check_options, cut
 from alphacut.video.read import Film, Frame, behind, is_film, open_film
 from alphacut.video.steady import STEADY
-from alphacut.video.write import Codec, Prepared, find_target, prepare, write_film
+from alphacut.video.write import Codec, Prepared, Target, find_target, prepare, write_film
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -141,6 +141,8 @@ def remove_video(
         done += 1
         broken += frame.broken
         progress(done, total)
+    if lost := _lost(film, target):
+        warnings.warn(f"{path}: without {lost}", AlphacutWarning, stacklevel=2)
     if empty == done:
         warnings.warn(f"{film.path}: no foreground found", NoForegroundWarning, stacklevel=2)
     return Written(path, done, broken, empty)
@@ -165,6 +167,14 @@ def default_target(source: Path, options: Options, *, opaque: bool) -> Path:
     word = "cutout" if options.result == "cutout" else options.result
     name = source.name if source.is_dir() else source.stem
     return source.with_name(f"{name}-{word}.{'mp4' if opaque else 'webm'}")
+
+
+def _lost(film: Film, target: Target) -> str:
+    """Name the tracks of a film that its result cannot hold."""
+    lost = ["subtitles"] if film.subtitles else []
+    if film.sounds and target.kind != "container":
+        lost.append("sound")
+    return " and ".join(lost)
 
 
 def _find_box(options: Options) -> Callable[[Frame, Cutout], tuple[Box | None, float | None]]:
