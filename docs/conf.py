@@ -31,6 +31,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "docs/index"
 include_patterns = [
     "docs/**.md", "examples/notebooks/*.ipynb", "examples/**.md", "packages/*/README.md",
+    "integrations/*/README.md",
     "CHANGELOG.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md", "MODELS.md", "SECURITY.md",
 ]  # fmt: skip
 exclude_patterns = [".*", "build", "dist", "src", "tests", "shared", "**/node_modules"]
