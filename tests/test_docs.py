@@ -31,6 +31,7 @@ ELSEWHERE = {
     "docs/cluster.md": "test_millions_run_from_bucket_to_bucket",
     "docs/training.md": "test_training_runs",
     "docs/video.md": "needs films; tests/cli/test_cli_video.py makes them",
+    "packages/alphacut-rembg/README.md": "tests/rembg runs it: it is not installed beside rembg",
     "examples/kuberay/README.md": "needs a cluster; the page says that it has not been run",
 }
 SHOWN = {page for page, text in PAGES.items() if blocks(text)}
