@@ -30,7 +30,7 @@ pytestmark = [
         not (THEIRS / "rembg").exists(),
         reason="REMBG_VENV names no virtual environment with rembg[cpu,cli]==2.0.86",
     ),
-    pytest.mark.skipif(not WEIGHTS.exists(), reason="u2netp.onnx is not on this machine"),
+    pytest.mark.skipif(not WEIGHTS.exists(), reason="no u2netp.onnx beside the checkout"),
 ]
 LEAST_IOU = 0.97
 LIBRARY = """
