@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.responses import FileResponse
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
@@ -109,3 +112,23 @@ def test_an_error_in_a_stream_is_raised() -> None:
     client = TestClient(AllowList(broken, asyncio.Event()))
     with pytest.raises(RuntimeError, match="broken"):
         client.get("/gradio_api/queue/data")
+
+
+@pytest.mark.parametrize("looked", [True, False])
+def test_a_file_that_goes_before_it_is_opened_is_not_found(tmp_path: Path, looked: bool) -> None:
+    path = tmp_path / "before.jpg"
+    path.write_bytes(b"a picture")
+    answer = FileResponse(path, stat_result=path.stat() if looked else None)
+    client = TestClient(AllowList(answer, asyncio.Event()))
+    assert client.get("/gradio_api/file=before.jpg").content == b"a picture"
+    os.unlink(path)
+    assert client.get("/gradio_api/file=before.jpg").status_code == 404
+
+
+def test_another_error_about_a_file_is_raised() -> None:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError("broken")
+
+    client = TestClient(AllowList(broken, asyncio.Event()))
+    with pytest.raises(RuntimeError, match="broken"):
+        client.get("/gradio_api/file=before.jpg")

@@ -34,6 +34,7 @@ _ALLOWED = re.compile(
     r"|/gradio_api/(upload|upload_progress|queue/(join|data)|run/predict|cancel|reset|startup-events"
     r"|heartbeat/\w+|file=(?!\w*:).+)"
 )
+_FILE = "/gradio_api/file="
 _STREAMS = re.compile(r"/gradio_api/(queue/data|heartbeat/\w+)")
 _JOINS = ("/gradio_api/queue/join", "/gradio_api/run/predict")  # they name files
 _HEADERS = {
@@ -189,7 +190,29 @@ class AllowList:
                 return await receive()
 
             return await self.app(scope, again, send_safely)
+        if path.startswith(_FILE):
+            return await self._file(scope, receive, send_safely)
         return await self.app(scope, receive, send_safely)
+
+    async def _file(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a request for a file, which may go with its visitor before it is opened."""
+        held: list[Message] = []  # the answer's head, until there is something of the file
+        begun = False
+
+        async def send_once_open(message: Message) -> None:
+            nonlocal begun
+            held.append(message)
+            begun = begun or message["type"] != "http.response.start"
+            while begun and held:
+                await send(held.pop(0))
+
+        gone = FileNotFoundError
+        try:
+            await self.app(scope, receive, send_once_open)
+        except (gone, RuntimeError) as error:  # the latter by Starlette, because of the former
+            if begun or not (isinstance(error, gone) or isinstance(error.__context__, gone)):
+                raise
+            await _refuse(404, "Not found", send)
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request whose answer lasts as long as the page is open, until `closing`."""
