@@ -184,15 +184,18 @@ def _lay_under(background: Array, patch: Array, layer: Array, rng: Rng) -> Array
     if not len(inside):
         return background
     low = max(rng.integers(len(inside), size=2))  # in the order of rows, so rather near the bottom
-    y, x = inside[int(low)]
     reach = float(np.ptp(inside, axis=0).max()) * rng.uniform(0.4, 1.2)
     angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(4, 13))))
     radii = reach * rng.uniform(0.6, 1.2, len(angles))
     wide = math.exp(rng.uniform(-0.1, 0.6))
-    corners = np.stack([wide * np.cos(angles), np.sin(angles) / wide], axis=1) * radii[:, np.newaxis]
+    corners = (
+        np.stack([wide * np.cos(angles), np.sin(angles) / wide], axis=1) * radii[:, np.newaxis]
+    )
     turn = rng.normal(0, 0.3)
-    corners = corners @ np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
+    corners = corners @ np.array(
+        [[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]]
+    )
     mask = np.zeros(layer.shape[:2], np.float32)
-    cv2.fillPoly(mask, [np.rint(corners + (x, y)).astype(np.int32)], 1.0)
+    cv2.fillPoly(mask, [np.rint(corners + inside[int(low), ::-1]).astype(np.int32)], 1.0)
     mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.5, 4)), np.float32)
     return background + mask[..., np.newaxis] * (patch - background)
