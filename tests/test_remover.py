@@ -271,6 +271,15 @@ def test_a_trimap_decides(tmp_path: Path, matting: str) -> None:
         remover(np.zeros((50, 50, 3), np.uint8))
 
 
+def test_a_trimap_needs_no_network(tmp_path: Path) -> None:
+    levels = np.full((90, 120), 128, np.uint8)
+    levels[20:60, 40:80], levels[:5] = 255, 0
+    PIL.Image.fromarray(levels).save(tmp_path / "trimap.png")
+    alpha = Remover("none", trimap=str(tmp_path / "trimap.png"))(photo()).alpha
+    assert (alpha[20:60, 40:80] == 1).all()
+    assert (alpha[:5] == 0).all()
+
+
 def test_a_trimap_is_read_as_its_picture_is(tmp_path: Path) -> None:
     levels = np.zeros((90, 120), np.uint8)
     levels[:, 60:] = 255

@@ -441,8 +441,9 @@ class Options:
         grounded = self.solves_ground
         if self.shadow == "keep" and (not grounded or self.trimap or self.pair):
             raise OptionError("shadow", "keep", "needs a known ground: add ground or plate")
-        if self.model == "none" and not grounded and self.pair is None:
-            raise OptionError("model", "none", "needs a known ground: add ground, plate or pair")
+        if self.model == "none" and not (grounded or self.pair or self.trimap):
+            needs = "a known ground or trimap: add ground, plate, pair or trimap"
+            raise OptionError("model", "none", f"needs {needs}")
         room = self.margin != Options.margin and values.parse_margin(self.margin)
         if room and any(length.number for length in room) and not self.crop:
             raise OptionError("margin", self.margin, "is the space around a crop: add crop")

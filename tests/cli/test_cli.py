@@ -684,7 +684,7 @@ def test_an_error_that_nobody_foresaw_is_one_line_too(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oh\nno")
 
-    monkeypatch.setattr("alphacut.remover.estimate_foreground", broken)
+    monkeypatch.setattr("alphacut.stages.estimate_foreground", broken)
     result = run("photo.png")
     assert result.status == 1
     assert result.lines == ["alphacut: photo.png: ZeroDivisionError: oh no"]

@@ -25,7 +25,7 @@ from alphacut.models import weights
 from alphacut.options import Options
 from alphacut.output.encode import output_format
 from alphacut.parallel import processors
-from alphacut.remover import find_method
+from alphacut.stages import find_method
 from alphacut.video.read import is_film
 from alphacut.video.remove import is_opaque
 
