@@ -379,6 +379,17 @@ class Cutout:
         kind = output_format(None, options.format, opaque=options.opaque)
         return kind, list(self._encode(kind, options))
 
+    def encode_trimap(self, options: Options | None = None) -> bytes:
+        """Encode the trimap as what `save_trimap` writes beside a result.
+
+        Returns:
+            A grey PNG of the image's size, black, white and 128; nothing if none was needed.
+        """
+        if self.trimap is None:
+            return b""
+        effort = (options or self.options).png
+        return b"".join(encode([Raster(encode_trimap(self.trimap))], "png", effort=effort))
+
     # --- the way down from options to bytes: place, layers, raster, encode -----------------------
 
     def _encode(self, kind: str, options: Options) -> Iterator[bytes | memoryview]:

@@ -20,9 +20,8 @@ from alphacut.batch.verdict import Verdict, judge
 from alphacut.errors import AlphacutError, AlphacutWarning, ImageError, OutputError
 from alphacut.files import is_stream, write
 from alphacut.options import Options
-from alphacut.output.encode import Raster, encode, output_format
+from alphacut.output.encode import output_format
 from alphacut.parallel import in_order, processors, side_by_side
-from alphacut.pipeline.trimap import encode_trimap
 from alphacut.remover import Remover
 
 STREAM, STDIN = "-", "standard input"  # as an argument, and in messages
@@ -250,9 +249,8 @@ def _cut_out(
             raise OutputError(f"{target.parent}: cannot be created: {error.strerror}") from error
         for path, one in results.items():
             one.save(path, options)
-        if options.save_trimap and beside and cutout.trimap is not None:
-            levels = Raster(encode_trimap(cutout.trimap))
-            write(beside, encode([levels], "png", effort=options.png))
+        if options.save_trimap and beside and (trimap := cutout.encode_trimap(options)):
+            write(beside, [trimap])
     else:
         pieces = cutout.encode(options)[1]
         try:

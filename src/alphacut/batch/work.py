@@ -19,9 +19,7 @@ from alphacut.cutout import Cutout
 from alphacut.errors import ImageError, StoreError, one_line
 from alphacut.models.entry import ModelSpec
 from alphacut.options import Options
-from alphacut.output.encode import Raster, encode
 from alphacut.parallel import in_order, side_by_side
-from alphacut.pipeline.trimap import encode_trimap
 from alphacut.remover import Remover
 from alphacut.video.read import is_film
 from alphacut.video.remove import remove_video
@@ -199,9 +197,8 @@ class Worker:
             if step.verdict.error:
                 raise step.verdict.error
             step.result = b"".join(cutout.encode(options)[1])
-            if options.save_trimap and cutout.trimap is not None:
-                levels = Raster(encode_trimap(cutout.trimap))
-                step.trimap = b"".join(encode([levels], "png", effort=options.png))
+            if options.save_trimap:
+                step.trimap = cutout.encode_trimap(options)
 
     def _write(self, step: _Step) -> None:
         task = step.task
