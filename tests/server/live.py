@@ -71,7 +71,7 @@ class Live:
         text = self.client.get("/metrics").text
         return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
 
-    def wait_until(self, true: Callable[[], bool], within_s: float = 10.0) -> None:
+    def wait_until(self, true: Callable[[], bool], within_s: float = 30.0) -> None:
         end = time.monotonic() + within_s
         while not true():
             assert time.monotonic() < end, self.log.read_text()[-3000:]
