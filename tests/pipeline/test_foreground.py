@@ -44,6 +44,15 @@ def test_solid_and_empty_pixels_keep_the_photo():
     assert not np.shares_memory(foreground, image)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_alpha_that_the_depth_cannot_hold_is_not_soft(dtype):
+    level = 1 / np.iinfo(dtype).max
+    alpha = np.tile(np.float32([0, 0.4 * level, 0.6 * level, 0.5, 1 - 0.4 * level, 1]), (60, 1))
+    image = np.random.default_rng(2).integers(0, level**-1, (*alpha.shape, 3), dtype)
+    changed = (estimate_foreground(image, alpha) != image).any(axis=(0, 2))
+    assert list(changed) == [False, False, True, True, False, False]
+
+
 def test_nothing_soft_means_a_plain_copy():
     image = np.full((5, 6, 3), 9, np.uint8)
     for constant in (0, 1):

@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from rembg.bg import default_session
-from rembg.session_factory import NAMES, Session, find_model, find_weights
+from rembg.session_factory import NAMES, Session, find_model, find_weights, plan
 
 import rembg
 from alphacut.errors import AlphacutWarning, WeightsError
@@ -92,6 +92,13 @@ def test_models_have_rembgs_names() -> None:
     with pytest.raises(ValueError, match="provider 'TensorrtExecutionProvider' is not supported"):
         rembg.new_session("u2netp", providers=["TensorrtExecutionProvider"])
     assert default_session() is default_session()
+
+
+def test_the_bundled_network_runs_in_its_quick_form(tmp_path: Path) -> None:
+    *_, load = plan("u2netp")
+    assert load.keywords["precision"] == "auto"  # type: ignore[attr-defined]
+    *_, load = plan("u2net_custom", model_path=str(shutil.copy(LITE, tmp_path / "mine.onnx")))
+    assert load.keywords["precision"] == "fp32"  # type: ignore[attr-defined]
 
 
 def test_weights_of_ones_own(tmp_path: Path, session: Session) -> None:

@@ -33,7 +33,6 @@ _NEAR_GRID_PX = 256  # long side of the grid for the means from close by, at lea
 _NEAR_PX = 1  # their radius on it
 _OPEN = np.float32(1e-4)  # mean weight under which a mean is left to the wider one
 _DAMPING = np.float32(0.05)  # keeps JPEG noise, doubled where alpha is 1/2, out of the colours
-_SURE = 2.0**-17  # alpha that 16 bits cannot tell from 0, and from 1
 
 
 def estimate_foreground(image: Image, alpha: Array) -> Image:
@@ -44,8 +43,8 @@ def estimate_foreground(image: Image, alpha: Array) -> Image:
         alpha: (H, W) float32 in [0, 1].
 
     Returns:
-        (H, W, 3) of the image's dtype: the estimate where 0 < alpha < 1 by more than 16 bits can
-        tell, the image elsewhere.
+        (H, W, 3) of the image's dtype: the estimate where alpha is neither 0 nor 1 at the image's
+        depth, the image elsewhere.
 
     Raises:
         ImageError: if a shape or dtype is wrong.
@@ -94,14 +93,16 @@ def _correct_tile(
     """Turn image into foreground at the soft pixels of the tile that begins at (top, left)."""
     (H, W), (top, left) = alpha.shape, tile
     part = alpha[top : top + TILE_PX, left : left + TILE_PX]
-    soft = cv2.inRange(part, _SURE, 1 - _SURE)
+    white = np.iinfo(foreground.dtype).max
+    sure = 0.5 / white  # networks hardly ever say 0 or 1: less than half a level changes no mixture
+    soft = cv2.inRange(part, sure, 1 - sure)
     if not cv2.countNonZero(soft):
         return
     x, y = cv2.findNonZero(soft).reshape(-1, 2).astype(np.intp).T
     shares = np.repeat(part[y, x], 3).reshape(-1, 3)
     y, x = y + top, x + left
     found = [look_up(mean, y, x, (H, W)) for mean in means]
-    pixels, where, white = foreground.reshape(-1, 3), y * W + x, np.iinfo(foreground.dtype).max
+    pixels, where = foreground.reshape(-1, 3), y * W + x
     colours, _ = _correct(pixels[where] * np.float32(1 / white), (shares, 1 - shares), found)
     pixels[where] = np.rint(colours * white)
 

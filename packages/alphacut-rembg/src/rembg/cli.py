@@ -40,6 +40,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; each error that is known is one line and an exit status."""
+    # threads of NumPy's BLAS, which nothing here needs, wait at work: a twentieth of a start
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     warnings.simplefilter("ignore")
     warnings.simplefilter("always", AlphacutWarning)
     warnings.simplefilter("ignore", MetadataWarning)
@@ -98,15 +100,24 @@ def _picture_options(command: _Command) -> _Command:
     return command
 
 
-def _open(model: str | None, extras: dict[str, Any], **arguments: Any) -> "tuple[Session, Wish]":
-    """Load the model and read what is asked for."""
-    from rembg import bg
-    from rembg.session_factory import DEFAULT, new_session
+def _open(
+    model: str | None, extras: dict[str, Any], *, several: bool = True, **arguments: Any
+) -> "tuple[Session, Wish]":
+    """Load the model and read what is asked for; one picture is decoded while it loads."""
+    from alphacut.runtimes.pending import PendingRuntime
+    from rembg.session_factory import DEFAULT, Session, plan
 
-    wish = bg.wish_of({**arguments, **extras})
     chosen = {name: extras[name] for name in ("providers", "model_path", "accept_license")
               if name in extras}  # fmt: skip
-    return new_session(model or DEFAULT, **chosen), wish
+    spec, options, load = plan(model or DEFAULT, **chosen)
+    network = PendingRuntime(load)  # beside the imports below
+    from rembg import bg
+
+    wish = bg.wish_of({**arguments, **extras})
+    if several:  # else each of them would fail for it
+        network.wait()
+    remover = alphacut.Remover(spec, network=network, options=options)
+    return Session(model or DEFAULT, remover), wish
 
 
 @cli.command("i", help="One file.")
@@ -118,8 +129,6 @@ def _open(model: str | None, extras: dict[str, Any], **arguments: Any) -> "tuple
 @click.argument("target", metavar="[OUTPUT]", required=False)
 def i_command(source: str | None, target: str | None, **arguments: Any) -> None:
     """Cut out one picture; an existing output is replaced once the new one is whole."""
-    from rembg import bg
-
     if source is None:
         if sys.stdin.isatty():
             raise click.UsageError("Missing argument '[INPUT]'.")
@@ -127,7 +136,9 @@ def i_command(source: str | None, target: str | None, **arguments: Any) -> None:
     if target is None:
         beside = source != _STREAM and sys.stdout.isatty()
         target = str(Path(source).with_suffix(".out.png")) if beside else _STREAM
-    session, wish = _open(**arguments)
+    session, wish = _open(several=False, **arguments)
+    from rembg import bg
+
     picture: Any = source
     if source == _STREAM:
         picture = io.BytesIO(sys.stdin.buffer.read())

@@ -3,13 +3,17 @@
 import dataclasses
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alphacut import Options, Remover, files, runtimes
+import alphacut
+from alphacut import files, runtimes
 from alphacut.errors import UnknownName, WeightsError
 from alphacut.models import weights
 from alphacut.models.entry import ModelSpec
+from alphacut.options import Options
+from alphacut.runtimes import Runtime
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,15 +38,15 @@ class Session:
         remover: What cuts out.
     """
 
-    def __init__(self, model_name: str, remover: Remover) -> None:
+    def __init__(self, model_name: str, remover: "alphacut.Remover") -> None:
         self.model_name = model_name
         self.remover = remover
 
     @functools.cached_property
-    def vitmatte(self) -> Remover:
+    def vitmatte(self) -> "alphacut.Remover":
         """The same model, with ViTMatte for its edges."""
         options = self.remover.options.replace(matting="vitmatte")
-        return Remover(self.remover.spec, network=self.remover.network, options=options)
+        return alphacut.Remover(self.remover.spec, network=self.remover.network, options=options)
 
     def predict(self, img: "Image", *args: Any, **kwargs: Any) -> "list[Image]":
         """Return the masks of an image, of which there is one."""
@@ -73,28 +77,42 @@ def new_session(
         ValueError: if there is no such model, or a provider is unknown.
         AlphacutError: if the weights are missing, or the device is.
     """
+    spec, options, load = plan(
+        model_name, sess_opts=sess_opts, providers=providers, model_path=model_path,
+        accept_license=accept_license,
+    )  # fmt: skip
+    return Session(model_name, alphacut.Remover(spec, network=load(), options=options))
+
+
+def plan(
+    model_name: str,
+    *,
+    sess_opts: Any = None,
+    providers: list[Any] | None = None,
+    model_path: str | None = None,
+    accept_license: bool = False,
+) -> tuple[ModelSpec, Options, Callable[[], Runtime]]:
+    """Return a model's entry, the options of its remover, and what loads its network.
+
+    The arguments are those of `new_session`, and so are the errors.
+    """
     spec = find_model(model_name)
     options = Options(
         model=spec.name if model_name not in CUSTOM else Options.model,
         # rembg's masks, its 8 bits, and nobody's address
-        precision="fp32", matting="none", keep_depth=False, metadata="none", **_device(providers),
+        matting="none", keep_depth=False, metadata="none", **_device(providers),
     )  # fmt: skip
-    threads = getattr(sess_opts, "intra_op_num_threads", 0) or _environment_threads()
-    network = None
     path = Path(model_path).expanduser() if model_path else find_weights(model_name, spec)
     if model_name in CUSTOM and model_path is None:
         raise ValueError("model_path is required")
-    if path is not None:
-        if not path.is_file():
-            raise WeightsError(f"{path}: no such weights")
-        network = runtimes.load(
-            spec, runtime=options.runtime, device=options.device, precision="fp32", path=path,
-            threads=threads,
-        )  # fmt: skip
-    remover = Remover(
-        spec, network=network, options=options, threads=threads, accept_license=accept_license
-    )
-    return Session(model_name, remover)
+    if path is not None and not path.is_file():
+        raise WeightsError(f"{path}: no such weights")
+    return spec, options, functools.partial(
+        runtimes.load, spec, runtime=options.runtime, device=options.device,
+        precision="fp32" if path else options.precision, path=path,
+        threads=getattr(sess_opts, "intra_op_num_threads", 0) or _environment_threads(),
+        accept_license=accept_license,
+    )  # fmt: skip
 
 
 def find_model(name: str) -> ModelSpec:
