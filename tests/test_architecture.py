@@ -116,6 +116,7 @@ OUTSIDE = {
         "cli.terminal server.run server.settings batch remover cutout output pipeline runtimes "
         "models options values parallel files errors",
     ),
+    "integrations/krita/alphacut_krita": ("krita PyQt5", ""),  # alphacut is a process of its own
     "integrations/comfyui": ("numpy torch nodes", "output pipeline models options errors"),
 }
 

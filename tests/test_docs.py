@@ -20,7 +20,7 @@ from blocks import ROOT, bash, blocks, commands, furnish, run_page
 
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
-    for folder in ("", "docs", "docs/guides", "docs/models", "examples", "packages")
+    for folder in ("", "docs", "docs/guides", "docs/models", "examples", "packages", "integrations")
     for path in sorted((ROOT / folder).glob("*.md" if not folder or "docs" in folder else "*/*.md"))
     if path.name not in ("CHANGELOG.md", "log.md")  # records of their day
 }

@@ -1,6 +1,7 @@
 """The entry in file managers' menus: written, run as they run it, and taken out."""
 
 import configparser
+import json
 import os
 import plistlib
 import re
@@ -122,7 +123,7 @@ def test_thunar(home: Path, odd: list[Path], notified: Path) -> None:
 def test_errors_are_shown(home: Path, odd: list[Path], notified: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"no picture")
-    command = [*integrate._command(), str(bad), str(odd[0])]
+    command = [*integrate._alphacut(), "clicked", "--", str(bad), str(odd[0])]
     assert subprocess.run(command).returncode == 1
     told = notified.read_text()
     assert "critical" in told
@@ -159,6 +160,20 @@ def test_finder_by_its_files(home: Path) -> None:
     assert script == """'/my programs/python' -m alphacut clicked -- "$@\""""
     integrate._finder([], True)
     assert not folder.exists()
+
+
+@linux
+def test_krita_by_its_files(home: Path) -> None:
+    folder = home / "data" / "krita" / "pykrita"
+    run("krita")
+    assert (folder / "alphacut_krita" / "__init__.py").read_text().count("integrate krita")
+    entry = configparser.ConfigParser()
+    entry.read(folder / "alphacut_krita.desktop")
+    assert entry["Desktop Entry"]["X-KDE-Library"] == "alphacut_krita"
+    command = json.loads((folder / "alphacut_krita" / "command.json").read_text())
+    assert subprocess.run([*command, "--version"], stdout=subprocess.DEVNULL).returncode == 0
+    run("krita", "--remove")
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("manager", ["explorer", "finder"])

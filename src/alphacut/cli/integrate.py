@@ -1,4 +1,4 @@
-"""`alphacut integrate`: "Remove background" in the menu of a file manager, for this user."""
+"""`alphacut integrate`: "Remove background" in the menu of another program, for this user."""
 
 import json
 import os
@@ -25,23 +25,25 @@ _SHOWN = 3  # errors that fit a notification
 
 @click.command()
 @click.argument(
-    "manager", type=click.Choice(["dolphin", "nautilus", "thunar", "explorer", "finder"])
+    "program", type=click.Choice(["dolphin", "nautilus", "thunar", "explorer", "finder", "krita"])
 )
 @click.option("--remove", "removing", is_flag=True, help="Take it out of the menu again.")
-def integrate(manager: str, removing: bool) -> None:
-    """Put "Remove background" into the menu of a file manager.
+def integrate(program: str, removing: bool) -> None:
+    """Put "Remove background" into the menu of a file manager, or of Krita.
 
-    It cuts out the selected pictures into files beside them, and a notification tells the end. Only
-    files of this user are written, or on Windows keys of this user.
+    In a file manager it cuts out the selected pictures into files beside them, and a notification
+    tells the end; in Krita it gives the layer a transparency mask. Only files of this user are
+    written, or on Windows keys of this user.
     """
     own = {"explorer": "win32", "finder": "darwin"}
-    if manager in own and sys.platform != own[manager]:
-        raise OutputError(f"{manager} is not the file manager of this system")
+    if program in own and sys.platform != own[program]:
+        raise OutputError(f"{program} is not the file manager of this system")
     places: dict[str, Callable[[Sequence[str], bool], object]] = {
         "dolphin": _dolphin, "nautilus": _nautilus, "thunar": _thunar, "explorer": _explorer,
-        "finder": _finder,
+        "finder": _finder, "krita": _krita,
     }  # fmt: skip
-    where = places[manager](_command(), removing)
+    command = _alphacut() if program == "krita" else [*_alphacut(), "clicked", "--"]
+    where = places[program](command, removing)
     click.echo(f"{'removed from' if removing else 'written to'} {where}")
 
 
@@ -64,12 +66,12 @@ def clicked(inputs: tuple[str, ...]) -> None:
     sys.exit(done.returncode)
 
 
-def _command() -> list[str]:
-    """Return the command that a menu runs, to be followed by the files."""
+def _alphacut() -> list[str]:
+    """Return the command that runs alphacut from another program."""
     python = sys.executable
     if sys.platform == "win32":  # without a black window
         python = shutil.which("pythonw", path=os.path.dirname(python)) or python
-    return [python, "-m", "alphacut", "clicked", "--"]
+    return [python, "-m", "alphacut"]
 
 
 def _dolphin(command: Sequence[str], removing: bool) -> Path:
@@ -201,6 +203,25 @@ def workflow(command: Sequence[str]) -> dict[str, dict[str, object]]:
             },
         },
     }  # fmt: skip
+
+
+def _krita(command: Sequence[str], removing: bool) -> Path:
+    """Copy the plug-in into Krita's folder of resources, with the command that it runs."""
+    name = "alphacut_krita"
+    home = {"win32": _home("APPDATA", "AppData/Roaming") / "krita",
+            "darwin": Path.home() / "Library/Application Support/krita"}  # fmt: skip
+    folder = home.get(sys.platform, _data("krita")) / "pykrita"
+    package = Path(__file__).parents[1]
+    installed, checkout = package / "assets/krita", package.parents[1] / "integrations/krita"
+    source = installed if installed.exists() else checkout
+    contents = {Path(part): (source / part).read_bytes()
+                for part in (f"{name}.desktop", f"{name}/__init__.py")}  # fmt: skip
+    contents[Path(name, "command.json")] = json.dumps(command).encode()
+    for part, content in contents.items():
+        _put(folder / part, content, removing)
+    if removing:
+        shutil.rmtree(folder / name, ignore_errors=True)  # with the bytecode that Krita left
+    return folder / name
 
 
 def _home(variable: str, below: str) -> Path:
