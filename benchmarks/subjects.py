@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--count", type=int, default=30, help="pictures")
     parser.add_argument("--model", default="u2net-lite")
+    parser.add_argument("--ways", nargs="+", default=["box", "point", "both"], help="of asking")
     parser.add_argument("--separate", action="store_true", help="take subjects one by one")
     parser.add_argument("--verbose", action="store_true", help="print each subject")
     asked = parser.parse_args()
@@ -54,7 +55,8 @@ def main() -> None:
     rows = defaultdict(list)
     for group in groups:
         for number, truth in enumerate(group.alphas):
-            for way, changes in ways(truth).items():
+            for way in asked.ways:
+                changes = ways(truth)[way]
                 alpha = remover(group.image, **changes).alpha
                 right, wrong = iou(alpha, truth), stray(alpha, group, number)
                 rows[way].append((group.apart, right, wrong))
@@ -73,7 +75,7 @@ def separate(remover: Remover, groups: Iterable[Group]) -> None:
     for group in groups:
         if group.apart:
             pictures += 1
-            subjects = remover(group.image).subjects()
+            subjects = remover(group.image, subjects="separate").subjects()
             if len(subjects) == len(group.alphas):
                 both = zip(subjects, group.alphas, strict=True)
                 found.append([iou(one.alpha, truth) for one, truth in both])

@@ -35,7 +35,16 @@ from alphacut.pipeline.profile import convert_profile
 from alphacut.pipeline.prompt import Answer, merge_saliency, place_mask, prompt_mask
 from alphacut.pipeline.refine import refine
 from alphacut.pipeline.screen import remove_spill, unmix
-from alphacut.pipeline.select import Box, Place, Places, lay, part_of, select
+from alphacut.pipeline.select import (
+    Place,
+    Places,
+    View,
+    find_each,
+    lay,
+    part_of,
+    select,
+    show,
+)
 from alphacut.pipeline.strokes import Stroke
 from alphacut.pipeline.trimap import read_trimap
 from alphacut.pipeline.views import predict_views
@@ -280,14 +289,15 @@ class Stages:
                 raise OptionError("model", self.spec.name, "answers points and boxes: give one")
             seen = self._select(image, places, clock, painted)
             return self._key(picture, seen, clock) or seen
-        pointed = places if found is None else None  # the network can still look there alone
-        if pointed and not self.options.solves_ground:
-            return self._select(image, pointed, clock, painted)
+        # the network can still look somewhere alone
+        looks = found is None and (places is not None or self.options.subjects == "separate")
+        if looks and not self.options.solves_ground:
+            return self._select(image, places, clock, painted)
         saliency = self.find_saliency(image, clock) if found is None else found
         seen = self._see(image, saliency, clock, painted)
         keyed = self._key(picture, seen, clock)
-        if pointed and not keyed:
-            return self._select(image, pointed, clock, painted)
+        if looks and not keyed:
+            return self._select(image, places, clock, painted)
         return _within(keyed or seen, image, places, clock)
 
     def _key(self, picture: Picture, seen: _Seen, clock: "Clock") -> _Seen | None:
@@ -317,37 +327,39 @@ class Stages:
             return _Seen(alpha, saliency, judged, trimap, measure_doubt(judged, alpha))
 
     def _select(
-        self, image: Image, places: Places, clock: "Clock", painted: Sequence[Stroke]
+        self, image: Image, places: Places | None, clock: "Clock", painted: Sequence[Stroke]
     ) -> _Seen:
-        """Look where a person points, and keep what is meant."""
-        size, views, mask = image.shape[:2], dict[Box, _Seen](), None
-        if self._prompted:
+        """Look where a person points, and keep what is meant; by default, at each subject."""
+        size, looks, mask = image.shape[:2], dict[View, _Seen](), None
+        if places and self._prompted:
             if not places.keep and places.box is None:
                 raise OptionError("points", "", f"{self.spec.name} needs a point to keep, or a box")
             with clock("prompt"):
                 mask = prompt_mask(image, places, self._answer)
                 places = Places(box=place_mask(mask, size, places.box))
 
-        def look(view: Box) -> Array:
-            shifted = strokes.within(painted, view, size)
-            part = np.ascontiguousarray(part_of(image, view))
-            saliency = self.find_saliency(part, clock)
+        def look(view: View) -> Array:
+            shifted = strokes.within(painted, view.box, size)
+            part = np.ascontiguousarray(part_of(image, view.box))
+            saliency = self.find_saliency(show(image, view), clock)
             if mask is not None:  # the answer decides
-                meant = part_of(mask, geometry.rescale(view, size, mask.shape))
+                meant = part_of(mask, geometry.rescale(view.box, size, mask.shape))
                 saliency = merge_saliency(saliency, meant)
-            views[view] = self._see(part, saliency, clock, shifted)
-            return views[view].alpha
+            looks[view] = self._see(part, saliency, clock, shifted)
+            return looks[view].alpha
 
-        alpha, region = select(look, size, places)
+        found = select(look, size, places) if places else find_each(look, size)
+        alpha, region, views = found
+        seen = {view.box: looks[view] for view in views or looks}
         saliency, judged = (
-            lay({view: getattr(seen, name) for view, seen in views.items()}, size)
+            lay({box: getattr(one, name) for box, one in seen.items()}, size)
             for name in ("saliency", "judged")
         )
         trimap: Array | None = None
-        for view, seen in views.items():
-            if seen.trimap is not None:
+        for box, one in seen.items():
+            if one.trimap is not None:
                 trimap = np.zeros(size, np.float32) if trimap is None else trimap
-                np.maximum(part_of(trimap, view), seen.trimap, out=part_of(trimap, view))
+                np.maximum(part_of(trimap, box), one.trimap, out=part_of(trimap, box))
         return _Seen(alpha, saliency, judged, trimap).limited(region)
 
     @property
@@ -382,7 +394,7 @@ def _within(seen: _Seen, image: Image, places: Places | None, clock: "Clock") ->
     if not places:
         return seen
     with clock("select"):
-        chosen = select(functools.partial(part_of, seen.alpha), image.shape[:2], places)
+        chosen = select(lambda view: part_of(seen.alpha, view.box), image.shape[:2], places)
         return seen.limited(chosen.region)
 
 

@@ -6,7 +6,7 @@ Nothing here needs an image, so a wrong value is refused before any work.
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from alphacut.errors import OptionError
 
@@ -325,6 +325,38 @@ def parse_points(text: str) -> tuple[Point, ...]:
         x, y = (parse_length("points", place) for place in places)
         points.append(Point(x, y, word == "keep"))
     return tuple(points)
+
+
+def read_prompt(prompts: Any) -> tuple[str, str | None]:
+    """Read rembg's `sam_prompt` as the options `points` and `box`.
+
+    Args:
+        prompts: Decoded from JSON; whatever is false asks for nothing.
+
+    Raises:
+        OptionError: if it is malformed.
+    """
+    points: list[str] = []
+    boxes: list[str] = []
+    try:
+        for each in prompts or ():
+            numbers = [float(number) for number in each["data"]]
+            if not all(0 <= number < math.inf for number in numbers):
+                raise ValueError
+            text = " ".join(f"{number:.3f}" for number in numbers)
+            if each["type"] == "point" and len(numbers) == 2 and each.get("label", 1) in (0, 1):
+                points.append(f"{text} {'keep' if each.get('label', 1) else 'drop'}")
+            elif each["type"] == "rectangle" and len(numbers) == 4 and not boxes:
+                boxes.append(text)
+            else:
+                raise ValueError
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise OptionError(
+            "sam_prompt", str(prompts)[:40],
+            'give a list of {"type": "point", "data": [x, y], "label": 1 or 0} and at most one '
+            '{"type": "rectangle", "data": [left, top, right, bottom]}, in pixels',
+        ) from error  # fmt: skip
+    return "; ".join(points), boxes[0] if boxes else None
 
 
 def parse_offset(text: str) -> tuple[Length, Length]:

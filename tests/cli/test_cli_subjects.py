@@ -117,6 +117,14 @@ def test_separate_tells_all_files_and_a_table_has_the_boxes(run: Run) -> None:
         assert first.size == pytest.approx((60, 120), abs=4)
 
 
+def test_separate_overwrites_all_numbers_of_an_earlier_run(run: Run) -> None:
+    for number in (2, 3, 4, 5, 7):
+        Path(f"cut-{number}.png").write_bytes(b"earlier")
+    assert run("photo.png", "-o", "cut.png", "--subjects", "separate", "--overwrite")[0] == 0
+    assert files() == ["cut-1.png", "cut-2.png", "cut-3.png", "cut-7.png"]  # 7 is another's
+    assert all(iou(alpha_of(f"cut-{number + 1}.png"), number) > 0.9 for number in range(3))
+
+
 def test_separate_leaves_results_alone_and_writes_all_or_none(run: Run) -> None:
     Path("photo-cutout-3.png").write_text("mine")
     status, _, err = run("photo.png", "--subjects", "separate")

@@ -163,3 +163,26 @@ def test_a_phone(browser: Any, server: Any, balls: Path) -> None:  # noqa: F811
     visitor.photograph("pick-phone-390")
     assert visitor.complaints == []
     context.close()
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_each_subject_is_shown_by_itself(
+    visit: Visit,  # noqa: F811
+    balls: Path,
+    width: int,
+) -> None:
+    visitor = visit(width=width)
+    visitor.cut_out(balls)
+    visitor.page.get_by_role("button", name="Subjects one by one").click()
+    visitor.page.locator("#subjects a").nth(1).wait_for()
+    assert visitor.page.locator("#subjects a").count() == 2
+    assert visitor.wide() <= width
+    visitor.page.locator("#subjects").scroll_into_view_if_needed()
+    visitor.photograph(f"subjects-{width}")
+    name, data = visitor.download("balls-cutout-2.png")
+    assert name == "balls-cutout-2.png"
+    alpha = np.asarray(PIL.Image.open(io.BytesIO(data)))[..., 3]
+    assert (alpha[LEFT[::-1]], alpha[RIGHT[::-1]]) == (0, 255)
+    with visitor.waits_for_result():  # they are no longer those of this picture
+        visitor.page.get_by_role("button", name="Pick", exact=True).click()
+    visitor.page.wait_for_function("!document.querySelector('#subjects a')")

@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import PIL.Image
 import pytest
 
-from alphacut import Options
+from alphacut import Cutout, Options
 from alphacut.demo import text
 from alphacut.demo.engine import EncodedResult
 from alphacut.demo.page import Page, Session, result_names
@@ -128,6 +129,31 @@ def test_a_new_picture_is_not_replaced_by_the_last_one(page: Page, session: Sess
     assert session.photo
     assert viewer["photo"] == session.photo["id"] != late.photo
     assert session.look["version"] == 0
+
+
+def test_each_subject_is_a_picture_of_its_own(
+    page: Page, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alpha = np.zeros((40, 60), np.float32)
+    alpha[5:30, 5:20] = alpha[10:35, 40:55] = 1
+
+    def cut(image: bytes, options: Options, strokes: tuple[Stroke, ...] = ()) -> EncodedResult:
+        cutout = Cutout(np.full((40, 60, 3), 90, np.uint8), alpha, alpha)
+        return EncodedResult("ora", cutout.to_bytes("ora", options), cutout.empty, 0, (40, 60), {})
+
+    monkeypatch.setattr(page, "engine", cut)
+    monkeypatch.setattr(page, "_options", lambda *_: Options(background="red", shadow="drop"))
+    shown, problem = page._separate(VISITOR, session, *form(page))
+    assert problem == ""
+    assert shown.count("<li>") == 2
+    assert 'download="cat-cutout-2.png"' in shown
+    files = sorted(page.uploads.folder.rglob("cat-cutout-*.png"), key=lambda file: file.name)
+    first, second = (np.asarray(PIL.Image.open(file))[..., 3] for file in files)
+    assert (first > 0).sum() == (second > 0).sum() == 25 * 15
+    assert first[20, 10] == second[20, 50] == 255
+    alpha[:] = 0
+    shown, problem = page._separate(VISITOR, session, *form(page))
+    assert (shown, problem) == ("", text.NOTHING_FOUND)
 
 
 def test_no_two_results_have_one_name() -> None:

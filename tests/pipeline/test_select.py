@@ -1,11 +1,22 @@
 """Select: what a box and points mean, and where the network looks for it."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from alphacut.pipeline.select import Box, Places, lay, part_of, select, view_of
+from alphacut.pipeline.select import (
+    Box,
+    Places,
+    View,
+    find_each,
+    lay,
+    part_of,
+    select,
+    show,
+    view_of,
+)
 
 SIZE = (100, 160)
 LEFT, RIGHT = (20, 20, 80, 50), (30, 100, 70, 140)
@@ -26,11 +37,13 @@ class Looking:
     def __init__(self, alpha: Array, blind: int = 0) -> None:
         self.alpha, self.blind = alpha, blind
         self.views: list[Box] = []
+        self.sharp: list[Box | None] = []
 
-    def __call__(self, view: Box) -> Array:
+    def __call__(self, view: View) -> Array:
         """See nothing in the views that it is blind for: the first ones."""
-        self.views.append(view)
-        seen = part_of(self.alpha, view).copy()
+        self.views.append(view.box)
+        self.sharp.append(view.sharp)
+        seen = part_of(self.alpha, view.box).copy()
         return seen if len(self.views) > self.blind else np.zeros_like(seen)
 
 
@@ -38,7 +51,8 @@ def test_a_box_is_looked_at_with_some_surroundings() -> None:
     looking = Looking(scene(LEFT, RIGHT))
     chosen = select(looking, SIZE, Places(box=(15, 15, 85, 55)))
     np.testing.assert_array_equal(chosen.alpha, scene(LEFT))
-    assert looking.views == [view_of((15, 15, 85, 55), SIZE)]
+    assert chosen.views == (View(looking.views[0]),)
+    assert len(looking.views) == 1  # it fits: no other look is taken
     top, left, bottom, right = looking.views[0]
     assert top < 15
     assert left < 15
@@ -46,12 +60,51 @@ def test_a_box_is_looked_at_with_some_surroundings() -> None:
     assert right > 55
 
 
-def test_where_a_box_shows_nothing_its_surroundings_vary() -> None:
+def test_where_a_box_shows_nothing_other_looks_are_taken() -> None:
     looking = Looking(scene(LEFT), blind=2)
     chosen = select(looking, SIZE, Places(box=LEFT))
     np.testing.assert_array_equal(chosen.alpha, scene(LEFT))
-    first, second, third = ((view[2] - view[0]) * (view[3] - view[1]) for view in looking.views)
-    assert second < first < third
+    close, wide, again = looking.views
+    assert close == again != wide
+    assert looking.sharp == [None, None, LEFT]
+    nothing = select(Looking(scene()), SIZE, Places(box=LEFT))
+    assert not nothing.alpha.any()
+
+
+def test_the_look_that_fills_the_box_is_taken() -> None:
+    """The first sees half of the subject, the second another that the box cuts."""
+    box = (20, 40, 80, 100)
+    scenes = iter((scene((25, 45, 75, 60)), scene((25, 45, 75, 160)), scene((25, 45, 75, 95))))
+    looks: list[View] = []
+
+    def look(view: View) -> Array:
+        looks.append(view)
+        return part_of(next(scenes), view.box)
+
+    chosen = select(look, SIZE, Places(box=box))
+    np.testing.assert_array_equal(chosen.alpha, scene((25, 45, 75, 95)))
+    assert chosen.views == (looks[2],)
+    assert looks[2] == looks[0]._replace(sharp=box)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_what_is_around_a_box_can_be_blurred(kind: type) -> None:
+    levels = np.random.default_rng(1).integers(0, np.iinfo(kind).max, (*SIZE, 3)).astype(kind)
+    shown = show(levels, View((10, 20, 90, 140), sharp=(30, 50, 60, 100)))
+    assert shown.shape == (80, 120, 3)
+    assert shown.dtype == kind
+    np.testing.assert_array_equal(shown[20:50, 30:80], levels[30:60, 50:100])
+    around, before = shown[:15].astype(float), levels[10:25, 20:140].astype(float)
+    assert around.std() < 0.2 * before.std()
+    assert abs(around.mean() - before.mean()) < 0.1 * before.mean()
+    np.testing.assert_array_equal(show(levels, View((10, 20, 90, 140))), levels[10:90, 20:140])
+
+
+def test_what_the_picture_cuts_fits_a_box_at_its_side() -> None:
+    looking = Looking(scene((20, 0, 80, 40)))
+    chosen = select(looking, SIZE, Places(box=(15, 0, 85, 45)))
+    assert len(looking.views) == 1
+    np.testing.assert_array_equal(chosen.alpha, scene((20, 0, 80, 40)))
 
 
 def test_a_view_stays_in_the_picture_and_is_not_too_narrow() -> None:
@@ -151,6 +204,21 @@ def test_planes_of_views_are_laid_on_the_whole() -> None:
     assert whole.shape == SIZE
     assert whole[20, 30] == 0.75
     assert whole[60, 100] == 0.5
+
+
+def test_each_subject_is_looked_at_by_itself() -> None:
+    """The whole shows half of the first, and all of the second, which no closer look shows."""
+
+    def look(view: View) -> Array:
+        if view.box == (0, 0, *SIZE):
+            return scene((20, 20, 50, 50), RIGHT)
+        return part_of(scene((20, 20, 60, 50)), view.box)
+
+    found = find_each(look, SIZE)
+    np.testing.assert_array_equal(found.alpha, scene((20, 20, 53, 50), RIGHT))  # its box ends
+    assert View((0, 0, *SIZE)) in found.views
+    assert len(found.views) == 2
+    assert not find_each(Looking(scene()), SIZE).alpha.any()
 
 
 @settings(deadline=None, max_examples=40)

@@ -12,8 +12,9 @@ from rembg.bg import default_session
 from rembg.session_factory import NAMES, Session, find_model, find_weights, plan
 
 import rembg
-from alphacut.errors import AlphacutWarning, WeightsError
+from alphacut.errors import AlphacutWarning, OptionError, WeightsError
 from alphacut.models import weights
+from alphacut.runtimes.prompted import PromptedRuntime
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PHOTO = EXAMPLES / "chelsea.png"
@@ -74,12 +75,63 @@ def test_alpha_matting_has_thresholds(session: Session) -> None:
 
 def test_what_has_no_effect_is_told(session: Session) -> None:
     photo = PIL.Image.open(PHOTO)
-    with pytest.warns(AlphacutWarning, match="sam_prompt is ignored: no model here takes it"):
-        rembg.remove(photo, session=session, sam_prompt=[])
+    with pytest.warns(AlphacutWarning, match="sam_quant is ignored: no model here takes it"):
+        rembg.remove(photo, session=session, sam_quant=True)
     with pytest.warns(AlphacutWarning, match="colour is ignored: unknown to rembg as well"):
         rembg.remove(photo, session=session, colour="red")
     with pytest.raises(ValueError, match="only small-distinctions-646 is there"):
         rembg.remove(photo, session=session, vitmatte_model="base-composition-1k")
+
+
+BALLS = np.full((300, 400, 3), (176, 180, 174), np.uint8)
+BALLS[np.minimum(*(np.hypot(np.mgrid[:300, :400][0] - 150, np.mgrid[:300, :400][1] - at)
+                   for at in (100, 300))) < 60] = (190, 40, 50)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [[{"type": "point", "data": [100, 150], "label": 1}],
+     [{"type": "point", "data": [300, 150], "label": 0}],
+     [{"type": "rectangle", "data": [25, 75, 175, 225]}]],
+)  # fmt: skip
+@pytest.mark.parametrize("more", [{}, {"only_mask": True}, {"alpha_matting": True}])
+def test_a_prompt_chooses_the_subject(
+    session: Session, prompt: list[dict[str, Any]], more: dict[str, bool]
+) -> None:
+    if more.get("alpha_matting"):
+        pytest.importorskip("pymatting")
+    found = rembg.remove(BALLS, session=session, sam_prompt=prompt, **more)
+    assert isinstance(found, np.ndarray)
+    alpha = found if found.ndim == 2 else found[..., 3]
+    assert alpha[150, 100] > 250
+    assert alpha[150, 300] < 5
+    predicted = np.asarray(session.predict(PIL.Image.fromarray(BALLS), sam_prompt=prompt)[0])
+    assert predicted[150, 100] > 250
+    assert predicted[150, 300] < 5
+
+
+def test_a_malformed_prompt_is_refused(session: Session) -> None:
+    with pytest.raises(OptionError, match="give a list of"):
+        rembg.remove(BALLS, session=session, sam_prompt=[{"type": "circle", "data": [1]}])
+
+
+def test_sam_is_mobile_sam_and_is_asked_for_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[list[float]]] = []
+
+    def answer(embedding: Any, points: Any, labels: Any) -> tuple[Any, Any]:
+        asked.append(np.column_stack((points, labels)).tolist())
+        return np.full((4, 256, 256), 10, np.float32), np.ones(4, np.float32)
+
+    def finder(batch: Any) -> Any:
+        return np.ones((1, 1, *batch.shape[2:]), np.float32)
+
+    network = PromptedRuntime(finder, finder, answer, "cpu")
+    monkeypatch.setattr("alphacut.runtimes.load", lambda *_, **__: network)
+    sam = rembg.new_session("sam", providers=["CUDAExecutionProvider"])
+    rembg.remove(BALLS, session=sam)
+    rembg.remove(BALLS, session=sam, sam_prompt=[{"type": "rectangle", "data": [0, 0, 200, 300]}])
+    assert asked[0] == [[512, 384, 1], [0, 0, -1]]
+    assert asked[1] == [[0, 0, 2], [512, 768, 3]]
 
 
 def test_models_have_rembgs_names() -> None:

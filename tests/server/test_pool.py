@@ -22,6 +22,7 @@ from alphacut.server.worker import receive, send
 REQUEST = worker.Request(b"image", Options())
 FACTS = {"input_size": [1, 1], "size": [1, 1], "box": None, "empty": True, "doubt": 1.0,
          "frames": 1, "milliseconds": {}}  # fmt: skip
+BATCH = {"model": "u2net-lite", "shape": [1], "prompt": None}
 
 
 class Slow:
@@ -48,7 +49,7 @@ def polite(pipe: Connection, *_: Any) -> None:
     while True:
         pipe.recv()
         pipe.recv_bytes()
-        send(pipe, "predict", {"model": "u2net-lite", "shape": [1]}, [np.zeros(1, np.float32)])
+        send(pipe, "predict", BATCH, [np.zeros(1, np.float32)])
         kind, _, _ = receive(pipe)
         send(pipe, "abandoned" if kind == "stop" else "done", FACTS)
 
@@ -59,7 +60,7 @@ def insistent(pipe: Connection, *_: Any) -> None:
     pipe.recv()
     pipe.recv_bytes()
     while True:
-        send(pipe, "predict", {"model": "u2net-lite", "shape": [1]}, [np.zeros(1, np.float32)])
+        send(pipe, "predict", BATCH, [np.zeros(1, np.float32)])
         receive(pipe)
 
 

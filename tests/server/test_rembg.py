@@ -136,6 +136,18 @@ def test_a_malformed_prompt_is_refused(open_live: Live, prompt: str) -> None:
     assert "rectangle" in answer.text
 
 
+def test_a_network_for_prompts_is_asked_them(start: Callable[..., Live]) -> None:
+    live = start(first="mobile-sam", workers=1)  # ready: its self-test asks it something
+    fields = {"extras": '{"sam_prompt": [{"type": "point", "data": [100, 80], "label": 1}]}'}
+    answer = live.client.post(PATH, files={"file": PHOTO}, data=fields)
+    assert answer.status_code == 200, answer.text
+    alpha = opened(answer.content).getchannel("A")
+    assert (alpha.getpixel((100, 80)), alpha.getpixel((160, 80))) == (255, 0)
+    unasked = live.client.post(PATH, files={"file": PHOTO})
+    assert unasked.status_code == 400
+    assert "answers points and boxes: give one" in unasked.text
+
+
 def test_a_point_outside_is_refused(open_live: Live) -> None:
     answer = open_live.client.post(PATH, files={"file": TWO}, data={"points": "5000 3"})
     assert answer.status_code == 400

@@ -256,6 +256,18 @@ def test_roi_is_measured_on_the_whole_picture(live: Live) -> None:
     assert live.removebg(image_file=PHOTO, roi="0 0 100% 100%").status_code == 200
 
 
+def test_points_and_boxes_choose_and_roi_only_limits(live: Live) -> None:
+    """The network finds a disc in the middle of whatever it looks at."""
+    fields = {"image_file": PHOTO, "channels": "alpha"}
+    box, point, roi = (
+        np.asarray(opened(live.removebg(**fields, **chosen).content))
+        for chosen in ({"box": "0 0 100px 100px"}, {"points": "300 200"}, {"roi": "0 0 50% 100%"})
+    )
+    assert (box[50, 50], box[:, 100:].max(), box[100:].max()) == (255, 0, 0)
+    assert (point[200, 300], point[:, :200].max()) == (255, 0)
+    assert (roi[150, 190], roi[150, 210], roi[150, 20]) == (255, 0, 0)  # of the picture's own disc
+
+
 @pytest.mark.parametrize(
     ("fields", "kind"),
     [
@@ -341,6 +353,12 @@ ERRORS: list[tuple[str, dict[str, Any]]] = [
     ("roi_exceeds_bounds", {"image_file": PHOTO, "roi": "0 0 120% 100%"}),
     ("roi_region_empty", {"image_file": PHOTO, "roi": "50% 0 50% 100%"}),
     ("roi_region_empty", {"image_file": PHOTO, "roi": "300px 0 50% 100%"}),
+    ("invalid_points", {"image_file": PHOTO, "points": "10"}),
+    ("invalid_points", {"image_file": PHOTO, "points": "401 10"}),
+    ("invalid_points", {"image_file": PHOTO, "points": "1 1;" * 200}),
+    ("invalid_box", {"image_file": PHOTO, "box": "a b c d"}),
+    ("invalid_box", {"image_file": PHOTO, "box": "9 9 9 50"}),
+    ("unknown_foreground", {"image_file": PHOTO, "points": "50% 50% drop"}),
     ("invalid_crop_margin", {"image_file": PHOTO, "crop": "true", "crop_margin": "wide"}),
     ("invalid_crop_margin", {"image_file": PHOTO, "crop": "true", "crop_margin": "51%"}),
     ("invalid_crop_margin", {"image_file": PHOTO, "crop_margin": "1 2 3"}),

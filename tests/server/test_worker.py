@@ -39,7 +39,7 @@ def converse(attended: _Worker, request: worker.Request) -> tuple[str, dict[str,
         N, _, h, w = facts["shape"]
         disc = np.zeros((N, 1, h, w), np.float32)
         disc[..., h // 4 : h // 2, w // 4 : w // 2] = 1
-        send(attended.pipe, "output", {"shape": disc.shape}, [disc.data])
+        send(attended.pipe, "output", {"shapes": [disc.shape]}, [disc.data])
         return receive(attended.pipe)
     return kind, facts, data
 

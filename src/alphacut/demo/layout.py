@@ -99,6 +99,8 @@ class Layout:
                 with gr.Column(scale=1, min_width=160):
                     one["download"] = gr.Button("Download", variant="primary", size="lg")
                     one["again"] = gr.Button("New picture", variant="secondary")
+            one["separate"] = gr.Button("Subjects one by one", variant="secondary")
+            one["subjects"] = gr.HTML(elem_id="subjects")
             one["saver"] = gr.HTML(
                 html_template="",
                 js_on_load="watch('value', () => { const file = props.value; if (!file) return; "

@@ -126,6 +126,17 @@ class Page:
             [one["saver"], one["problem"], one["status"]],
             show_progress_on=[one["download"]], **_QUEUE,
         )  # fmt: skip
+        one["separate"].click(
+            self._separate, [session, *form], [one["subjects"], one["problem"]],
+            show_progress_on=[one["separate"]], **_QUEUE,
+        )  # fmt: skip
+        stale: dict[str, Any] = {  # those of another picture, or of other settings
+            "fn": lambda: "", "inputs": None, "outputs": one["subjects"], "queue": False,
+            "show_progress": "hidden", "api_visibility": "private",
+        }  # fmt: skip
+        gr.on([event for widget in form for event in _events(widget)], **stale)
+        for event in (one["viewer"].look, one["again"].click, layout.many["done"].choose):
+            event(**stale)
         layout.one_tab.select(
             lambda session: gr.update(visible=session.photo is not None), session, layout.settings,
             queue=False, api_visibility="private",
@@ -321,6 +332,28 @@ class Page:
         width, height = _size_of(result.data)
         seconds = time.perf_counter() - start
         return [file, gr.skip(), text.times(result, seconds, (height, width), exact=True)]
+
+    def _separate(self, request: gr.Request, session: Session, *form: Any) -> list[Any]:
+        """Cut each subject out of the picture at its own size."""
+        if (photo := session.photo) is None:
+            return [gr.skip()] * 2
+        try:
+            visitor = _visitor(request)
+            options = self._options(visitor, form, session.look).replace(
+                format="ora", subjects="separate", background="transparent", shadow="none"
+            )
+            image = self.uploads.find(visitor, photo).read_bytes()
+            result = self.engine(image, options, read_strokes(session.look["strokes"]))
+        except AlphacutError as error:
+            return [gr.skip(), self._problem(error, photo["name"])]
+        if result.empty:
+            return ["", text.NOTHING_FOUND]
+        with zipfile.ZipFile(io.BytesIO(result.data)) as layers:  # the uppermost comes first
+            files = [layers.read(name) for name in layers.namelist() if name.startswith("data/")]
+        stem = Path(photo["name"]).stem
+        names = [f"{stem}-cutout-{number}.png" for number in range(1, len(files) + 1)]
+        found = [self.uploads.put(visitor, *file) for file in zip(names, files, strict=True)]
+        return [text.subjects(found, names), ""]
 
     def _options(
         self,

@@ -158,6 +158,16 @@ def _grid(shown: Sequence[Shown], failures: Sequence[str]) -> str:
     return "".join(failures) + (f'<ul class="grid">{items}</ul>' if items else "")
 
 
+def subjects(addresses: Sequence[str], names: Sequence[str]) -> str:
+    """Show each subject of a picture, and offer it as a file."""
+    items = "".join(
+        f'<li><a href="{address}" download="{html.escape(name)}" title="Download">'
+        f'<img src="{address}" alt="Subject {number}" /><span>{html.escape(name)}</span></a></li>'
+        for number, (address, name) in enumerate(zip(addresses, names, strict=True), 1)
+    )
+    return f'<ul class="grid">{items}</ul>'
+
+
 def progress(
     done: int, count: int, begun: float, shown: Sequence[Shown], failures: Sequence[str]
 ) -> str:

@@ -10,6 +10,7 @@ from alphacut.models import weights
 from alphacut.remover import remove
 
 EXAMPLE = weights.ASSETS / "example.jpg"
+FACE = "45% 22.5%"  # what a network for prompts is asked for
 
 
 def self_test() -> None:

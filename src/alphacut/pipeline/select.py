@@ -1,9 +1,11 @@
 """Select the subject that a person means: by a box around it, or by points on it.
 
 The network looks at the box, not at the whole image, and what is subject there has to lie in it.
-Around a point the network looks at growing windows until it finds something there, then at the box
-of what it found. Parts are what hangs together, so a point cannot always tell apart subjects that
-touch: a box can, and so can a second point that drops one of them.
+A box that a person draws is filled by its subject, which leaves it nowhere: where a look shows
+something else, the network looks again, with more around it and with all around it blurred, and the
+look that fits best is taken. Around a point the network looks at growing windows until it finds
+something there, then at the box of what it found. Parts are what hangs together, so a point cannot
+always tell apart subjects that touch: a box can, and so can a second point that drops one of them.
 """
 
 import math
@@ -14,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from alphacut.pipeline.image import downscale_to
+from alphacut.pipeline.image import Image, downscale_to
 from alphacut.pipeline.parts import CORE, Parts, find_parts
 
 Array = npt.NDArray[np.float32]
@@ -22,10 +24,14 @@ Mask = npt.NDArray[np.bool_]
 Number = TypeVar("Number", bound=np.generic)
 Box = tuple[int, int, int, int]  # top, left, bottom, right, the last two exclusive
 Place = tuple[int, int]  # x, y in pixels
-Look = Callable[[Box], Array]
 
 _MARGIN = 0.25  # around a box, as a share of its longer side: the network needs surroundings
-_OTHER_MARGINS = (0.05, 0.75)  # where that shows nothing
+_CLOSE, _WIDE = 0.05, 0.4  # around one that a person drew
+_BLUR_PX, _BLUR = 64, 0.08  # long side on which a view's surroundings are blurred; sigma, as share
+_ROOM = 0.1  # around a part that was found, as a share of its own box
+_SLACK = 0.15  # gap between such a box and its subject, as a share of the box
+_CROSSING = 3.0  # how much worse it is to cross a box's sides than not to reach them
+_FITS = 0.05  # misfit up to which no other look is taken
 _SQUARE = 0.5  # shorter side of a view at least, as a share of its longer one
 _INSIDE = 0.5  # share of a part that has to lie in the box
 _WINDOWS = (0.35, 0.6, 1.0)  # sides of the windows around a point, as shares of the long side
@@ -54,23 +60,40 @@ class Places(NamedTuple):
     drop: tuple[Place, ...] = ()
 
 
+class View(NamedTuple):
+    """What the network looks at.
+
+    Attributes:
+        box: In the image.
+        sharp: What of it is shown as it is, if the rest is blurred.
+    """
+
+    box: Box
+    sharp: Box | None = None
+
+
+Look = Callable[[View], Array]
+
+
 class Selected(NamedTuple):
     """What is meant.
 
     Attributes:
         alpha: (H, W) float32 in [0, 1].
         region: (H, W) bool, what of the image belongs to it, transparent surroundings included.
+        views: Those that show it.
     """
 
     alpha: Array
     region: Mask
+    views: tuple[View, ...]
 
 
 def select(look: Look, size: tuple[int, int], places: Places) -> Selected:
     """Select what a box and points mean.
 
     Args:
-        look: Makes alpha (h, w) of a view of the image, given as its box.
+        look: Makes alpha (h, w) of a view of the image.
         size: (H, W) of the image.
         places: What a person says.
 
@@ -79,19 +102,48 @@ def select(look: Look, size: tuple[int, int], places: Places) -> Selected:
     """
     box, keep, drop = places
     if keep and box is None:
-        alpha, region = _search(look, size, keep)
+        alpha, region, views = _search(look, size, keep)
     else:
         if box is None:
-            alpha, region = look((0, 0, *size)), np.ones(size, np.bool_)
+            views = (View((0, 0, *size)),)
+            alpha, region = look(*views), np.ones(size, np.bool_)
         else:
-            alpha, region = _look_into(look, size, box)
+            alpha, region, views = _look_into(look, size, box)
         if keep:
             parts = find_parts(alpha, _SPECK)
             # the box has said where: a place beside what was found there means the nearest part
             region &= np.isin(parts.labels, [parts.labels[y, x] for x, y in keep if parts.boxes])
             alpha = np.where(region, alpha, np.float32(0))
     dropped = _find_dropped(alpha, keep, drop)
-    return Selected(np.where(dropped, np.float32(0), alpha), region & ~dropped)
+    return Selected(np.where(dropped, np.float32(0), alpha), region & ~dropped, views)
+
+
+def find_each(look: Look, size: tuple[int, int]) -> Selected:
+    """Find every subject of an image, and look at each by itself: what is missing shows then.
+
+    Args:
+        look: Makes alpha (h, w) of a view of the image.
+        size: (H, W) of the image.
+
+    Returns:
+        All of them. A part is divided no further, and none is found that the whole does not show.
+    """
+    whole = View((0, 0, *size))
+    seen = look(whole)
+    parts = find_parts(seen)
+    chosen = Selected(np.zeros(size, np.float32), np.zeros(size, np.bool_), ())
+    for number, (top, left, bottom, right) in enumerate(parts.boxes, 1):
+        down, across = (round(_ROOM * length) for length in (bottom - top, right - left))
+        box = (max(0, top - down), max(0, left - across),
+               min(size[0], bottom + down), min(size[1], right + across))  # fmt: skip
+        found = _look_into(look, size, box)
+        if not (found.alpha >= CORE).any():
+            found = Selected(seen, np.ones(size, np.bool_), (whole,))
+        its = parts.labels == number
+        chosen = Selected(np.where(its, found.alpha, chosen.alpha),
+                          np.where(its, found.region, chosen.region),
+                          chosen.views + found.views)  # fmt: skip
+    return chosen
 
 
 def view_of(box: Box, size: tuple[int, int], margin: float = _MARGIN) -> Box:
@@ -112,6 +164,21 @@ def view_of(box: Box, size: tuple[int, int], margin: float = _MARGIN) -> Box:
         max(0, round(top - down)), max(0, round(left - across)),
         min(H, round(bottom + down)), min(W, round(right + across)),
     )  # fmt: skip
+
+
+def show(image: Image, view: View) -> Image:
+    """Return a view of an image: (h, w, 3)."""
+    part = np.ascontiguousarray(part_of(image, view.box))
+    if view.sharp is None:
+        return part
+    small = downscale_to(part, _BLUR_PX)
+    smooth = cv2.GaussianBlur(small, (0, 0), _BLUR * max(small.shape[:2]))
+    blurred: Image = np.asarray(cv2.resize(smooth, part.shape[1::-1]), part.dtype)
+    top, left, bottom, right = view.sharp
+    y, x = view.box[:2]
+    sharp = top - y, left - x, bottom - y, right - x
+    part_of(blurred, sharp)[:] = part_of(part, sharp)
+    return blurred
 
 
 def lay(planes: Mapping[Box, Array], size: tuple[int, int]) -> Array:
@@ -143,23 +210,49 @@ def part_of(plane: npt.NDArray[Number], view: Box) -> npt.NDArray[Number]:
     return plane[top:bottom, left:right]
 
 
-def _spread(look: Look, view: Box, size: tuple[int, int]) -> Array:
+def _spread(look: Look, view: View, size: tuple[int, int]) -> Array:
     """Look at a view, and lay what is seen on an empty plane of the image's size."""
     plane = np.zeros(size, np.float32)
-    part_of(plane, view)[:] = look(view)
+    part_of(plane, view.box)[:] = look(view)
     return plane
 
 
 def _look_into(look: Look, size: tuple[int, int], box: Box) -> Selected:
-    """Find what lies in a box; where nothing is seen, look with less and with more around it."""
-    alpha, region = np.zeros(size, np.float32), np.zeros(size, np.bool_)
-    for margin in (_MARGIN, *_OTHER_MARGINS):
-        seen = _spread(look, view_of(box, size, margin), size)
+    """Find what lies in a box: look at it in several ways until what is seen fits it."""
+    close, wide = (view_of(box, size, margin) for margin in (_CLOSE, _WIDE))
+    best, least = None, math.inf
+    for view in dict.fromkeys((View(close), View(wide), View(close, box))):
+        seen = _spread(look, view, size)
         region = _belongs_inside(seen, box)
         alpha = np.where(region, seen, np.float32(0))
-        if (alpha >= CORE).any():
+        misfit = _misfit(alpha, box)
+        if best is None or misfit < least:
+            best, least = Selected(alpha, region, (view,)), misfit
+        if least <= _FITS:
             break
-    return Selected(alpha, region)
+    assert best is not None, "there is a view"
+    return best
+
+
+def _misfit(alpha: Array, box: Box) -> float:
+    """Return how badly what is seen fits a box; infinite if there is nothing.
+
+    It is what is missing at the four sides beyond the usual gap, as shares of the box, and how much
+    of the sides it crosses. At the image's own sides nothing is crossed.
+    """
+    seen, (H, W) = part_of(alpha, box), alpha.shape
+    core = seen >= CORE
+    if not core.any():
+        return math.inf
+    gaps = 0.0
+    for axis, length in ((1, core.shape[0]), (0, core.shape[1])):
+        found = np.flatnonzero(core.any(axis=axis))
+        gaps += sum(max(0.0, gap / length - _SLACK) for gap in (found[0], length - 1 - found[-1]))
+    top, left, bottom, right = box
+    sides = ((top > 0, seen[0]), (left > 0, seen[:, 0]),
+             (bottom < H, seen[-1]), (right < W, seen[:, -1]))  # fmt: skip
+    crossed = [side for within, side in sides if within]
+    return gaps + (_CROSSING * float(np.concatenate(crossed).mean()) if crossed else 0.0)
 
 
 def _belongs_inside(alpha: Array, box: Box) -> Mask:
@@ -184,12 +277,13 @@ def _part_at(parts: Parts, place: Place) -> int:
 
 def _search(look: Look, size: tuple[int, int], places: Sequence[Place]) -> Selected:
     """Find the part at each of several places."""
-    alpha, region = np.zeros(size, np.float32), np.zeros(size, np.bool_)
+    chosen = Selected(np.zeros(size, np.float32), np.zeros(size, np.bool_), ())
     for x, y in places:
-        if alpha[y, x] < CORE:  # else it is on what another place has found
+        if chosen.alpha[y, x] < CORE:  # else it is on what another place has found
             found = _find_part(look, size, (x, y))
-            alpha, region = np.maximum(alpha, found.alpha), region | found.region
-    return Selected(alpha, region)
+            chosen = Selected(np.maximum(chosen.alpha, found.alpha), chosen.region | found.region,
+                              chosen.views + found.views)  # fmt: skip
+    return chosen
 
 
 def _find_part(look: Look, size: tuple[int, int], place: Place) -> Selected:
@@ -198,17 +292,17 @@ def _find_part(look: Look, size: tuple[int, int], place: Place) -> Selected:
     The box is looked at again until what is seen lies within it; if it never does, what the largest
     window shows is taken.
     """
-    found = Selected(np.zeros(size, np.float32), np.zeros(size, np.bool_))
+    found = Selected(np.zeros(size, np.float32), np.zeros(size, np.bool_), ())
     for window in _windows(place, size):
         view = window
         for _ in range(_LOOKS):
-            seen = _spread(look, view, size)
+            seen = _spread(look, View(view), size)
             parts = find_parts(seen, _SPECK)
             if not (part := _part_at(parts, place)):
                 break
             region = np.zeros(size, np.bool_)
             part_of(region, view)[:] = part_of(parts.labels, view) == part
-            found = Selected(np.where(region, seen, np.float32(0)), region)
+            found = Selected(np.where(region, seen, np.float32(0)), region, (View(view),))
             box = parts.boxes[part - 1]
             next_view = view_of(box, size)
             if _overlap(view, next_view) > _SETTLED and _lies_within(box, view, size):

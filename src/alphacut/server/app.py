@@ -86,7 +86,9 @@ def create_app(settings: Settings, removers: Mapping[str, Remover]) -> FastAPI:
 
 async def _self_test(service: Service) -> None:
     """Cut out the bundled example as a client would, until the result is right."""
-    options = Options(model=service.default_model, result="mask", format="png")
+    spec = service.models[service.default_model]
+    points = "" if spec.finds_subjects else self_test.FACE
+    options = Options(model=service.default_model, result="mask", format="png", points=points)
     request = worker.Request(self_test.EXAMPLE.read_bytes(), options)
     while not service.self_test_passed:
         try:

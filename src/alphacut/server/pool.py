@@ -19,12 +19,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alphacut import errors
 from alphacut.errors import AlphacutError
 from alphacut.models.entry import ModelSpec
 from alphacut.remover import Remover
 from alphacut.runtimes import Runtime
+from alphacut.runtimes.prompted import PromptedRuntime
 from alphacut.server import worker
 from alphacut.server.micro_batches import MicroBatches
 from alphacut.server.refusal import Refusal
@@ -301,14 +303,22 @@ class Pool:
     def _predict(
         self, facts: dict[str, Any], data: bytes
     ) -> tuple[str, dict[str, Any], list[memoryview]]:
-        """Run the network on a worker's batch, and return what to answer."""
+        """Run the network on a worker's batch or prompt, and return what to answer."""
         batch = np.frombuffer(data, np.float32).reshape(facts["shape"])
+        network, prompt = self._networks[facts["model"]], facts["prompt"]
+        outputs: tuple[NDArray[np.float32], ...]
         try:
-            output = self._networks[facts["model"]](batch)
+            if prompt is None:
+                outputs = (network(batch),)
+            else:
+                assert isinstance(network, PromptedRuntime), "its model is for prompts"
+                points = np.array(prompt, np.float32)
+                outputs = network.answer(batch, points[:, :2], points[:, 2])
         except Exception as error:  # the worker turns it into this request's error
             log.exception("the network failed")
             return "failed", {"message": str(error)}, []
-        return "output", {"shape": output.shape}, [np.ascontiguousarray(output).data]
+        shapes = [output.shape for output in outputs]
+        return "output", {"shapes": shapes}, [np.ascontiguousarray(each).data for each in outputs]
 
 
 def _too_late() -> Refusal:

@@ -5,7 +5,6 @@ accepted and named in the answer's header X-Alphacut-Ignored, so that nobody is 
 """
 
 import json
-import math
 import re
 from importlib.util import find_spec
 from typing import Any
@@ -65,10 +64,6 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
 }
 _IGNORED = ("af", "ab", "ae", "vm")
 _EXTRAS = ("only_mask", "post_process_mask", "bgcolor", "alpha_matting", "sam_prompt")
-_PROMPT = (
-    'Give a list of {"type": "point", "data": [x, y], "label": 1 or 0} and at most one '
-    '{"type": "rectangle", "data": [left, top, right, bottom]}, in pixels'
-)
 _EXTRAS_IGNORED = (
     "alpha_matting_foreground_threshold", "alpha_matting_background_threshold",
     "alpha_matting_erode_size",
@@ -149,7 +144,10 @@ def translate(form: Fields, query: Fields, service: Service) -> tuple[Options, l
     solve = flag("a") or extras.get("alpha_matting") is True
     if solve and find_spec("pymatting") is None:
         solve, ignored = False, ["a", *ignored]
-    points, box = prompt(extras.get("sam_prompt"))
+    try:
+        points, box = values.read_prompt(extras.get("sam_prompt"))
+    except OptionError as error:
+        raise _invalid("extras.sam_prompt", error.advice) from error
     try:
         spill = float(field("spill") or Options.spill)
     except ValueError as error:
@@ -175,31 +173,6 @@ def translate(form: Fields, query: Fields, service: Service) -> tuple[Options, l
     except OptionError as error:
         raise _invalid(error.option, error.advice) from error
     return options, ignored
-
-
-def prompt(prompts: Any) -> tuple[str, str | None]:
-    """Read rembg's `sam_prompt` as the options `points` and `box`.
-
-    Raises:
-        Refusal: 422 if it is malformed.
-    """
-    points: list[str] = []
-    boxes: list[str] = []
-    try:
-        for each in prompts or ():
-            numbers = [float(number) for number in each["data"]]
-            if not all(0 <= number < math.inf for number in numbers):
-                raise ValueError
-            text = " ".join(f"{number:.3f}" for number in numbers)
-            if each["type"] == "point" and len(numbers) == 2 and each.get("label", 1) in (0, 1):
-                points.append(f"{text} {'keep' if each.get('label', 1) else 'drop'}")
-            elif each["type"] == "rectangle" and len(numbers) == 4 and not boxes:
-                boxes.append(text)
-            else:
-                raise ValueError
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise _invalid("extras.sam_prompt", _PROMPT) from error
-    return "; ".join(points), boxes[0] if boxes else None
 
 
 def colour(text: str) -> str:

@@ -12,11 +12,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from alphacut import __version__
-from alphacut.errors import OptionError
-from alphacut.models import weights
 from alphacut.options import Options
 from alphacut.remover import Remover
-from alphacut.runtimes.cache import CachedRuntime
+from alphacut.runtimes.cache import cached
 from alphacut.server.app import create_app
 from alphacut.server.connection import CONNECTIONS, Config, Watch
 from alphacut.server.guard import HEAD_BYTES
@@ -36,18 +34,11 @@ def load(settings: Settings) -> dict[str, Remover]:
     Raises:
         AlphacutError: if one cannot be loaded.
     """
-    for name in settings.model:
-        if weights.find_model(name).output == "masks":
-            raise OptionError(
-                "model", name,
-                "answers points and boxes, which a service's workers cannot ask it: choose another",
-            )  # fmt: skip
     where = Options(runtime=settings.runtime, device=settings.device)
     removers = [Remover(name, options=where, hint="throughput") for name in settings.model]
     if settings.demo:  # people try settings and strokes on one picture
         removers = [
-            Remover(one.spec, options=one.options, network=CachedRuntime(one.network))
-            for one in removers
+            Remover(one.spec, options=one.options, network=cached(one.network)) for one in removers
         ]
     return {remover.spec.name: remover for remover in removers}
 

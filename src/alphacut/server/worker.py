@@ -6,6 +6,7 @@ workers stay small and start quickly, and their batches meet in one place.
 
 import gc
 import json
+import math
 import os
 import signal
 import sys
@@ -27,6 +28,8 @@ from alphacut.options import Options
 from alphacut.output import background
 from alphacut.pipeline.strokes import Stroke
 from alphacut.remover import Remover
+
+Array = NDArray[np.float32]
 
 # A terminal that is closed stops the service as Ctrl-C does; Windows has no such signal
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
@@ -88,16 +91,28 @@ class _Borrowed:
     def __init__(self, pipe: Connection, model: str) -> None:
         self._pipe, self._model = pipe, model
 
-    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        facts = {"model": self._model, "shape": batch.shape}
-        send(self._pipe, "predict", facts, [np.ascontiguousarray(batch, np.float32).data])
+    def __call__(self, batch: Array) -> Array:
+        (output,) = self._predict(batch, None)
+        return output
+
+    def answer(self, batch: Array, points: Array, labels: Array) -> tuple[Array, Array]:
+        """Answer a prompt; see `PromptedRuntime.answer`."""
+        masks, scores = self._predict(batch, np.column_stack((points, labels)).tolist())
+        return masks, scores
+
+    def _predict(self, batch: Array, prompt: list[list[float]] | None) -> list[Array]:
+        """Return the outputs for a batch, or for a prompt, points (x, y, label) of it."""
+        asked = {"model": self._model, "shape": batch.shape, "prompt": prompt}
+        send(self._pipe, "predict", asked, [np.ascontiguousarray(batch, np.float32).data])
         kind, facts, data = receive(self._pipe)
         if kind == "stop":
             raise Abandoned
         if kind == "failed":
             raise RuntimeError(facts["message"])
-        output = np.frombuffer(data, np.float32).reshape(facts["shape"])
-        return np.array(output)
+        flat = np.array(np.frombuffer(data, np.float32))
+        ends = np.cumsum([math.prod(shape) for shape in facts["shapes"]])
+        outputs = zip(np.split(flat, ends[:-1]), facts["shapes"], strict=True)
+        return [each.reshape(shape) for each, shape in outputs]
 
 
 def work(pipe: Connection, specs: dict[str, ModelSpec], memory_bytes: int) -> None:

@@ -21,8 +21,8 @@ from rembg.session_factory import Session, new_session
 _SMOOTH_PX = 4.0
 _VITMATTE = "small-distinctions-646"
 # Arguments of rembg that its models here do not take
-_WITHOUT_EFFECT = ("sam_prompt", "sam_model", "sam_quant", "cc", "cloth_category", "api_key",
-                   "model", "timeout", "poll_timeout")  # fmt: skip
+_WITHOUT_EFFECT = ("sam_model", "sam_quant", "cc", "cloth_category", "api_key", "model", "timeout",
+                   "poll_timeout")  # fmt: skip
 # and those that `new_session` takes
 _OF_SESSIONS = ("providers", "model_path", "accept_license")
 
@@ -42,6 +42,7 @@ class Wish:
     vitmatte_model: str | None = None
     bgcolor: tuple[int, ...] | None = None
     putalpha: bool = False
+    sam_prompt: Any = None
 
     @property
     def changes(self) -> OptionChanges:
@@ -67,13 +68,15 @@ class Wish:
 
 def cut_out(session: Session, source: Any, wish: Wish) -> Cutout:
     """Cut out a picture; with alpha matting, between the thresholds that rembg has."""
-    changes = wish.changes
+    changes, meant = wish.changes, session.read_prompt(wish.sam_prompt)
+    if changes.get("matting") != "closed-form":
+        changes |= meant
     if changes.get("matting") == "vitmatte":
         return session.vitmatte(source, **changes)
     if "matting" not in changes:
         return session.remover(source, **changes)
     source = source.read() if hasattr(source, "read") else source
-    seen = session.remover(source)
+    seen = session.remover(source, **meant)
     size = max(1, wish.alpha_matting_erode_size)
     sure = min(max(wish.alpha_matting_foreground_threshold, 1), 255) / 255
     trimap = make_trimap(
@@ -84,8 +87,7 @@ def cut_out(session: Session, source: Any, wish: Wish) -> Cutout:
         if not seen.empty:
             warnings.warn("no pixel is beyond both thresholds of alpha matting: the edges are "
                           "found without them", AlphacutWarning, stacklevel=3)  # fmt: skip
-        changes["matting"] = "none"
-        return session.remover(source, **changes)
+        return session.remover(source, **changes | meant | {"matting": "none"})
     changes["trimap"] = b"".join(encode([Raster(encode_trimap(trimap))], "png", effort="fast"))
     return session.remover(source, **changes)
 
@@ -164,7 +166,8 @@ def remove(
         bgcolor: Colour behind the subject, (R, G, B) or (R, G, B, A).
         force_return_bytes: Return a PNG file, whatever came in.
         *args: Ignored, as by rembg.
-        **kwargs: `putalpha=True` keeps the picture's own colours; others are told and ignored.
+        **kwargs: `putalpha=True` keeps the picture's own colours; `sam_prompt` says which subject,
+            to every model; others are told and ignored.
 
     Returns:
         A PNG file for bytes, paths and file objects; a Pillow image or an array (H, W, 4) for one,

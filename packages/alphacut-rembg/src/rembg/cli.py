@@ -368,10 +368,13 @@ def d_command(models: tuple[str, ...], accept_license: bool) -> None:
         if not models and not (accept_license or weights.accepted(spec)):
             _say(f"{name}: skipped: {weights.terms(spec)}")
             continue
-        form = runtimes.needed(spec, "openvino", "auto", "auto")
+        forms = [runtimes.needed(spec, "openvino", "auto", "auto")]
+        if "decoder" in spec.weights:
+            forms.append("decoder")
         try:
             path = find_weights(name, spec)
-            path = path or weights.fetch(spec, form, accept_license=accept_license)
+            for form in forms if path is None else ():
+                path = weights.fetch(spec, form, accept_license=accept_license)
             click.echo(f"{name}: {path}")
         except AlphacutError as error:
             _say(_named(Path(name), error))

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import alphacut
-from alphacut import files, runtimes
+from alphacut import files, runtimes, values
 from alphacut.errors import UnknownName, WeightsError
 from alphacut.models import weights
 from alphacut.models.entry import ModelSpec
-from alphacut.options import Options
+from alphacut.options import OptionChanges, Options
 from alphacut.runtimes import Runtime
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ DEFAULT = "u2netp"  # rembg's own, bria-rmbg, is not for commercial use and not 
 # rembg's networks for a user's own weights, and the models that these are fed like
 CUSTOM = {"u2net_custom": "u2net", "dis_custom": "isnet", "ben_custom": "ben2"}
 NAMES = ("u2netp", "u2net", "u2net_human_seg", "silueta", "isnet-general-use", "isnet-anime",
-         "birefnet-general", "birefnet-general-lite", "birefnet-portrait", *CUSTOM)  # fmt: skip
+         "birefnet-general", "birefnet-general-lite", "birefnet-portrait", "sam",
+         *CUSTOM)  # fmt: skip
+# rembg's networks that another one stands for: MobileSAM was taught by the one that is meant
+_STAND_INS = {"sam": "mobile-sam"}
 _ABSENT = {
     "bria-rmbg": "its weights are not for commercial use",
     "withoutbg": "it sends pictures to a paid service",
@@ -50,7 +53,20 @@ class Session:
 
     def predict(self, img: "Image", *args: Any, **kwargs: Any) -> "list[Image]":
         """Return the masks of an image, of which there is one."""
-        return [self.remover(img, result="mask").image]
+        changes = self.read_prompt(kwargs.get("sam_prompt"))
+        changes["result"] = "mask"
+        return [self.remover(img, **changes).image]
+
+    def read_prompt(self, prompt: Any) -> OptionChanges:
+        """Read `sam_prompt` as changes of options; a network for prompts is asked for the middle.
+
+        Raises:
+            OptionError: if it is malformed.
+        """
+        points, box = values.read_prompt(prompt)
+        if not (points or box or self.remover.spec.finds_subjects):
+            points = "50% 50%"
+        return {"points": points, "box": box}
 
 
 def new_session(
@@ -100,7 +116,8 @@ def plan(
     options = Options(
         model=spec.name if model_name not in CUSTOM else Options.model,
         # rembg's masks, its 8 bits, and nobody's address
-        matting="none", keep_depth=False, metadata="none", **_device(providers),
+        matting="none", keep_depth=False, metadata="none",
+        **({} if spec.output == "masks" else _device(providers)),  # rembg's own sam ignores them
     )  # fmt: skip
     path = Path(model_path).expanduser() if model_path else find_weights(model_name, spec)
     if model_name in CUSTOM and model_path is None:
@@ -125,7 +142,7 @@ def find_model(name: str) -> ModelSpec:
         raise ValueError(f"{name} is no model of alphacut: {_ABSENT[name]}: choose another, such "
                          f"as {DEFAULT}")  # fmt: skip
     try:
-        spec = weights.find_model(CUSTOM.get(name, name))
+        spec = weights.find_model((CUSTOM | _STAND_INS).get(name, name))
     except UnknownName as error:
         raise ValueError(f"No session class found for model '{name}'; there are "
                          f"{', '.join(NAMES)}") from error  # fmt: skip
