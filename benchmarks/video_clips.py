@@ -6,8 +6,8 @@
 CUTOUTS holds straight RGBA files, BACKGROUNDS photographs. Each part has 8 clips of 48 frames at
 640 x 360, from seeds and from subjects and photographs that the other does not have. Subject and
 background move apart (pan, zoom, turn, slow deformation) under a camera held by hand; light changes
-slowly; there are motion blur and sensor noise. A clip is a folder of image/ and alpha/, as
-`alphacut evaluate --video` takes it.
+slowly; there are motion blur and sensor noise. A clip is a folder of image/, alpha/ and foreground/
+(straight colours), as `alphacut evaluate --video` takes it.
 """
 
 import argparse
@@ -67,10 +67,11 @@ def make_clip(cutout: NDArray[np.uint8], photo: NDArray[np.uint8], seed: int, fo
     back_zoom = Path1D(rng, cover, cover * rng.uniform(0.95, 1.06), 0.005)
     behind = photo.astype(np.float32) / 255
     rows, columns = np.mgrid[:H, :W].astype(np.float32)
-    for part in ("image", "alpha"):
+    for part in ("image", "alpha", "foreground"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     for k in range(FRAMES):
-        image, alpha = np.zeros((H, W, 3), np.float32), np.zeros((H, W), np.float32)
+        image, colours = np.zeros((H, W, 3), np.float32), np.zeros((H, W, 3), np.float32)
+        alpha = np.zeros((H, W), np.float32)
         for sample in range(SAMPLES):
             t = k + SHUTTER * sample / SAMPLES
             dx, dy = shake_x.at(t), shake_y.at(t)
@@ -85,13 +86,18 @@ def make_clip(cutout: NDArray[np.uint8], photo: NDArray[np.uint8], seed: int, fo
             by = (rows - H / 2 - back_y.at(t) - dy) * scale + ph / 2
             ground = cv2.remap(behind, bx, by, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
             a = subject[..., 3:]
-            image += subject[..., :3] * light.at(t) + (1 - a) * ground * light_behind.at(t)
+            lit = subject[..., :3] * light.at(t)
+            colours += lit
+            image += lit + (1 - a) * ground * light_behind.at(t)
             alpha += a[..., 0]
         image = image / SAMPLES * 255 + rng.normal(scale=NOISE, size=image.shape)
         levels = np.clip(np.rint(image), 0, 255).astype(np.uint8)
         cv2.imwrite(str(folder / "image" / f"{k:05}.jpg"), levels, [cv2.IMWRITE_JPEG_QUALITY, 93])
         cv2.imwrite(str(folder / "alpha" / f"{k:05}.png"),
                     np.rint(alpha / SAMPLES * 255).astype(np.uint8))  # fmt: skip
+        straight = colours / np.maximum(alpha, 1e-6)[..., np.newaxis] * 255
+        cv2.imwrite(str(folder / "foreground" / f"{k:05}.png"),
+                    np.clip(np.rint(straight), 0, 255).astype(np.uint8))  # fmt: skip
 
 
 def main() -> None:

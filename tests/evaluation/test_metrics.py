@@ -156,6 +156,22 @@ def test_dtssd_of_hand_made_errors():
     assert metrics.dtssd(true, flash) == metrics.dtssd(flash, true)
 
 
+def test_dtssd_of_colours_counts_what_shows_in_the_band():
+    alpha = np.zeros((32, 32), np.float32)
+    alpha[:, 16:], alpha[:, 15] = 1, 0.5
+    grey, light = (np.full((32, 32, 3), level, np.uint8) for level in (100, 151))
+    true = [(grey, alpha)] * 3
+    assert metrics.dtssd_colours([(light, alpha)] * 3, true) == 0  # wrong, but steady
+    # 0.2 in five of the band's nine columns, half of it in the soft one, on and off again
+    flash = [(grey, alpha), (light, alpha), (grey, alpha)]
+    expected = 100 * np.sqrt((4 * 0.2**2 + 0.1**2) / 9)
+    assert metrics.dtssd_colours(flash, true) == pytest.approx(expected, rel=1e-5)
+    hidden = [(grey, alpha), (np.where(alpha[..., None] == 0, light, grey), alpha), (grey, alpha)]
+    assert metrics.dtssd_colours(hidden, true) == 0  # what alpha hides does not count
+    everywhere = [(grey, alpha * 0 + 1)] * 2
+    assert metrics.dtssd_colours(everywhere, everywhere) == 0  # no band
+
+
 def test_messddt_follows_the_truth():
     def square(left: int) -> np.ndarray:
         plane = np.zeros((64, 96), np.float32)

@@ -1,7 +1,9 @@
 """Films in: pixels, stamps, and what cannot be read."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -59,27 +61,36 @@ def test_stamps_of_a_variable_rate(tmp_path: Path) -> None:
     assert [frame.index for frame in part] == [0, 1]
 
 
-@pytest.mark.parametrize("angle", [90, 180, 270])
-def test_rotation_is_applied(tmp_path: Path, angle: int) -> None:
+# what x and y become: x' = a x + c y, y' = b x + d y; and the same of pixels
+@pytest.mark.parametrize(
+    ("matrix", "upright"),
+    [
+        ((0, 1, -1, 0), lambda image: np.rot90(image, -1)),
+        ((-1, 0, 0, -1), lambda image: np.rot90(image, 2)),
+        ((0, -1, 1, 0), np.rot90),
+        ((-1, 0, 0, 1), np.fliplr),
+        ((1, 0, 0, -1), np.flipud),
+        ((0, 1, 1, 0), lambda image: image.swapaxes(0, 1)),
+        ((0, -1, -1, 0), lambda image: np.rot90(image, 2).swapaxes(0, 1)),
+    ],
+    ids=["90", "180", "270", "mirrored", "flipped", "transposed", "transversed"],
+)
+def test_turned_and_mirrored_films(
+    tmp_path: Path, matrix: tuple[int, int, int, int], upright: Callable[[Any], Any]
+) -> None:
     plain = make_film(tmp_path / "plain.mp4", [patch(48, 64)] * 2)
     turned = tmp_path / "turned.mp4"
     data = bytearray(plain.read_bytes())
     at = data.rindex(b"tkhd") + 4 + 40  # the matrix of the track's header
-    one, minus, none = (
-        (1 << 16).to_bytes(4, "big"),
-        (-1 << 16).to_bytes(4, "big", signed=True),
-        b"\0" * 4,
-    )
-    a, b = {90: (none, one), 180: (minus, none), 270: (none, minus)}[angle]
-    c, d = {90: (minus, none), 180: (none, minus), 270: (one, none)}[angle]
-    rows = a + b + none + c + d + none + none + none + (1 << 30).to_bytes(4, "big")
-    data[at : at + 36] = rows
+    a, b, c, d = ((value << 16).to_bytes(4, "big", signed=True) for value in matrix)
+    none = b"\0" * 4
+    data[at : at + 36] = a + b + none + c + d + none + none + none + (1 << 30).to_bytes(4, "big")
     turned.write_bytes(data)
     film = open_film(turned)
     (frame, *_) = film.read()
-    upright = np.rot90(patch(48, 64), -angle // 90)  # the angle is clockwise
-    assert film.size == upright.shape[:2]
-    assert np.abs(quarters(frame.picture.image) - quarters(upright)).max() <= 2
+    expected = upright(patch(48, 64))
+    assert film.size == expected.shape[:2]
+    assert np.abs(quarters(frame.picture.image) - quarters(expected)).max() <= 2
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Steadying: along the motion, without lag, never across cuts, and no ghosts."""
 
 import itertools
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from alphacut.pipeline.image import Picture
 from alphacut.video.read import Frame
-from alphacut.video.steady import steady
+from alphacut.video.steady import REACH, steady
 
 H, W = 120, 160
 Plane = NDArray[np.float32]
@@ -102,6 +103,49 @@ def test_an_answer_that_flickers_is_held() -> None:
         return float(np.mean([np.std(b - a) for a, b in itertools.pairwise(errors)]))
 
     assert flicker(found) < 0.6 * flicker(planes)
+
+
+def test_the_network_is_spared_while_it_says_what_was_foretold() -> None:
+    asked: list[int] = []
+
+    def find(planes: list[Plane]) -> Callable[[Frame], Plane]:
+        asked.clear()
+
+        def answer(frame: Frame) -> Plane:
+            asked.append(frame.index)
+            return planes[frame.index]
+
+        return answer
+
+    slow: list[float | None] = [40 + 1.0 * k for k in range(16)]
+    list(steady(film(slow), find(truth(slow))))
+    assert asked == [0, 1, 4, 7, 10, 13, 14, 15]  # the last two have no answer after them
+    other = [np.roll(plane, 40 * (k % 2), axis=1) for k, plane in enumerate(truth(slow))]
+    list(steady(film(slow), find(other)))
+    assert asked == list(range(16))
+    # it changes its mind while it is spared: those in between are asked for after all
+    turned = [plane if k < 6 else np.roll(plane, 40, axis=1) for k, plane in enumerate(truth(slow))]
+    list(steady(film(slow), find(turned)))
+    assert {5, 6} < set(asked)
+    fast: list[float | None] = [20 + 8.0 * k for k in range(14)]
+    list(steady(film(fast), find(truth(fast))))
+    assert len(asked) >= 12
+
+
+def test_what_has_been_emitted_keeps_no_pixels() -> None:
+    alive: list[weakref.ref[object]] = []
+
+    def frames() -> Iterator[Frame]:
+        for k in range(40):
+            image = np.full((20, 24, 3), 90, np.uint8)
+            alive.append(weakref.ref(image))
+            yield Frame(Picture(image), k, 1, index=k)
+
+    answer = np.full((8, 8), 0.5, np.float32)
+    most = 0
+    for _ in steady(frames(), lambda frame: answer):
+        most = max(most, sum(ref() is not None for ref in alive))
+    assert REACH < most <= REACH + 4  # those ahead, not those behind
 
 
 def test_nothing_crosses_a_cut() -> None:

@@ -95,17 +95,18 @@ def _evaluate_clips(folder: Path, steadinesses: tuple[float, ...], options: Opti
             scores.append(score)
             if shown:
                 shown.advance(shown.task_ids[0])
-    columns = clips.COLUMNS.items()
+    columns = {name: column for name, column in clips.COLUMNS.items()
+               if all(name in score.values for score in scores)}  # fmt: skip
     rows = [(score.clip, f"{score.steadiness:g}", score.values) for score in scores]
     for steadiness in steadinesses:
         ours = [score.values for score in scores if score.steadiness == steadiness]
-        mean = {name: sum(values[name] for values in ours) / len(ours) for name in clips.COLUMNS}
+        mean = {name: sum(values[name] for values in ours) / len(ours) for name in columns}
         rows.append(("mean", f"{steadiness:g}", mean))
     cells = [
-        (clip, steadiness, *(f"{values[name]:.{places}f}" for name, (_, places) in columns))
+        (clip, steadiness, *(f"{values[name]:.{places}f}" for name, (_, places) in columns.items()))
         for clip, steadiness, values in rows
     ]
-    print_table(("clip", "steady", *clips.COLUMNS), cells, right=("steady", *clips.COLUMNS))
+    print_table(("clip", "steady", *columns), cells, right=("steady", *columns))
 
 
 def parse_changes(text: str) -> dict[str, Any]:

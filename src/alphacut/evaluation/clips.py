@@ -20,6 +20,7 @@ COLUMNS = {
     "Grad": ("gradient error / 1000, sigma 1.4, lower is better", 2),
     "dtSSD": ("change of the error from frame to frame x 100, lower is steadier", 2),
     "MESSDdt": ("the same along the motion, in the soft band, x 1000, lower is steadier", 2),
+    "dtSSD colours": ("dtSSD of colours times alpha in the soft band, if foreground/ is there", 2),
 }
 
 
@@ -33,7 +34,7 @@ class ClipScore:
 
 
 def find_clips(folder: Path) -> list[tuple[str, list[Sample]]]:
-    """List the clips of a folder: folders that hold image/ and alpha/ with numbered files.
+    """List the clips of a folder: image/, alpha/, perhaps foreground/, with numbered files.
 
     Raises:
         ImageError: if there are none, or one is not complete.
@@ -70,13 +71,20 @@ def evaluate_clips(
         images = [load_image(sample.image, keep_depth=False) for sample in samples]
         true = [np.asarray(load_image(sample.alpha, keep_depth=False)[..., 0] / 255, np.float32)
                 for sample in samples]  # fmt: skip
+        colours = [load_image(sample.foreground, keep_depth=False) for sample in samples
+                   if sample.foreground]  # fmt: skip
         for steadiness in steadinesses:
             cutouts = cut_frames(images, steadiness=steadiness, remover=remover, threads=threads)
-            pred = [cutout.alpha for cutout in cutouts]
+            seen = [(cutout.foreground, cutout.alpha) for cutout in cutouts]
+            pred = [alpha for _, alpha in seen]
             pairs = list(zip(pred, true, strict=True))
-            yield ClipScore(steadiness, name, {
+            values = {
                 "MAD": 1000 * statistics.fmean(metrics.mad(p, t) for p, t in pairs),
                 "Grad": statistics.fmean(metrics.grad(p, t) for p, t in pairs),
                 "dtSSD": metrics.dtssd(pred, true),
                 "MESSDdt": metrics.messddt(pred, true),
-            })  # fmt: skip
+            }  # fmt: skip
+            if len(colours) == len(true):
+                known = list(zip(colours, true, strict=True))
+                values["dtSSD colours"] = metrics.dtssd_colours(seen, known)
+            yield ClipScore(steadiness, name, values)

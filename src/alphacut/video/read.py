@@ -193,7 +193,7 @@ def open_film(
                 f"{path}: is HDR ({kind}): convert it to SDR first, as ffmpeg -vf tonemap does"
             )
         H, W = frame.height, frame.width
-        turned = frame.rotation % 180 == 90
+        turned, *_ = _orientation(frame)
         time_base = stream.time_base or Fraction(1, _TICKS)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         aspect = stream.sample_aspect_ratio or Fraction(1)
@@ -343,7 +343,11 @@ def _picture(frame: "av.VideoFrame", film: Film) -> Picture:
             format=kind, src_colorspace=matrix, src_color_range=FULL if full else LIMITED,
             dst_color_range=FULL, interpolation=EXACT,
         )  # fmt: skip
-    pixels: NDArray[Any] = np.rot90(image.to_ndarray(), frame.rotation // 90)
+    turned, mirrored, flipped = _orientation(frame)
+    pixels: NDArray[Any] = image.to_ndarray()
+    if turned:
+        pixels = pixels.swapaxes(0, 1)
+    pixels = pixels[:: -1 if flipped else 1, :: -1 if mirrored else 1]
     if pixels.shape[:2] != film.size:
         raise ImageError(
             f"{film.path}: its frames change their size, from {film.size[1]} x {film.size[0]} to "
@@ -351,6 +355,17 @@ def _picture(frame: "av.VideoFrame", film: Film) -> Picture:
         )
     colours: Image = np.ascontiguousarray(pixels[..., :3])
     return Picture(colours, np.ascontiguousarray(pixels[..., 3]) if transparent else None)
+
+
+def _orientation(frame: "av.VideoFrame") -> tuple[bool, bool, bool]:
+    """Return what makes a frame upright: whether to transpose it, then mirror, then flip it."""
+    side: Any = frame.side_data.get("DISPLAYMATRIX")
+    if side is None:
+        return False, False, False
+    a, b, _, c, d, *_ = np.frombuffer(side, np.int32).tolist()  # x' = a x + c y, y' = b x + d y
+    turned = abs(b) > abs(a)
+    across, down = (c, b) if turned else (a, d)
+    return turned, across < 0, down < 0
 
 
 # --- folders ---

@@ -5,13 +5,15 @@ Here its answers of some frames before and after are carried to each frame along
 (Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016), and their mean is
 taken, weighted by how well the frames themselves agree at each place:
 
-1. flow between neighbours, at the network's own size, added up from frame to frame;
+1. flow between neighbours, both ways, on a small grid, added up from frame to frame;
 2. weights: where a carried frame looks otherwise, something was hidden or has changed, and its
    answer does not count. The window reaches as far ahead as back, so nothing lags behind;
 3. cuts: where hardly anything agrees, the film was cut, and no answer crosses;
-4. sparing the network: while neighbours agree well, it is asked for some of the frames only.
+4. sparing the network: while it says what the flow foretold, it is asked for some of the frames
+   only. Where the answers before and after a spared frame disagree, it is asked after all.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,25 +23,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alphacut.pipeline import image as images
-from alphacut.pipeline.image import Image, downscale_to
+from alphacut.pipeline.image import downscale_to
 from alphacut.video.read import Frame
 
 Array = NDArray[np.float32]
 
 STEADY = 1.0
-REACH = 6  # frames before and after that have a say
+REACH = 12  # frames before and after that have a say
 SPARED = 2  # frames in a row, at most, that the network is not asked for
-_FLOW_PX = 320  # long side at which flow is found
+_GUIDE_PX = 240  # long side at which flow is found; it is kept at half of that
 _LEAST_PX = 16  # shorter side of what flow can be found in
-_ASTRAY = 1.0  # pixels by which there and back may miss for a trust of 1 / e
+_ASTRAY = 0.5  # grid pixels by which there and back may miss for a trust of 1 / e
 _LIKE = 25.0  # difference in levels at which a carried frame counts by 1 / e
 _AGREES = 30.0  # difference in levels below which a place is the same in both frames
 _CUT = 0.5  # share of such places below which the film was cut
-_CALM = 0.93  # and from which the network is spared,
-_STILL = 0.01  # if nothing moves further than this, of the long side
+_CALM = 0.8  # and from which the network is spared,
+_STILL = 0.02  # if nothing moves further than this, of the long side
 _AREA = 0.0125  # half a side of the square in which answers are compared, of the long side
 _DIFFERS = (0.03, 0.12)  # mean difference in it that is an edge's blur, and one that is flicker
-_SAME = 0.03  # mean difference of answers in a row up to which the network may be spared
+_SAME = 0.15  # share of the subject in which answers may differ for the network to be spared
 _OWN = 1.0  # weight of a frame's own answer
 _UNSEEN = np.float32(1e-3)  # weight of answers where no frame agrees
 
@@ -57,21 +59,21 @@ class _Moment:
     """A frame in the window.
 
     Attributes:
-        frame: The frame.
-        guide: (h, w, 3) uint8, what it looks like, RGB.
+        frame: The frame; without its picture once it has been emitted.
+        grey: (h', w') uint8, what flow is found in.
+        guide: (h, w, 3) uint8, what it looks like on the grid, RGB.
         found: (H, W) float32, the network's answer; None if it was spared.
-        onward: (h, w, 3) float32, where each place is in the next frame, in pixels across and
-            down from here, and how far that can be trusted, 0 to 1.
+        onward: (h, w, 3) float32, where each place is in the next frame, in grid pixels across
+            and down from here, and how far that can be trusted, 0 to 1.
         back: The same, in the one before.
-        cut: Whether the film was cut before it.
     """
 
     frame: Frame
+    grey: NDArray[np.uint8]
     guide: NDArray[np.uint8]
     found: Array | None = None
     onward: Array | None = None
     back: Array | None = None
-    cut: bool = False
 
 
 def steady(
@@ -97,35 +99,59 @@ def steady(
         return
     window: list[_Moment] = []
     centre = spared = allowed = 0
-    last: Array | None = None  # what the network said last
+
+    def emit(k: int) -> Seen:
+        moment = window[k]
+        seen = Seen(moment.frame, _bring_together(window, k, find, steadiness, ahead))
+        moment.frame = dataclasses.replace(moment.frame, picture=_NO_PICTURE)
+        return seen
+
     for frame in frames:
-        moment = _Moment(frame, _guide(frame.picture.image))
-        agreement, motion = 0.0, 0.0
-        if window:
-            agreement, motion = _join(window[-1], moment)
-            moment.cut = agreement < _CUT
-        if moment.cut:  # what is left of the shot has nothing more to wait for
-            yield from (_emit(window, k, find, steadiness) for k in range(centre, len(window)))
-            window, centre, last = [], 0, None
-        calm = agreement >= _CALM and motion <= _STILL
-        if not window or not calm or spared >= allowed:
-            moment.found, spared = find(frame), 0
-            same = last is not None and np.mean(np.abs(moment.found - last)) < _SAME
-            last, allowed = moment.found, SPARED if same else 0
-        else:
-            spared += 1
+        moment = _look_at(frame)
+        agreement, motion = _join(window[-1], moment) if window else (1.0, 0.0)
+        if agreement < _CUT:  # what is left of the shot has nothing more to wait for
+            yield from (emit(k) for k in range(centre, len(window)))
+            window, centre, allowed = [], 0, 0
         window.append(moment)
+        if agreement >= _CALM and motion <= _STILL and spared < allowed:
+            spared += 1
+        else:
+            moment.found, spared = find(frame), 0
+            allowed = SPARED if _foretold(window) else 0
         while len(window) - 1 - centre >= ahead:
-            yield _emit(window, centre, find, steadiness)
+            yield emit(centre)
             centre += 1
         if centre > REACH:
             del window[: centre - REACH]
             centre = REACH
-    yield from (_emit(window, k, find, steadiness) for k in range(centre, len(window)))
+    yield from (emit(k) for k in range(centre, len(window)))
 
 
-def _guide(image: Image) -> NDArray[np.uint8]:
-    return np.asarray(images.to_depth(downscale_to(image, _FLOW_PX), np.uint8), np.uint8)
+_NO_PICTURE: Any = None  # what has been emitted needs its pixels no more
+
+
+def _look_at(frame: Frame) -> _Moment:
+    image = images.to_depth(downscale_to(frame.picture.image, _GUIDE_PX), np.uint8)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    guide = downscale_to(image, max(1, max(grey.shape) // 2))
+    return _Moment(frame, np.asarray(grey, np.uint8), np.asarray(guide, np.uint8))
+
+
+def _foretold(window: list[_Moment]) -> bool:
+    """Tell whether the last answer is the one before it, carried along the motion."""
+    flow: Array | None = None
+    for k in range(len(window) - 1, 0, -1):
+        flow = _go_on(flow, window[k].back)
+        if (earlier := window[k - 1].found) is not None:
+            return _alike(window[-1].found, np.asarray(_carry(earlier, flow), np.float32))
+    return False
+
+
+def _alike(one: Array | None, other: Array) -> bool:
+    """Tell whether two answers differ in a small part of the subject only."""
+    assert one is not None
+    differs = float(cv2.norm(one, other, cv2.NORM_L1))
+    return differs < _SAME * float(np.maximum(one, other).sum() + 1)
 
 
 def _join(earlier: _Moment, later: _Moment) -> tuple[float, float]:
@@ -135,18 +161,20 @@ def _join(earlier: _Moment, later: _Moment) -> tuple[float, float]:
         The share of places that agree, and how far the fastest twentieth moves, of the long side.
     """
     h, w = later.guide.shape[:2]
-    onward: Any = np.zeros((h, w, 2), np.float32)  # where the search begins
+    onward: Any = np.zeros((h, w, 2), np.float32)
     back: Any = np.zeros((h, w, 2), np.float32)
-    if min(h, w) >= _LEAST_PX:
+    if min(later.grey.shape) >= _LEAST_PX:
         search = cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_ULTRAFAST)
-        search.setFinestScale(1)  # at a quarter of the size, as usual, small subjects are lost
-        before, after = (cv2.cvtColor(m.guide, cv2.COLOR_RGB2GRAY) for m in (earlier, later))
-        search.calc(before, after, onward)
-        search.calc(after, before, back)
+        search.setFinestScale(0)  # at a half or quarter, as usual, small subjects are lost
+        scale = np.float32([w, h]) / np.float32(later.grey.shape[::-1])
+        onward, back = (
+            cv2.resize(search.calc(one, other, None), (w, h), interpolation=cv2.INTER_AREA) * scale
+            for one, other in ((earlier.grey, later.grey), (later.grey, earlier.grey))
+        )
     earlier.onward, later.back = _with_trust(onward, back), _with_trust(back, onward)
     difference = _difference(later.guide, earlier.guide, later.back)
     agreement = float(np.mean((difference < _AGREES) & (later.back[..., 2] > 0.5)))
-    speed = np.hypot(back[::4, ::4, 0], back[::4, ::4, 1])
+    speed = np.hypot(back[::2, ::2, 0], back[::2, ::2, 1])
     return agreement, float(np.percentile(speed, 95)) / max(h, w)
 
 
@@ -159,7 +187,7 @@ def _with_trust(flow: Array, other: Array) -> Array:
 
 def _difference(guide: Any, other: Any, flow: Array) -> Array:
     """Return how far a carried frame differs from another, (h, w), in levels of any channel."""
-    around = cv2.blur(cv2.absdiff(guide, _carry(other, flow)), (5, 5))
+    around = cv2.blur(cv2.absdiff(guide, _carry(other, flow)), (3, 3))
     return np.asarray(np.max(around, axis=2), np.float32)
 
 
@@ -178,9 +206,9 @@ def _carry(plane: NDArray[Any], flow: Array) -> Any:
     return cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _emit(
-    window: list[_Moment], at: int, find: Callable[[Frame], Array], steadiness: float
-) -> Seen:
+def _bring_together(
+    window: list[_Moment], at: int, find: Callable[[Frame], Array], steadiness: float, ahead: int
+) -> Array:
     """Bring the answers around one frame together."""
     moment = window[at]
     answers: list[Array] = []
@@ -193,14 +221,12 @@ def _emit(
             k = at + step * distance
             if not 0 <= k < len(window):
                 break
-            onward = window[k - step].onward if step > 0 else window[k - step].back
-            assert onward is not None
-            flow = onward if flow is None else _add(flow, _carry(onward, flow))
+            flow = _go_on(flow, window[k - step].onward if step > 0 else window[k - step].back)
             other = window[k]
             if other.found is None:
                 continue
             difference = _difference(moment.guide, other.guide, flow)
-            near = 1 - distance / (REACH + 1)
+            near = 1 - distance / (2 * REACH + 2)
             weight = flow[..., 2] * np.exp(-np.square(difference / np.float32(_LIKE)))
             weight = np.float32(near) * weight + _UNSEEN * np.float32(near**8)
             if first:
@@ -208,20 +234,25 @@ def _emit(
                 first = False
             answers.append(np.asarray(_carry(other.found, flow), np.float32))
             weights.append(np.asarray(cv2.resize(weight, other.found.shape[::-1]), np.float32))
+    around = [answers[k] for k in nearest]
+    sides = 2 if ahead else 1
+    if moment.found is None and not (len(around) == sides and _alike(around[0], around[-1])):
+        moment.found = find(moment.frame)
     own = moment.found
-    if own is None and not answers:
-        own = moment.found = find(moment.frame)
     if own is None:  # the nearest answers stand in for it: fewer are less blurred
-        own = _mean([answers[k] for k in nearest], [np.square(weights[k]) for k in nearest])
+        own = _mean(around, [np.square(weights[k]) for k in nearest])
     if not answers:
-        return Seen(moment.frame, own)
+        return own
     mean = _mean([own, *answers], [np.full_like(own, _OWN / steadiness), *weights])
-    mean = mean * mean * (3 - 2 * mean)  # half a vote is half a subject: nearer to a decision
-    return Seen(moment.frame, _keep_edges(own, mean))
+    return _keep_edges(own, mean)
 
 
-def _add(flow: Array, further: Array) -> Array:
+def _go_on(flow: Array | None, further: Array | None) -> Array:
     """Go on along another flow; trust is what both can be trusted."""
+    assert further is not None
+    if flow is None:
+        return further
+    further = np.asarray(_carry(further, flow), np.float32)
     added = flow + further
     added[..., 2] = flow[..., 2] * further[..., 2]
     return added
