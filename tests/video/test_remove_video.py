@@ -242,6 +242,19 @@ def test_crop_holds_the_subject_of_all_frames(tmp_path: Path) -> None:
     assert W > H  # a round subject that moves across
 
 
+@pytest.mark.parametrize(("options", "readings"), [({"size": "32x24"}, 1), ({"crop": True}, 2)])
+def test_a_film_is_cut_out_twice_only_to_place_its_subject(
+    tmp_path: Path, options: Any, readings: int
+) -> None:
+    film = make_film(tmp_path / "clip.mkv", discs(4))
+    network = FakeRuntime()
+    remove_video(film, tmp_path / "o.mkv", remover=Remover(network=network), steadiness=0.0,
+                 **options)  # fmt: skip
+    assert len(network.batches) == 4 * readings
+    if readings == 1:
+        assert pixels_of(tmp_path / "o.mkv")[0].shape[:2] == (24, 32)
+
+
 def test_odd_sizes_and_a_single_pixel(tmp_path: Path, fake_remover: Remover) -> None:
     for H, W in ((33, 47), (1, 1), (2, 3)):
         film = make_film(tmp_path / "clip.mkv", discs(2, H, W), codec="ffv1", pix_fmt="bgr0")

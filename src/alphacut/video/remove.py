@@ -116,7 +116,8 @@ def remove_video(
                    **more)  # fmt: skip
 
     placement = place_frames(film.size, None, None, chosen)
-    if chosen != chosen.arranged():  # where the subject goes depends on all frames
+    unsized = chosen.replace(size=None)
+    if unsized != unsized.arranged():  # where the subject goes depends on all frames
         placement = _place(film, chosen, cut_out(_find_box(chosen)))
     background = None if scene else _fill(chosen, placement)
     total, done, broken, empty = _expected(film, start_s, end_s), 0, 0, 0

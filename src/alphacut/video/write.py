@@ -348,7 +348,7 @@ def _add_stream(
     if target.codec == "prores":
         settings["profile"] = "hq" if target.opaque else "4444"
     elif target.codec == "vp9":
-        settings |= {"crf": str(min(63, 114 - target.quality)), "b": "0",
+        settings |= {"crf": str(min(63, 116 - target.quality)), "b": "0",
                      "cpu-used": "8" if target.fast else "6"}  # fmt: skip
     elif target.codec in ("h264", "hevc"):
         settings |= {"crf": str(min(51, 108 - target.quality)),
