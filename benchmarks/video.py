@@ -1,12 +1,14 @@
 """Frames a second of a film to WebM, beside ffmpeg and rembg, and memory by length.
 
     python benchmarks/video.py speed CLIP --rembg /path/to/rembg [--pairs 3] [--flags=--fast]
+    python benchmarks/video.py stages CLIP [--flags=--fast]
     python benchmarks/video.py memory
 
 `speed` runs both from the film to a finished WebM, alternating; rembg gets raw frames from ffmpeg
-and writes PNG files (`rembg b`), which ffmpeg encodes. Both use the weights of u2netp. `memory`
-cuts out 300 and 3,000 small frames with a network that finds a disc, each in a process of its
-own, and prints the largest resident size of both.
+and writes PNG files (`rembg b`), which ffmpeg encodes. Both use the weights of u2netp. `stages`
+runs one stage after the other on one thread and prints the processor time that each takes a frame.
+`memory` cuts out 300 and 3,000 small frames with a network that finds a disc, each in a process of
+its own, and prints the largest resident size of both.
 """
 
 import argparse
@@ -17,7 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 MEMORY = """
 import sys, numpy as np, resource
@@ -92,6 +96,55 @@ def speed(clip: Path, rembg: Path, pairs: int, flags: list[str]) -> None:
           f"{statistics.median(r for _, r in ratios):.2f}")  # fmt: skip
 
 
+def stages(clip: Path, fast: bool) -> None:
+    import cv2
+
+    from alphacut import Options, Remover
+    from alphacut.cutout import place_frames
+    from alphacut.video.read import open_film
+    from alphacut.video.steady import steady
+    from alphacut.video.write import find_target, prepare, write_film
+
+    cv2.setNumThreads(1)
+    film, remover, options = open_film(clip), Remover(threads=1), Options()
+    asked = network_s = 0.0
+
+    def find(frame: Any) -> Any:
+        nonlocal asked, network_s
+        begun = time.process_time()
+        found = remover.find_subject(frame.picture.image)
+        asked, network_s = asked + 1, network_s + time.process_time() - begun
+        return found
+
+    def timed(name: str, work: Callable[[], Iterable[Any]]) -> list[Any]:
+        begun, before = time.process_time(), network_s
+        made = list(work())
+        spent[name] = time.process_time() - begun - (network_s - before)
+        return made
+
+    spent: dict[str, float] = {}
+    frames = timed("reading", film.read)
+    find(frames[0])  # the first run is slower
+    asked = network_s = 0
+    seen = timed("steadying", lambda: steady(frames, find))
+    cut = timed("edges and colours", lambda: (remover.cut(s.frame.picture, s.saliency)
+                                              for s in seen))  # fmt: skip
+    with tempfile.TemporaryDirectory() as made:
+        target = find_target(Path(made) / "o.webm", "auto", options, opaque=False, fast=fast)
+        place = place_frames(film.size, None, None, options)
+        ready = timed("conversion", lambda: (
+            prepare(c.raster(options, place, opaque=False), s.frame, target, film)
+            for c, s in zip(cut, seen, strict=True)
+        ))  # fmt: skip
+        timed("VP9", lambda: write_film(iter(ready), target, film))
+    spent["network"] = network_s
+    whole = sum(spent.values())
+    for name, seconds in spent.items():
+        print(f"{name:18}{seconds / len(seen) * 1000:6.0f} ms {seconds / whole:5.0%}")
+    print(f"{'all':18}{whole / len(seen) * 1000:6.0f} ms; network asked for {asked:.0f} of "
+          f"{len(seen)} frames")  # fmt: skip
+
+
 def memory() -> None:
     tests = str(Path(__file__).parents[1] / "tests")
     for n in (300, 3000):
@@ -105,7 +158,7 @@ def memory() -> None:
 def main() -> None:
     raw = argparse.RawTextHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("what", choices=("speed", "memory"))
+    parser.add_argument("what", choices=("speed", "stages", "memory"))
     parser.add_argument("clip", type=Path, nargs="?")
     parser.add_argument("--rembg", type=Path, default=Path("rembg"))
     parser.add_argument("--pairs", type=int, default=3)
@@ -114,6 +167,8 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
     if given.what == "memory":
         memory()
+    elif given.what == "stages":
+        stages(given.clip, "--fast" in given.flags)
     else:
         speed(given.clip, given.rembg, given.pairs, given.flags.split())
 
