@@ -9,6 +9,7 @@ DATA is a folder as docs/training.md describes it: pool, pool2, cutouts, backgro
                                  the way from the published weights to it
     CANDIDATE+CANDIDATE          the mean of two networks' outputs
     CANDIDATE?DOUBT:CANDIDATE    the first one's output, or the second one's if it is in more doubt
+    CANDIDATE|CANDIDATE          the output in less doubt
 
 The sets that choose are drawn alike each time: (b) held-out photographs of the pool and (f) scenes,
 whose IS-Net mask is right; (c) pictures without a subject; (d) composites of held-out cut-outs on
@@ -24,7 +25,7 @@ import argparse
 import statistics
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,6 +52,7 @@ from alphacut.training.recipe import Source
 from report import table
 
 Array = NDArray[np.float32]
+Merge = Callable[[Array, Array], Array]
 
 ROOT = Path(__file__).parents[1]
 LISTS = ROOT / "recipes" / "pool"
@@ -76,28 +78,22 @@ class Sample(NamedTuple):
 
 
 class Both:
-    """Two networks as one: the mean of their outputs, or the second one's where the first doubts.
+    """Two networks as one.
 
     Args:
-        first: The network that is always asked.
+        first: A network.
         second: The other one.
-        doubt: Up to which doubt the first one is believed, and else the second; see
-            `measure_doubt`. None for the mean.
+        merge: Makes one output (1, 1, h, w) of theirs.
     """
 
     prefers_batches = False
 
-    def __init__(self, first: Runtime, second: Runtime, doubt: float | None = None) -> None:
-        self._first, self._second, self._doubt, self.device = first, second, doubt, first.device
+    def __init__(self, first: Runtime, second: Runtime, merge: Merge) -> None:
+        self._first, self._second, self._merge, self.device = first, second, merge, first.device
 
     def __call__(self, batch: Array) -> Array:
         """Return the output (1, 1, h, w) for a batch of one picture."""
-        output = self._first(batch)
-        if self._doubt is None:
-            return np.asarray((output + self._second(batch)) / 2, np.float32)
-        saliency = transforms.read_output(output, SPEC)
-        sure = measure_doubt(saliency, saliency) <= self._doubt
-        return output if sure else self._second(batch)
+        return self._merge(self._first(batch), self._second(batch))
 
 
 class Kept:
@@ -145,16 +141,34 @@ def main() -> None:
 
 def read_candidate(text: str, parts: dict[str, Runtime]) -> Runtime:
     """Return a candidate's network; `parts` keeps those that it is made of, for others."""
-    if "?" in text:
-        first, rest = text.split("?", 1)
-        doubt, second = rest.split(":", 1)
-        return Both(read_candidate(first, parts), read_candidate(second, parts), float(doubt))
-    if "+" in text:
-        first, second = text.split("+", 1)
-        return Both(read_candidate(first, parts), read_candidate(second, parts))
+    for mark in "|?+":
+        if mark in text:
+            first, second = text.split(mark, 1)
+            merge: Merge = _surer if mark == "|" else _mean
+            if mark == "?":
+                doubt, second = second.split(":", 1)
+                merge = _second_beyond(float(doubt))
+            return Both(read_candidate(first, parts), read_candidate(second, parts), merge)
     if text not in parts:
         parts[text] = Kept(_load(text))
     return parts[text]
+
+
+def _mean(first: Array, second: Array) -> Array:
+    return np.asarray((first + second) / 2, np.float32)
+
+
+def _surer(first: Array, second: Array) -> Array:
+    return second if _doubt(second) < _doubt(first) else first
+
+
+def _second_beyond(doubt: float) -> Merge:
+    return lambda first, second: second if _doubt(first) > doubt else first
+
+
+def _doubt(output: Array) -> float:
+    saliency = transforms.read_output(output, SPEC)
+    return measure_doubt(saliency, saliency)
 
 
 def _load(text: str) -> Runtime:

@@ -55,16 +55,21 @@ def test_nothing_is_trained_on_what_chooses() -> None:
     assert not grounds & (photographs | names("valid-empty.txt") | names("valid-busy.txt"))
 
 
-def test_the_second_network_is_believed_where_the_first_doubts(candidates: ModuleType) -> None:
-    sure, torn = np.zeros((96, 96)), np.zeros((96, 96))
+def test_two_networks(candidates: ModuleType) -> None:
+    sure, torn = np.zeros((96, 96), np.float32), np.zeros((96, 96), np.float32)
     sure[20:70, 20:70] = 1
     torn[20:70, 20:70] = 0.5
+    parts = {"sure": Says(sure), "torn": Says(torn)}
     batch = np.zeros((1, 3, 96, 96), np.float32)
-    for first, expected in ((sure, sure), (torn, sure.T * 0.9)):
-        both = candidates.Both(Says(first), Says(sure.T * 0.9), 0.1)
-        np.testing.assert_allclose(both(batch)[0, 0], expected, rtol=1e-6)
-    mean = candidates.Both(Says(sure), Says(torn))
-    np.testing.assert_allclose(mean(batch)[0, 0], (sure + torn) / 2, rtol=1e-6)
+    for text, expected in (
+        ("sure+torn", (sure + torn) / 2),
+        ("sure?0.1:torn", sure),
+        ("torn?0.1:sure", sure),
+        ("torn?0.1:sure+torn", (sure + torn) / 2),
+        ("sure|torn", sure),
+        ("torn|sure", sure),
+    ):
+        np.testing.assert_allclose(candidates.read_candidate(text, parts)(batch)[0, 0], expected)
 
 
 @pytest.mark.slow

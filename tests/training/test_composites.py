@@ -68,22 +68,6 @@ def test_plain_grounds_and_like_coloured_ones(recipe: Recipe, data: Path) -> Non
     assert contrast(alike) < 0.6 * contrast(other)
 
 
-def test_patches_lie_under_subjects(recipe: Recipe, data: Path) -> None:
-    common = {"kind": "composites", "coverage": (0.3, 0.5), "plain": 1.0}
-    changed = []  # shares of the grounds
-    for n in range(12):
-        plain, patched = (
-            Pictures(recipe, (Source(**common, patched=odds),), data).sample(n)
-            for odds in (1e-9, 1.0)
-        )
-        np.testing.assert_array_equal(plain.alpha, patched.alpha)
-        inside = plain.alpha == 1
-        np.testing.assert_array_equal(plain.image[inside], patched.image[inside])
-        changed.append(np.any(plain.image != patched.image, axis=2)[plain.alpha == 0].mean())
-    assert min(changed) > 0.02
-    assert max(changed) < 0.9
-
-
 def test_busts_stand_on_the_lower_border(tmp_path: Path, recipe: Recipe) -> None:
     bust = np.full((40, 30, 4), 200, np.uint8)
     bust[..., 3] = 255

@@ -27,7 +27,6 @@ def test_which_there_are() -> None:
         "indexnet-composites",
         "u2net-lite-coarse",
         "u2net-lite-composites",
-        "u2net-lite-patched",
         "u2net-lite-rehearsed",
         "u2net-lite-taught",
     ]

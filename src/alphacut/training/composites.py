@@ -91,11 +91,6 @@ def compose(source: Source, files: Files, side_px: int, rng: Rng) -> Sample:
         layer, enlarged = _place(subject, size, source, count, rng)
         layers.append(_relight(layer, background, rng))
         softness = max(softness, enlarged)
-    if source.patched and rng.random() < source.patched:
-        patch = np.asarray(cut_background(files, size, rng) / np.float32(255), np.float32)
-        if rng.random() < source.alike:
-            patch = _take_on(patch, layers[-1], rng)
-        background = _lay_under(background, patch, layers[-1], rng)
     if rng.random() < 0.7:  # enlarged subjects are soft, and sharpness should not give them away
         sigma = 0.4 * min(softness, 3.0) * rng.uniform(0, 1.5)
         if sigma > 0.2:
@@ -176,26 +171,3 @@ def _take_on(background: Array, layer: Array, rng: Rng) -> Array:
     middle = background.mean(axis=(0, 1))
     target = near * colour + (1 - near) * middle
     return np.asarray(np.clip(target + (background - middle) * contrast, 0, 1), np.float32)
-
-
-def _lay_under(background: Array, patch: Array, layer: Array, rng: Rng) -> Array:
-    """Lay a patch of another ground under a subject: what it lies or sits on is no part of it."""
-    inside = np.argwhere(layer[..., 3] > 0.5)
-    if not len(inside):
-        return background
-    low = max(rng.integers(len(inside), size=2))  # in the order of rows, so rather near the bottom
-    reach = float(np.ptp(inside, axis=0).max()) * rng.uniform(0.4, 1.2)
-    angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(4, 13))))
-    radii = reach * rng.uniform(0.6, 1.2, len(angles))
-    wide = math.exp(rng.uniform(-0.1, 0.6))
-    corners = (
-        np.stack([wide * np.cos(angles), np.sin(angles) / wide], axis=1) * radii[:, np.newaxis]
-    )
-    turn = rng.normal(0, 0.3)
-    corners = corners @ np.array(
-        [[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]]
-    )
-    mask = np.zeros(layer.shape[:2], np.float32)
-    cv2.fillPoly(mask, [np.rint(corners + inside[int(low), ::-1]).astype(np.int32)], 1.0)
-    mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.5, 4)), np.float32)
-    return background + mask[..., np.newaxis] * (patch - background)

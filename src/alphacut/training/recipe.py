@@ -53,8 +53,6 @@ class Source:
         plain: How likely a composite's ground is even or shaded, as in a studio, and not a
             photograph.
         alike: How likely a composite's ground takes on the colour of a part of the subject.
-        patched: How likely a part of another ground lies under the subject, as heaps and benches
-            do.
         one_of: Steps that vary photographs, in order; see `steps.py`.
         augment: What is done to finished pictures; see `augment.py`.
         ignore_px: Pixels of a binary truth's edge, to both sides, that the loss does not look at.
@@ -79,7 +77,6 @@ class Source:
     canvas: tuple[float, float] = (1.1, 1.7)
     plain: float = 0.0
     alike: float = 0.0
-    patched: float = 0.0
     one_of: tuple[OneOf, ...] = ()
     augment: Literal["none", "photo"] = "none"
     ignore_px: int = 0
