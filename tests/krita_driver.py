@@ -91,6 +91,19 @@ class Driver(Extension):
         document.setActiveNode(small.childNodes()[0])
         self.trigger()  # a mask is no layer
 
+        document.setColorSpace("RGBA", "U16", document.colorProfile())
+        group = document.createGroupLayer("group")
+        document.rootNode().addChildNode(group, None)
+        group.addChildNode(layer.duplicate(), None)
+        document.refreshProjection()
+        document.waitForDone()
+        yield
+        document.setActiveNode(group)
+        self.trigger()
+        while len(group.childNodes()) < 2:
+            yield
+        self.note("group", document, group, (0, 0, document.width(), document.height()))
+
         for command in (["/nowhere/alphacut"], ["sh", "-c", "echo it is broken >&2; exit 1"]):
             alphacut_krita.COMMAND.write_text(json.dumps(command))
             told = len(self.notes["told"])

@@ -31,7 +31,7 @@ pytestmark = [
 
 
 def mask_of(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.asarray(alphacut.remove(image, result="mask").image, np.uint8)
+    return np.asarray(alphacut.remove(image, result="mask").image)  # 8 bits
 
 
 def test_krita_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,6 +77,11 @@ def test_krita_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_array_equal(pixels[..., 3], mask_of(seen))
         shown = pixels[..., 3] > 0
         np.testing.assert_array_equal(pixels[..., 2::-1][shown], seen[shown])  # only hidden
+    assert notes["group"] == ["paintlayer", "transparencymask"]  # of 16 bits
+    alpha = np.fromfile(tmp_path / "group", np.uint16).reshape(*photo.shape[:2], 4)[..., 3]
+    subject, known = alpha > 32767, mask_of(photo) > 127
+    # more levels make another mask where the network is in doubt
+    assert (subject & known).sum() > 0.95 * (subject | known).sum()
     assert notes["selection"] == [1, 2, 30, 40]  # the person's own is back
     assert notes["undone"]
     with zipfile.ZipFile(tmp_path / "saved.kra") as saved:

@@ -1,11 +1,15 @@
 """The site builds as CONTRIBUTING.md says, without a warning, and all of its links lead."""
 
+import functools
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import threading
 from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -105,3 +109,27 @@ def test_the_search_knows_its_pages(site: Path) -> None:
                  "examples/notebooks/2-u2net-openvino"):  # fmt: skip
         assert f'"{page}"' in index
     assert "trimap" in index
+
+
+def test_the_search_shows_excerpts(site: Path) -> None:
+    """It fetches the pages that it found, which a browser allows over HTTP alone."""
+    driver = pytest.importorskip("playwright.sync_api")
+    browsers = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    if not (path := next(filter(None, browsers), "")):
+        pytest.skip("Chromium is not installed")
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
+    threading.Thread(target=server.serve_forever).start()
+    try:
+        with driver.sync_playwright() as running:
+            page = running.chromium.launch(executable_path=path, args=["--no-sandbox"]).new_page()
+            page.goto(f"http://127.0.0.1:{server.server_port}/search.html?q=trimap")
+            excerpt = page.locator("#search-results .context").first
+            assert "trimap" in excerpt.inner_text(timeout=120_000)
+    finally:
+        server.shutdown()
+        server.server_close()
