@@ -57,10 +57,13 @@ def to_frame(image: Image) -> tuple[Array, tuple[int, int]]:
     scale = FRAME_PX / max(H, W)
     h, w = max(1, int(H * scale + 0.5)), max(1, int(W * scale + 0.5))
     levels = PIL.Image.fromarray(to_depth(image, np.uint8))
-    small = np.asarray(levels.resize((w, h), PIL.Image.Resampling.BILINEAR), np.float32) / 255
+    small = np.asarray(levels.resize((w, h), PIL.Image.Resampling.BILINEAR))
     batch = np.zeros((1, 3, FRAME_PX, FRAME_PX), np.float32)
-    normal = (small - np.array(IMAGENET_MEAN, np.float32)) / np.array(IMAGENET_STD, np.float32)
-    batch[0, :, :h, :w] = normal.transpose(2, 0, 1)
+    colours = zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)
+    for channel, (mean, std) in enumerate(colours):  # at every click: without another copy
+        plane = batch[0, channel, :h, :w]
+        np.divide(small[..., channel], 255 * std, out=plane, dtype=np.float32)
+        plane -= mean / std
     return batch, (h, w)
 
 
