@@ -23,6 +23,11 @@ def faults(dist: Path) -> list[str]:
         for path in (source / "alphacut").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
+    plugin = ROOT / "integrations" / "krita"  # for `alphacut integrate krita`
+    wanted |= {
+        f"alphacut/assets/krita/{path.relative_to(plugin).as_posix()}"
+        for path in (plugin / "alphacut_krita.desktop", plugin / "alphacut_krita" / "__init__.py")
+    }
     with zipfile.ZipFile(wheel) as archive:
         held = set(archive.namelist())
     code = {name for name in held if not name.split("/")[0].endswith(".dist-info")}
