@@ -29,6 +29,8 @@ from pictures import FakeRuntime, make_photo
 
 Start = Callable[..., contextlib.AbstractContextManager[Iterator[Outcome]]]
 SETTLE_S = 0.2
+# watchdog 7 warns in its thread, now and then, when a folder is made while it looks into its parent
+pytestmark = pytest.mark.filterwarnings("ignore:Callback with id:RuntimeWarning")
 
 
 @pytest.fixture
