@@ -9,7 +9,7 @@ DATA is a folder as docs/training.md describes it: pool, pool2, cutouts, backgro
                                  the way from the published weights to it
     CANDIDATE+CANDIDATE          the mean of two networks' outputs
     CANDIDATE?DOUBT:CANDIDATE    the first one's output, or the second one's if it is in more doubt
-    CANDIDATE|CANDIDATE          the output in less doubt
+    CANDIDATE^CANDIDATE          the output in less doubt
 
 The sets that choose are drawn alike each time: (b) held-out photographs of the pool and (f) scenes,
 whose IS-Net mask is right; (c) pictures without a subject; (d) composites of held-out cut-outs on
@@ -141,10 +141,10 @@ def main() -> None:
 
 def read_candidate(text: str, parts: dict[str, Runtime]) -> Runtime:
     """Return a candidate's network; `parts` keeps those that it is made of, for others."""
-    for mark in "|?+":
+    for mark in "^?+":
         if mark in text:
             first, second = text.split(mark, 1)
-            merge: Merge = _surer if mark == "|" else _mean
+            merge: Merge = _surer if mark == "^" else _mean
             if mark == "?":
                 doubt, second = second.split(":", 1)
                 merge = _second_beyond(float(doubt))

@@ -66,8 +66,8 @@ def test_two_networks(candidates: ModuleType) -> None:
         ("sure?0.1:torn", sure),
         ("torn?0.1:sure", sure),
         ("torn?0.1:sure+torn", (sure + torn) / 2),
-        ("sure|torn", sure),
-        ("torn|sure", sure),
+        ("sure^torn", sure),
+        ("torn^sure", sure),
     ):
         np.testing.assert_allclose(candidates.read_candidate(text, parts)(batch)[0, 0], expected)
 
