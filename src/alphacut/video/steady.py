@@ -217,9 +217,10 @@ def _bring_together(
 ) -> Array:
     """Bring the answers around one frame together."""
     moment = window[at]
-    answers: list[Array] = []
-    weights: list[Array] = []
-    nearest: list[int] = []  # which of them are the first on their side
+    votes: Any = 0.0  # the sum of all answers, weighted, and of their weights
+    total: Any = 0.0
+    around: list[Array] = []  # the first on each side
+    beside: list[Array] = []
     for step in (1, -1):
         flow: Array | None = None
         first = True
@@ -235,22 +236,25 @@ def _bring_together(
             near = 1 - distance / (2 * REACH + 2)
             weight = flow[..., 2] * np.exp(-np.square(difference / np.float32(_LIKE)))
             weight = np.float32(near) * weight + _UNSEEN * np.float32(near**8)
+            answer = np.asarray(_carry(other.found, flow), np.float32)
+            weight = np.asarray(cv2.resize(weight, other.found.shape[::-1]), np.float32)
+            votes, total = votes + weight * answer, total + weight
             if first:
-                nearest.append(len(answers))
+                around.append(answer)
+                beside.append(np.square(weight))
                 first = False
-            answers.append(np.asarray(_carry(other.found, flow), np.float32))
-            weights.append(np.asarray(cv2.resize(weight, other.found.shape[::-1]), np.float32))
-    around = [answers[k] for k in nearest]
     sides = 2 if ahead else 1
     if moment.found is None and not (len(around) == sides and _alike(around[0], around[-1])):
         moment.found = find(moment.frame)
     own = moment.found
     if own is None:  # the nearest answers stand in for it: fewer are less blurred
-        own = _mean(around, [np.square(weights[k]) for k in nearest])
-    if not answers:
+        pairs = zip(around, beside, strict=True)
+        own = np.asarray(sum(a * w for a, w in pairs) / sum(beside), np.float32)
+    if not around:
         return own
-    mean = _mean([own, *answers], [np.full_like(own, _OWN / steadiness), *weights])
-    return _keep_edges(own, mean)
+    weight = np.float32(_OWN / steadiness)
+    mean = np.clip((votes + weight * own) / (total + weight), 0, 1)
+    return _keep_edges(own, np.asarray(mean, np.float32))
 
 
 def _go_on(flow: Array | None, further: Array | None) -> Array:
@@ -262,15 +266,6 @@ def _go_on(flow: Array | None, further: Array | None) -> Array:
     added = flow + further
     added[..., 2] = flow[..., 2] * further[..., 2]
     return added
-
-
-def _mean(answers: list[Array], weights: list[Array]) -> Array:
-    """Return the weighted mean of planes."""
-    total, mean = np.zeros_like(answers[0]), np.zeros_like(answers[0])
-    for answer, weight in zip(answers, weights, strict=True):
-        total += weight
-        mean += weight * answer
-    return np.asarray(np.clip(mean / total, 0, 1), np.float32)
 
 
 def _keep_edges(own: Array, mean: Array) -> Array:
