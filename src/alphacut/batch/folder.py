@@ -249,10 +249,10 @@ def _cut_out(
             raise OutputError(f"{target.parent}: cannot be created: {error.strerror}") from error
         for path, one in results.items():
             one.save(path, options)
-        if several and existing == "overwrite":  # of an earlier run that found more subjects
-            number = len(results)
-            while (old := _numbered(target, number := number + 1)).is_file():
-                old.unlink()
+        if several and (old := _numbered(target, len(results) + 1)).exists():
+            found = f"only {len(results)} of {item.source} were found"
+            warnings.warn(f"{old}: is older, since {found}: delete it if it is another run's",
+                          AlphacutWarning, stacklevel=2)  # fmt: skip
         if options.save_trimap and beside and (trimap := cutout.encode_trimap(options)):
             write(beside, [trimap])
     else:
