@@ -32,6 +32,7 @@ def test_choices_are_those_of_the_types() -> None:
         )
 
 
+@pytest.mark.slow
 def test_type_checkers_refuse_a_wrong_option(tmp_path: Path) -> None:
     snippet = tmp_path / "snippet.py"
     snippet.write_text(

@@ -139,7 +139,7 @@ def test_workers_of_another_test_are_told_apart(tmp_path: Path) -> None:
 
 
 @linux
-@pytest.mark.parametrize("engine", ["local", "ray"])
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
 def test_the_driver_is_killed(source: Path, local: Path, tmp_path: Path, engine: str) -> None:
     own = {"ALPHACUT_TEST": str(tmp_path)}
     words = command(source, tmp_path, "--engine", engine)

@@ -244,6 +244,7 @@ def test_where_and_remove_of_what_is_not_here(home: Path) -> None:
     assert "no checksum is known" in run("models", "verify").stdout
 
 
+@pytest.mark.slow
 def test_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "RUNTIMES", ("openvino",))
     result = run("models", "benchmark", "u2net-lite", "--seconds", "0.01", "--json")
@@ -257,6 +258,7 @@ def test_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
             assert timing["call_ms"] > 0 < timing["per_second"]
 
 
+@pytest.mark.slow
 def test_what_a_picture_costs_is_kept_and_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "RUNTIMES", ("openvino",))
     words = ("u2net-lite", "--device", "cpu", "--seconds", "0.01")

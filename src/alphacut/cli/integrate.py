@@ -29,7 +29,7 @@ _SHOWN = 3  # errors that fit a notification
 )
 @click.option("--remove", "removing", is_flag=True, help="Take it out of the menu again.")
 def integrate(program: str, removing: bool) -> None:
-    """Put "Remove background" into the menu of a file manager, or of Krita.
+    """Put "Remove background" into the menu of another program.
 
     In a file manager it cuts out the selected pictures into files beside them, and a notification
     tells the end; in Krita it gives the layer a transparency mask. Only files of this user are
