@@ -105,12 +105,16 @@ def watch(command: str, folder: Path) -> None:
     )  # fmt: skip
     end = time.monotonic() + 90
     suffix = ".jpg" if "jpg" in words else ".png"
-    while not (folder / words[3] / f"photo{suffix}").exists():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    try:
+        while not (folder / words[3] / f"photo{suffix}").exists():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @contextmanager
