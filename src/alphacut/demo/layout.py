@@ -35,11 +35,8 @@ class Layout:
         many: Those for many pictures.
         form: The settings, by what they set.
         settings: What holds the form.
-        tabs: What holds both tabs.
-        one_tab: What holds the widgets for one picture.
-        many_tab: What holds those for many.
+        tabs: What holds all tabs, that for one picture first.
         film: The widgets for a film; empty where films cannot be cut out.
-        film_tab: What holds them.
     """
 
     def __init__(self, engine: Engine, options: Options, uploads: Uploads, session: Any) -> None:
@@ -53,13 +50,13 @@ class Layout:
         self.session = gr.State(session)
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=320), gr.Tabs() as self.tabs:
-                with gr.Tab("One picture", id="one") as self.one_tab:
+                with gr.Tab("One picture", id="one"):
                     self.one = self._add_one()
-                with gr.Tab("Many pictures", id="many") as self.many_tab:
+                with gr.Tab("Many pictures", id="many"):
                     self.many = self._add_many()
                 self.film: dict[str, Any] = {}
                 if takes_films(engine):
-                    with gr.Tab("A film", id="film") as self.film_tab:
+                    with gr.Tab("A film", id="film"):
                         self.film = self._add_film()
             with gr.Column(scale=2, min_width=300, visible=False) as self.settings:
                 self.form = self._add_form()

@@ -137,10 +137,9 @@ class Page:
         gr.on([event for widget in form for event in _events(widget)], **stale)
         for event in (one["viewer"].look, one["again"].click, layout.many["done"].choose):
             event(**stale)
-        layout.one_tab.select(
-            lambda session: gr.update(visible=session.photo is not None), session, layout.settings,
-            queue=False, api_visibility="private",
-        )  # fmt: skip
+        # one listener for all tabs: the answers of several could overtake each other
+        layout.tabs.select(self._choose_tab, session, layout.settings, queue=False,
+                           trigger_mode="always_last", api_visibility="private")  # fmt: skip
 
     def _connect_many(self, layout: Layout) -> None:
         """Say what happens in the tab for many pictures."""
@@ -152,10 +151,6 @@ class Page:
             show_progress="minimal", **{**_QUEUE, "concurrency_id": "many"},
         )  # fmt: skip
         many["cancel"].click(self._cancel, queue=False, api_visibility="private")
-        layout.many_tab.select(
-            lambda: gr.update(visible=True), None, layout.settings,
-            queue=False, api_visibility="private",
-        )  # fmt: skip
 
     def _connect_film(self, layout: Layout) -> None:
         """Say what happens in the tab for a film."""
@@ -166,10 +161,11 @@ class Page:
             show_progress="minimal", **{**_QUEUE, "concurrency_id": "film", "concurrency_limit": 1},
         )  # fmt: skip
         film["cancel"].click(self._cancel, queue=False, api_visibility="private")
-        layout.film_tab.select(
-            lambda: gr.update(visible=True), None, layout.settings,
-            queue=False, api_visibility="private",
-        )  # fmt: skip
+
+    def _choose_tab(self, event: gr.SelectData, session: Session) -> dict[str, Any]:
+        """Show the settings; for one picture, once there is one."""
+        visible: dict[str, Any] = gr.update(visible=event.index > 0 or session.photo is not None)
+        return visible
 
     # --- one picture ------------------------------------------------------------------------------
 
