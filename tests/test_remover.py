@@ -575,6 +575,20 @@ def test_where_the_ground_is_not_plain_not_a_bit_changes() -> None:
     assert np.array_equal(np.asarray(off), np.asarray(auto))
 
 
+def test_a_network_that_finds_nothing_leaves_it_to_the_ground() -> None:
+    class Blind(Disc):
+        def __call__(self, batch: np.ndarray) -> np.ndarray:
+            return super().__call__(batch) * np.float32(0)
+
+    image, truth = studio()
+    cutout = Remover(network=Blind(), ground="auto")(image)
+    assert cutout.ground == "plain"
+    assert cutout.doubt == 1  # nobody else has seen it
+    assert np.abs(cutout.alpha - truth).mean() < 0.01
+    with pytest.warns(NoForegroundWarning):
+        assert Remover(network=Blind())(image).empty
+
+
 def test_without_a_network_the_ground_says_it_all() -> None:
     image, truth = studio()
     cutout = Remover("none", ground="auto")(image)

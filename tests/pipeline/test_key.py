@@ -87,6 +87,20 @@ def test_without_a_network_all_that_differs_is_subject(depth: type) -> None:
     assert np.abs(key_alone(image, ground) - truth).mean() < 0.004
 
 
+def test_where_the_network_finds_nothing_the_ground_speaks() -> None:
+    truth, nothing = body(), np.zeros((H, W), np.float32)
+    image = photograph(mix((0.1, 0.2, 0.5), truth))
+    assert np.abs(keyed(image, nothing) - truth).mean() < 0.004
+    assert not keyed(photograph(GREY), nothing).any()
+
+
+def test_what_is_not_on_a_plain_ground_is_not_found_without_a_network() -> None:
+    rng = np.random.default_rng(2)
+    busy = cv2.resize(rng.uniform(0, 1, (8, 10, 3)).astype(np.float32), (W, H))
+    image = photograph(mix((0.1, 0.2, 0.5), body(), busy))
+    assert fit_ground(image, np.zeros((H, W), np.float32)) is None
+
+
 def test_nothing_there_is_nothing() -> None:
     image = photograph(GREY)
     ground = fit_ground(image, None)

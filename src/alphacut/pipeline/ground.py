@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from alphacut.pipeline.image import Image, check_image, check_plane, downscale_to, white
+from alphacut.pipeline.image import Image, check_image, check_plane, downscale, downscale_to, white
 from alphacut.pipeline.surface import Surface, fit_surface
 
 Array = npt.NDArray[np.float32]
 Way = Literal["plain", "screen", "plate", "pair"]
 
-GRID_PX = 800  # long side of the grid that grounds and subjects are compared on, at most
+_GRID_PX = 640  # long side of the grid that grounds and subjects are compared on, at most
 _LATTICE_PX = 200  # and of the lattice that grounds are fitted on
 _AWAY = 0.012  # how far from the network's subject bare ground begins, of the long side
 _FAINT = 0.02  # alpha that may be subject
@@ -72,7 +72,7 @@ def fit_ground(
     Args:
         image: (H, W, 3) uint8 or uint16.
         rough: (H, W) float32 in [0, 1], the network's alpha; None to take the image's border for
-            ground.
+            ground, as if it is nowhere above a half.
         colour: What the ground is said to be, 8-bit RGB; None to find it.
 
     Returns:
@@ -85,6 +85,7 @@ def fit_ground(
     H, W = image.shape[:2]
     if rough is not None:
         check_plane("rough", rough, (H, W))
+        rough = rough if (rough > 0.5).any() else None
     step = -(-max(H, W) // _LATTICE_PX)
     rows, columns = np.arange(step // 2, H, step), np.arange(step // 2, W, step)
     lattice = len(rows), len(columns)
@@ -136,7 +137,8 @@ def estimate_shadow(image: Image, alpha: Array, ground: Ground) -> Array:
         Darkness (H, W) float32 in [0, 1], 0 where the ground is as bright as elsewhere.
     """
     H, W = alpha.shape
-    small = downscale_to(image, GRID_PX).astype(np.float32) / np.float32(white(image))
+    reduced = downscale_to(image, max(ground.clean.shape[:2]))
+    small = reduced.astype(np.float32) / np.float32(white(image))
     h, w = small.shape[:2]
     there = cv2.resize(alpha, (w, h), interpolation=cv2.INTER_AREA)
     light, off = _darkened(small, ground.clean)
@@ -164,12 +166,11 @@ def _darkened(seen: Array, clean: Array) -> tuple[Array, Array]:
 
 def _bare(rough: Array, step: int, lattice: tuple[int, int]) -> npt.NDArray[np.bool_]:
     """Tell which lattice points are away from anything that may be subject."""
-    H, W = rough.shape
-    some = (rough > _FAINT).astype(np.uint8)
-    small = cv2.resize(some, lattice[::-1], interpolation=cv2.INTER_AREA if step > 1 else 0)
-    # the mean of 0 and 1 is rounded: what is left of thin parts lies within the margin
-    reach = 1 + 2 * max(1, round(_AWAY * max(H, W) / step))
-    return np.asarray(cv2.dilate(small, np.ones((reach, reach), np.uint8)) == 0)
+    some = (rough > _FAINT).astype(np.uint8) * np.uint8(255)
+    # half of a point or more counts: what is left of thin parts lies within the margin
+    small = downscale(some, lattice) if step > 1 else some
+    reach = 1 + 2 * max(1, round(_AWAY * max(rough.shape) / step))
+    return np.asarray(cv2.dilate(small, np.ones((reach, reach), np.uint8)) < 128)
 
 
 def _border(lattice: tuple[int, int]) -> npt.NDArray[np.bool_]:
@@ -204,7 +205,7 @@ def _local(
 
 
 def _grid_size(size: tuple[int, int]) -> tuple[int, int]:
-    factor = min(1.0, GRID_PX / max(size))
+    factor = min(1.0, _GRID_PX / max(size))
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 

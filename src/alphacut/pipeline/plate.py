@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from alphacut.errors import ImageError
-from alphacut.pipeline.ground import GRID_PX, Ground
+from alphacut.pipeline.ground import Ground
 from alphacut.pipeline.image import Image, check_image, downscale_to, to_depth, white
 
 Array = npt.NDArray[np.float32]
 
+_GRID_PX = 800  # long side of the grid that picture and plate are compared on, at most
 _ALIGN_PX = 900  # long side of the images that are aligned, at most
 _FEATURES = 1500
 _LEAST_MATCHES = 12
@@ -54,7 +55,7 @@ def match_plate(image: Image, plate: Image, rough: Array | None = None) -> Groun
         borderMode=cv2.BORDER_REPLICATE,
     )  # fmt: skip
     seen, behind = (
-        downscale_to(np.asarray(each, image.dtype), GRID_PX).astype(np.float32)
+        downscale_to(np.asarray(each, image.dtype), _GRID_PX).astype(np.float32)
         / np.float32(white(image))
         for each in (image, moved)
     )
