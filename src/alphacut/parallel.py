@@ -52,6 +52,26 @@ def in_order(
                 future.cancel()
 
 
+def shared_out(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Do work on the parts of one picture, on as many threads as OpenCV may use.
+
+    With one it is done in the caller's: a thread made for every call takes time, and each leaves a
+    piece of heap behind, so that memory would grow over the frames of a film.
+
+    Args:
+        work: What to do with a part.
+        items: The parts.
+
+    Returns:
+        What `work` returned, in order.
+    """
+    threads = cv2.getNumThreads()
+    if threads <= 1:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, items))
+
+
 def ahead(items: Iterable[Item], depth: int = 2) -> Generator[Item, None, None]:
     """Draw items in a thread of their own, a few ahead of the caller.
 

@@ -6,7 +6,6 @@ import itertools
 import os
 import struct
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from alphacut import files
 from alphacut.errors import ImageError, OutputError
 from alphacut.options import Effort, FileFormat, Options
+from alphacut.parallel import shared_out
 from alphacut.pipeline.image import SUFFIXES, Image, Metadata, to_depth, white
 from alphacut.pipeline.load import check_array
 from alphacut.pipeline.metadata import exif_directory, pack_directory
@@ -259,8 +259,7 @@ def _encode_png_fast(raster: Raster, metadata: Metadata) -> Sequence[bytes | mem
         data += deflate.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
         return data, zlib.adler32(filtered), filtered.size
 
-    with ThreadPoolExecutor(max(1, cv2.getNumThreads())) as pool:
-        bands = list(pool.map(compress, range(0, H, band_rows)))
+    bands = shared_out(compress, range(0, H, band_rows))
     low, high = 1, 0
     for _, check, size in bands:  # Adler-32 of the whole, from that of each band
         high = (high + (check >> 16) + size * (low - 1)) % _ADLER

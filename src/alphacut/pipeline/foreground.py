@@ -9,12 +9,12 @@ small grids; the last correction is made at the soft pixels of the full image.
 """
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from alphacut.parallel import shared_out
 from alphacut.pipeline.image import (
     TILE_PX,
     Image,
@@ -59,8 +59,7 @@ def estimate_foreground(image: Image, alpha: Array) -> Image:
         _correct_tile(foreground, alpha, near, tile)
 
     tiles = [(top, left) for top in range(0, H, TILE_PX) for left in range(0, W, TILE_PX)]
-    with ThreadPoolExecutor(max(1, cv2.getNumThreads())) as pool:
-        list(pool.map(correct, tiles))
+    shared_out(correct, tiles)
     return foreground
 
 

@@ -17,7 +17,6 @@ needs only the network's saliency. It works in five steps, in this order:
 
 import importlib.util
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
 import cv2
@@ -25,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alphacut.errors import ImageError, MissingExtra, RuntimeFailure
+from alphacut.parallel import shared_out
 from alphacut.pipeline.image import TILE_PX, Image, check_image, check_plane, downscale_to, look_up
 
 Array = npt.NDArray[np.float32]
@@ -391,8 +391,7 @@ def _render(image: Image, model: Array) -> Array:
             b += cv2.transform(terms, np.ones((1, 3), np.float32))
         np.clip(b, 0, 1, out=alpha[top : top + len(strip)])
 
-    with ThreadPoolExecutor(max(1, cv2.getNumThreads())) as pool:
-        list(pool.map(render, range(0, H, rows)))
+    shared_out(render, range(0, H, rows))
     return alpha
 
 
@@ -461,8 +460,7 @@ def _unmix(image: Image, alpha: Array, coarse: Array, saliency: Array) -> None:
         alpha[y, x] = rough + trust * (share - rough)
 
     tiles = [(top, left) for top in range(0, H, TILE_PX) for left in range(0, W, TILE_PX)]
-    with ThreadPoolExecutor(max(1, cv2.getNumThreads())) as pool:
-        list(pool.map(unmix, tiles))
+    shared_out(unmix, tiles)
 
 
 # --- closed form ---

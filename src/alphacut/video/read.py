@@ -25,6 +25,7 @@ from alphacut.pipeline.load import INPUT_SUFFIXES, load_frames
 if TYPE_CHECKING:
     import av
     from av.container import InputContainer
+    from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
 
 FILM_SUFFIXES = {
@@ -308,7 +309,10 @@ def _decode(container: "InputContainer", stream: "VideoStream") -> "Iterator[av.
 
 def _read_file(film: Film, start_s: float) -> Generator[Frame, None, None]:
     """Read a file's frames, from at or before a time on."""
+    from av.video.reformatter import VideoReformatter
+
     with _opened(film.path) as (container, stream):
+        reformatter = VideoReformatter()  # one for all: a frame's own would be made anew each time
         offset = round(film.begins / film.time_base)
         if start_s > 0:
             container.seek(int((start_s + film.begins) * 1_000_000))
@@ -321,7 +325,7 @@ def _read_file(film: Film, start_s: float) -> Generator[Frame, None, None]:
                 else:
                     yield Frame(picture, frame - offset, usual, broken=True)
                 continue
-            picture = _picture(frame, film)
+            picture = _picture(frame, film, reformatter)
             for earlier in waiting:
                 yield Frame(picture, earlier, usual, broken=True)
             waiting = []
@@ -331,7 +335,7 @@ def _read_file(film: Film, start_s: float) -> Generator[Frame, None, None]:
             yield Frame(picture, pts, duration)
 
 
-def _picture(frame: "av.VideoFrame", film: Film) -> Picture:
+def _picture(frame: "av.VideoFrame", film: Film, reformatter: "VideoReformatter") -> Picture:
     """Convert a decoded frame to upright RGB, with its alpha if it has any."""
     transparent = any(part.is_alpha for part in frame.format.components)
     kind = "rgba" if transparent else "rgb24"
@@ -339,8 +343,8 @@ def _picture(frame: "av.VideoFrame", film: Film) -> Picture:
     image: Any = frame
     if frame.format.name != kind:
         matrix = None if frame.format.is_rgb else SCALER[film.colour.matrix]
-        image = frame.reformat(
-            format=kind, src_colorspace=matrix, src_color_range=FULL if full else LIMITED,
+        image = reformatter.reformat(
+            frame, format=kind, src_colorspace=matrix, src_color_range=FULL if full else LIMITED,
             dst_color_range=FULL, interpolation=EXACT,
         )  # fmt: skip
     turned, mirrored, flipped = _orientation(frame)
