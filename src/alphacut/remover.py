@@ -26,7 +26,7 @@ from alphacut.pipeline.load import Source, describe, load_frames
 from alphacut.pipeline.namesake import TRIMAP_MARKS, find_namesake
 from alphacut.pipeline.strokes import Stroke
 from alphacut.runtimes import Runtime
-from alphacut.stages import Clock, Method, Stages, find_method
+from alphacut.stages import Clock, Matte, Method, Stages, find_method
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -230,7 +230,31 @@ class Remover:
             OptionError: if a change is malformed or needs another network.
             RuntimeFailure: if the network cannot be run.
         """
-        return self._stages_for(changes).cut_out(picture, Clock(), found=saliency)
+        return self.finish(self.matte(picture, saliency, **changes), **changes)
+
+    def matte(
+        self,
+        picture: Picture,
+        saliency: Array | None = None,
+        **changes: "Unpack[OptionChanges]",
+    ) -> Matte:
+        """Find the alpha of one decoded picture: the first half of `cut`, which says what it takes.
+
+        `finish` is the other; in between, frames of a film may settle each other's edges.
+
+        Raises:
+            OptionError: if a change is malformed or needs another network.
+            RuntimeFailure: if the network cannot be run.
+        """
+        return self._stages_for(changes).matte(picture, Clock(), found=saliency)
+
+    def finish(self, matte: Matte, **changes: "Unpack[OptionChanges]") -> Cutout:
+        """Make a cut-out of what `matte` returned, with the same changes.
+
+        Raises:
+            OptionError: if a change is malformed or needs another network.
+        """
+        return self._stages_for(changes).finish(matte, Clock())
 
     @staticmethod
     def _remove(source: Source, stages: Stages, painted: Sequence[Stroke] = ()) -> Cutout:

@@ -1,5 +1,6 @@
 """The stages from a picture to its cut-out, every one once and in order."""
 
+import dataclasses
 import functools
 import os
 import time
@@ -142,6 +143,30 @@ class _Seen(NamedTuple):
         return _Seen(alpha, saliency, judged, trimap, doubt, self.pair, self.ground)
 
 
+@dataclass(frozen=True, eq=False)
+class Matte:
+    """A picture and its alpha, before that is cleaned up and colours are found.
+
+    Attributes:
+        picture: The picture, downscaled as the options say.
+        full_size: (H, W) before.
+        seen: What is seen in it.
+    """
+
+    picture: Picture
+    full_size: tuple[int, int]
+    seen: _Seen
+
+    @property
+    def alpha(self) -> Array:
+        """(H, W) float32 in [0, 1]."""
+        return self.seen.alpha
+
+    def with_alpha(self, alpha: Array) -> "Matte":
+        """Return the same with another alpha of its size."""
+        return dataclasses.replace(self, seen=self.seen._replace(alpha=alpha))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stages:
     """The stages as options, a network and a way of matting decide them.
@@ -189,14 +214,30 @@ class Stages:
             OptionError: if a place lies outside the picture, or the network needs one.
             RuntimeFailure: if the network cannot be run.
         """
+        return self.finish(self.matte(picture, clock, painted=painted, found=found), clock)
+
+    def matte(
+        self,
+        picture: Picture,
+        clock: "Clock",
+        *,
+        painted: Sequence[Stroke] = (),
+        found: Array | None = None,
+    ) -> Matte:
+        """Find a picture's alpha: the first half of `cut_out`, which says what it takes."""
         full_size, options = picture.image.shape[:2], self.options
         picture = images.limit_megapixels(picture, options.output_megapixels)
-        image = picture.image
-        places = _read_places(options, full_size, image.shape[:2])
+        places = _read_places(options, full_size, picture.image.shape[:2])
         seen = self._look(picture, places, clock, painted, found)
-        alpha, pair, ground = seen.alpha, seen.pair, seen.ground
-        if painted and (pair or ground or places):
-            alpha = strokes.keep_strokes(alpha, painted)
+        if painted and (seen.pair or seen.ground or places):
+            seen = seen._replace(alpha=strokes.keep_strokes(seen.alpha, painted))
+        return Matte(picture, full_size, seen)
+
+    def finish(self, matte: Matte, clock: "Clock") -> Cutout:
+        """Clean up an alpha and find the subject's colours: the second half of `cut_out`."""
+        options, picture, seen = self.options, matte.picture, matte.seen
+        image, alpha, full_size = picture.image, seen.alpha, matte.full_size
+        pair, ground = seen.pair, seen.ground
         with clock("refine"):
             alpha = refine(
                 alpha,

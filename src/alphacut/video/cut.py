@@ -1,12 +1,14 @@
 """From frames to cut-outs: the network, steadying and matting, each at its own pace.
 
-frames ─ network ─ steady ─ matting, several frames at once ─ cut-outs, in order
+frames ─ network ─ steady ─ matting ─ settle, colours ─ cut-outs, in order
 
 Every stage works a few frames ahead of the next, so memory does not grow with the film.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+import itertools
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +22,10 @@ from alphacut.pipeline import image as images
 from alphacut.pipeline.image import Picture
 from alphacut.pipeline.load import load_frames
 from alphacut.remover import Remover
+from alphacut.stages import Matte
 from alphacut.video.read import Frame
-from alphacut.video.steady import STEADY, Seen, steady
+from alphacut.video.settle import REACH, settle
+from alphacut.video.steady import STEADY, Motion, Seen, steady
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -101,16 +105,60 @@ def cut(
         picture = images.limit_megapixels(frame.picture, options.output_megapixels)
         return remover.find_subject(picture.image, **changes)
 
-    def work(seen: Seen) -> Result:
+    def matte(seen: Seen) -> _Matted | Result:
         if (done := skip(seen.frame)) is not None:
             return done
         with side_by_side(threads):
-            cutout = remover.cut(seen.frame.picture, seen.saliency, **changes)
-            return finish(seen.frame, cutout)
+            return _Matted(seen, remover.matte(seen.frame.picture, seen.saliency, **changes))
+
+    def work(at: _Neighbourhood[Result]) -> Result:
+        matted, before, after = at
+        if not isinstance(matted, _Matted):
+            return matted
+        with side_by_side(threads):
+            made = matted.matte
+            if motion := matted.seen.motion:
+                around = (_same_shot(before), _same_shot(after))
+                made = made.with_alpha(settle(made.alpha, motion, *around, steadiness))
+            return finish(matted.seen.frame, remover.finish(made, **changes))
 
     read = ahead(frames)
     seen = (Seen(frame, None) for frame in read) if alone else steady(read, find, steadiness)
-    yield from in_order(work, ahead(seen), threads)
+    mattes = in_order(matte, ahead(seen), threads)
+    yield from in_order(work, ahead(_neighbourhoods(mattes, REACH)), threads)
+
+
+class _Matted(NamedTuple):
+    """A frame and its alpha."""
+
+    seen: Seen
+    matte: Matte
+
+
+class _Neighbourhood(NamedTuple, Generic[Result]):
+    """What became of a frame, and of those before and after it, the nearest first."""
+
+    frame: _Matted | Result
+    before: Sequence[_Matted | Result]
+    after: Sequence[_Matted | Result]
+
+
+def _neighbourhoods(
+    items: Iterable[_Matted | Result], reach: int
+) -> Iterator[_Neighbourhood[Result]]:
+    """Yield each item with the ones around it."""
+    window: deque[Any] = deque(maxlen=2 * reach + 1)
+    for item in itertools.chain(items, itertools.repeat(None, reach)):  # nothing follows the last
+        window.append(item)
+        held, centre = [*window], len(window) - 1 - reach
+        if centre >= 0:
+            yield _Neighbourhood(held[centre], held[:centre][::-1], held[centre + 1 :])
+
+
+def _same_shot(around: Sequence[Any]) -> list[tuple[NDArray[np.float32], Motion]]:
+    """Return alphas and motions of the frames up to the first that was not looked at."""
+    looked = itertools.takewhile(lambda one: isinstance(one, _Matted) and one.seen.motion, around)
+    return [(one.matte.alpha, one.seen.motion) for one in looked]
 
 
 def check_options(options: Options) -> Options:

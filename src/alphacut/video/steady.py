@@ -47,12 +47,35 @@ _OWN = 1.0  # weight of a frame's own answer
 _UNSEEN = np.float32(1e-3)  # weight of answers where no frame agrees
 
 
+@dataclass(eq=False)
+class Motion:
+    """How a frame moves.
+
+    Attributes:
+        guide: (h, w, 3) uint8, what it looks like where flow is found, RGB.
+        onward: (h, w, 2) float32, where each place is in the next frame, in its pixels across and
+            down from here; None if there is no next one in the shot.
+        back: The same, in the one before.
+    """
+
+    guide: NDArray[np.uint8]
+    onward: Array | None = None
+    back: Array | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A frame and what is its subject: (h, w) float32 in [0, 1], or None if nobody was asked."""
+    """A frame and what is its subject.
+
+    Attributes:
+        frame: The frame.
+        saliency: (h, w) float32 in [0, 1]; None if nobody was asked.
+        motion: How it moves; None if nobody looked.
+    """
 
     frame: Frame
     saliency: Array | None
+    motion: Motion | None = None
 
 
 @dataclass(eq=False)
@@ -61,6 +84,7 @@ class _Moment:
 
     Attributes:
         frame: The frame; without its picture once it has been emitted.
+        motion: How it moves; None once it has been emitted.
         grey: (h', w') uint8, what flow is found in.
         guide: (h, w, 3) uint8, what it looks like on the grid, RGB.
         found: (H, W) float32, the network's answer; None if it was spared.
@@ -70,6 +94,7 @@ class _Moment:
     """
 
     frame: Frame
+    motion: Motion | None
     grey: NDArray[np.uint8]
     guide: NDArray[np.uint8]
     found: Array | None = None
@@ -103,14 +128,16 @@ def steady(
 
     def emit(k: int) -> Seen:
         moment = window[k]
-        seen = Seen(moment.frame, _bring_together(window, k, find, steadiness, ahead))
-        moment.frame = dataclasses.replace(moment.frame, picture=_NO_PICTURE)
+        found = _bring_together(window, k, find, steadiness, ahead)
+        seen = Seen(moment.frame, found, moment.motion)
+        moment.frame, moment.motion = dataclasses.replace(moment.frame, picture=_NO_PICTURE), None
         return seen
 
     for frame in frames:
         moment = _look_at(frame)
         agreement, motion = _join(window[-1], moment) if window else (1.0, 0.0)
         if agreement < _CUT:  # what is left of the shot has nothing more to wait for
+            _part(window[-1], moment)
             yield from (emit(k) for k in range(centre, len(window)))
             window, centre, allowed = [], 0, 0
         window.append(moment)
@@ -135,7 +162,14 @@ def _look_at(frame: Frame) -> _Moment:
     image = images.to_depth(downscale_to(frame.picture.image, _GUIDE_PX), np.uint8)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     guide = downscale_to(image, max(1, max(grey.shape) // 2))
-    return _Moment(frame, np.asarray(grey, np.uint8), np.asarray(guide, np.uint8))
+    return _Moment(frame, Motion(np.asarray(image, np.uint8)), np.asarray(grey, np.uint8),
+                   np.asarray(guide, np.uint8))  # fmt: skip
+
+
+def _part(earlier: _Moment, later: _Moment) -> None:
+    """Forget how two neighbours move into each other: there is a cut between them."""
+    if earlier.motion and later.motion:
+        earlier.motion.onward = later.motion.back = None
 
 
 def _foretold(window: list[_Moment]) -> bool:
@@ -170,13 +204,17 @@ def _join(earlier: _Moment, later: _Moment) -> tuple[float, float]:
         search.setGradientDescentIterations(_ITERATIONS)
         search.setPatchStride(_STRIDE_PX)
         H, W = later.grey.shape
+        fine: list[Array] = []
         scale = np.array([w / W, h / H], np.float32)
         for one, other, flow in (
             (earlier.grey, later.grey, onward),
             (later.grey, earlier.grey, back),
         ):
-            found = search.calc(one, other, np.zeros((H, W, 2), np.float32))
+            found = np.asarray(search.calc(one, other, np.zeros((H, W, 2), np.float32)), np.float32)
+            fine.append(found)
             flow[:] = cv2.resize(found, (w, h), interpolation=cv2.INTER_AREA) * scale
+        if earlier.motion and later.motion:
+            earlier.motion.onward, later.motion.back = fine
     earlier.onward, later.back = _with_trust(onward, back), _with_trust(back, onward)
     difference = _difference(later.guide, earlier.guide, later.back)
     agreement = float(np.mean((difference < _AGREES) & (later.back[..., 2] > 0.5)))
