@@ -40,7 +40,7 @@ def settle(
         before: Alphas of the frames before it in the same shot, of the same size, and how those
             move; the nearest first.
         after: The same of those after it.
-        steadiness: How much each weighs at most, 0 to 1.
+        steadiness: How much each weighs at most, above 0, up to 1.
 
     Returns:
         (H, W) float32 in [0, 1]; a new array, or the same one if nothing is soft.
@@ -50,41 +50,44 @@ def settle(
         return alpha
     soft = cv2.dilate(soft, np.ones((3, 3), np.uint8))
     (H, W), (h, w) = alpha.shape, motion.guide.shape[:2]
-    columns, rows = cv2.findNonZero(soft).reshape(-1, 2).astype(np.intp).T
-    start_x, start_y = (
-        np.asarray((place + 0.5) * (short / long) - 0.5, np.float32)
-        for place, short, long in ((columns, w, W), (rows, h, H))
-    )
+    where = np.flatnonzero(soft)
+    lines = np.resize(where, (-(-len(where) // _LINE), _LINE))
+    rows, columns = (place.astype(np.float32) for place in np.divmod(lines, W))
+    start_x = (columns + np.float32(0.5)) * np.float32(w / W) - np.float32(0.5)
+    start_y = (rows + np.float32(0.5)) * np.float32(h / H) - np.float32(0.5)
     colours = _look_up(motion.guide, start_x, start_y)
-    own = alpha[rows, columns]
-    total, weights = own.copy(), np.ones_like(own)
+    total = alpha.reshape(-1)[lines]
+    weights = np.ones_like(total)
     for others, onward in ((before, False), (after, True)):
         x, y, here = start_x, start_y, motion
-        trust: Any = np.float32(steadiness)
+        trust: Any = np.float32(np.log(steadiness))  # logarithms are added up
         for other, there in others:
             step, back = (here.onward, there.back) if onward else (here.back, there.onward)
             if step is None or back is None:
                 break
-            gone = _look_up(step, x, y)
-            x, y = x + gone[:, 0], y + gone[:, 1]
-            missed = gone + _look_up(back, x, y)
-            trust = trust * np.exp(-np.sum(missed * missed, axis=1) / _ASTRAY**2)
-            differs = cv2.absdiff(_look_up(there.guide, x, y), colours).max(axis=1)
-            weight = trust * np.exp(-np.square(differs.astype(np.float32) / _LIKE))
-            across, down = (x + 0.5) * np.float32(W / w) - 0.5, (y + 0.5) * np.float32(H / h) - 0.5
+            gone_x, gone_y = cv2.split(_look_up(step, x, y))
+            x, y = x + gone_x, y + gone_y
+            back_x, back_y = cv2.split(_look_up(back, x, y))
+            trust = trust - _squares(gone_x + back_x, gone_y + back_y) / _ASTRAY**2
+            red, green, blue = cv2.split(cv2.absdiff(_look_up(there.guide, x, y), colours))
+            differs = cv2.max(cv2.max(red, green), blue).astype(np.float32) / _LIKE
+            weight = cv2.exp(trust - differs * differs)
+            across = (x + np.float32(0.5)) * np.float32(W / w) - np.float32(0.5)
+            down = (y + np.float32(0.5)) * np.float32(H / h) - np.float32(0.5)
             # linear look-up would blur what is as sharp as the film
             found = np.clip(_look_up(other, across, down, cv2.INTER_CUBIC), 0, 1)
             total += weight * found
             weights += weight
             here = there
     settled = alpha.copy()
-    settled[rows, columns] = total / weights
+    settled.reshape(-1)[where] = (total / weights).reshape(-1)[: len(where)]
     return settled
 
 
-def _look_up(plane: NDArray[Any], x: Array, y: Array, interpolation: int = cv2.INTER_LINEAR) -> Any:
-    """Interpolate a plane (H, W) or (H, W, C) at n places: (n,) or (n, C)."""
-    count, lines = len(x), (-(-len(x) // _LINE), _LINE)
-    across, down = np.resize(x, lines), np.resize(y, lines)
-    found = cv2.remap(plane, across, down, interpolation, borderMode=cv2.BORDER_REPLICATE)
-    return found.reshape(-1, *plane.shape[2:])[:count]
+def _squares(x: Array, y: Array) -> Array:
+    return x * x + y * y
+
+
+def _look_up(plane: NDArray[Any], x: Array, y: Array, way: int = cv2.INTER_LINEAR) -> Any:
+    """Interpolate a plane (H, W) or (H, W, C) at lines of places (n, m): (n, m) or (n, m, C)."""
+    return cv2.remap(plane, x, y, way, borderMode=cv2.BORDER_REPLICATE)
