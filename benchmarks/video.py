@@ -102,6 +102,7 @@ def stages(clip: Path, fast: bool) -> None:
     from alphacut import Options, Remover
     from alphacut.cutout import place_frames
     from alphacut.video.read import open_film
+    from alphacut.video.settle import REACH, settle
     from alphacut.video.steady import steady
     from alphacut.video.write import find_target, prepare, write_film
 
@@ -127,8 +128,15 @@ def stages(clip: Path, fast: bool) -> None:
     find(frames[0])  # the first run is slower
     asked = network_s = 0
     seen = timed("steadying", lambda: steady(frames, find))
-    cut = timed("edges and colours", lambda: (remover.cut(s.frame.picture, s.saliency)
-                                              for s in seen))  # fmt: skip
+    mattes = timed("edges", lambda: (remover.matte(s.frame.picture, s.saliency) for s in seen))
+    known = [(matte.alpha, s.motion) for matte, s in zip(mattes, seen, strict=True)]
+    alphas = timed("settling", lambda: (
+        settle(*known[k], known[max(0, k - REACH) : k][::-1], known[k + 1 : k + 1 + REACH], 1.0)
+        for k in range(len(known))
+    ))  # fmt: skip
+    cut = timed("colours", lambda: (
+        remover.finish(matte.with_alpha(alpha)) for matte, alpha in zip(mattes, alphas, strict=True)
+    ))  # fmt: skip
     with tempfile.TemporaryDirectory() as made:
         target = find_target(Path(made) / "o.webm", "auto", options, opaque=False, fast=fast)
         place = place_frames(film.size, None, None, options)
