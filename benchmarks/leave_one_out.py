@@ -4,8 +4,8 @@
 
 DATA is a folder as docs/training.md describes it. Subjects are divided into collections by what
 they are; `edges_pictures.py` draws each collection's pictures. Every constant below is changed by
-itself. Then one collection after the other is left out, the change that is best for all others is
-taken, and the collection left out tells what that choice is worth: the ratio of MAD, Grad and RECOMP
+itself. Then one collection after the other is left out, the change that is best for all others
+is taken, and the one left out tells what that choice is worth: the ratio of MAD, Grad and RECOMP
 to those of the constants as they are. Where all say 1.00, they would have been chosen again.
 """
 

@@ -57,7 +57,7 @@ def test_list() -> None:
     assert entries["u2net"]["state"] == "to pull"
     assert entries["rmbg-1.4"]["state"] == "to pull, if you accept its terms"
     assert entries["indexnet-adobe"]["state"] == "to add by hand"
-    assert entries["alphacut-lite"]["state"] == "no weights yet: to train"
+    assert entries["alphacut-lite"]["state"] == entries["indexnet"]["state"] == "installed"
     assert entries["birefnet-portrait"]["scores"] == "P3M-500-P S .983, MAE .006"
     assert entries["u2net-lite"]["cost"] is None
     assert entries["u2net-lite"]["paths"] == {"onnx": str(LITE), "int8": str(LITE_INT8)}

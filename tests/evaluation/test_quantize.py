@@ -6,7 +6,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from alphacut.errors import OutputError, WeightsError
-from alphacut.evaluation.quantize import _round_in_turn, quantize
+from alphacut.evaluation.quantize import _round_in_turn, quantize, quantize_first
+from alphacut.models import weights
 from alphacut.runtimes.openvino import openvino
 
 SIZE = 16
@@ -60,10 +61,10 @@ def save(path: Path, *, extra: str = "", cancelling: bool = False) -> Path:
     return path
 
 
-def answers(path: Path) -> np.ndarray:
+def answers(path: Path, batches: list[np.ndarray] = BATCHES) -> np.ndarray:
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     request = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
-    return np.concatenate([request.infer([batch])[0].copy() for batch in BATCHES])
+    return np.concatenate([request.infer([batch])[0].copy() for batch in batches])
 
 
 def integers(path: Path) -> list[str]:
@@ -110,3 +111,24 @@ def test_rounding_in_turn() -> None:
     np.testing.assert_array_equal(levels, [[0, 1]])
     # and independent ones are rounded each for itself
     np.testing.assert_array_equal(_round_in_turn(rows, step, np.eye(2)), [[0, 0]])
+
+
+LITE, TWO_LOOKS = weights.find_model("u2net-lite"), weights.find_model("alphacut-lite")
+
+
+def test_the_first_look_alone_changes_its_precision(tmp_path: Path) -> None:
+    full, batch = weights.fetch(TWO_LOOKS), RNG.normal(size=(1, 3, 320, 320)).astype(np.float32)
+    for form, most in (("onnx", 1e-6), ("int8", 0.01)):
+        quantize_first(full, weights.fetch(LITE, form), tmp_path / "new.onnx")
+        change = np.abs(answers(tmp_path / "new.onnx", [batch]) - answers(full, [batch]))
+        assert change.mean() <= most
+    assert (tmp_path / "new.onnx").read_bytes() == weights.fetch(TWO_LOOKS, "int8").read_bytes()
+
+
+def test_two_looks_are_told_from_one(tmp_path: Path) -> None:
+    lite, full = weights.fetch(LITE), weights.fetch(TWO_LOOKS)
+    with pytest.raises(WeightsError, match=r"u2net-lite\.onnx: is not alphacut-lite"):
+        quantize_first(lite, lite, tmp_path / "new.onnx")
+    with pytest.raises(WeightsError, match=r"alphacut-lite\.onnx: is not U-2-Net-lite"):
+        quantize_first(full, full, tmp_path / "new.onnx")
+    assert not (tmp_path / "new.onnx").exists()

@@ -59,12 +59,14 @@ def test_models_by_name() -> None:
         SPEC.name = "other"  # type: ignore[misc]
 
 
-INDEXNET = weights.find_model("indexnet")
+INDEXNET, TWO_LOOKS = weights.find_model("indexnet"), weights.find_model("alphacut-lite")
 
 
 def test_a_checkouts_own_weights_are_used(home: Path) -> None:
     path = weights.fetch(INDEXNET)
     assert path.parts[-4:-1] == ("alphacut-indexnet", "src", "alphacut_indexnet")
+    for form in ("onnx", "int8"):
+        assert weights.fetch(TWO_LOOKS, form).parent.name == "alphacut_lite"
 
 
 def test_weights_of_a_package_are_used(
@@ -83,11 +85,14 @@ def test_weights_of_a_package_are_used(
     assert weights.fetch(INDEXNET) == folder / "indexnet.onnx"
 
 
-def test_the_package_holds_what_it_says() -> None:
-    package = weights.fetch(INDEXNET).parents[2]
+@pytest.mark.parametrize("spec", [INDEXNET, TWO_LOOKS], ids=lambda spec: spec.name)
+def test_the_package_holds_what_it_says(spec: ModelSpec) -> None:
+    folder = weights.fetch(spec).parent
+    package = folder.parents[1]
     project = (package / "pyproject.toml").read_text(encoding="utf-8")
     assert f'name = "{package.name}"' in project
-    assert 'packages = ["src/alphacut_indexnet"]' in project
+    assert f'packages = ["src/{folder.name}"]' in project
+    assert {path.name for path in folder.glob("*.onnx")} == {w.file for w in spec.weights.values()}
     assert (package / "LICENSE").read_bytes() == (package.parents[1] / "LICENSE").read_bytes()
 
 

@@ -12,6 +12,7 @@ from alphacut import runtimes
 from alphacut.errors import TrainingError
 from alphacut.files import sha256
 from alphacut.models import nets, weights
+from alphacut.runtimes.pytorch import load_network
 from alphacut.training import losses
 from alphacut.training.data import Pictures
 from alphacut.training.export import export
@@ -163,8 +164,12 @@ def test_an_encoder_starts_from_published_weights(tmp_path: Path, recipe: Recipe
     light = dataclasses.replace(
         recipe, model="alphacut-lite", encoder=Encoder(file=str(path), sha256=sha256(path))
     )
-    encoder = start_network(light).get_submodule("encoder")
+    started = start_network(light)
+    encoder = started.get_submodule("encoder")
     assert all(torch.equal(t, published[name]) for name, t in encoder.state_dict().items())
+    lite = load_network("u2netp", weights.fetch(weights.find_model("u2net-lite"))).state_dict()
+    first = started.get_submodule("first").state_dict()
+    assert all(torch.equal(t, lite[name]) for name, t in first.items())
     model, _ = prepare(start_network(light), light, torch.device("cpu"))
     alphas, logits = model(torch.rand(2, 3, 32, 32))
     assert len(alphas) == len(logits) == 2

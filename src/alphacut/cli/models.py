@@ -337,8 +337,6 @@ def _describe(spec: "ModelSpec") -> dict[str, Any]:
         state = "embedded"
     elif here:
         state = "installed"
-    elif spec.source.startswith("recipes/") and not any(file.sha256 for file in files):
-        state = "no weights yet: to train"
     elif any(file.package for file in files):
         state = "to install"
     elif any(file.sha256 and file.urls for file in files):

@@ -41,6 +41,73 @@ _PASSING = {"MaxPool", "Resize"}  # each channel keeps its factor
 _KNOWN = {"Conv", "Relu", "Add", "Concat", "Sigmoid", *_PASSING}
 
 
+def quantize_first(full: Path, first: Path, target: Path) -> None:
+    """Write alphacut-lite with its first look, U-2-Net-lite, in 8 bits.
+
+    The first look is nearly all of its arithmetic, and is as it was published, so its part of the
+    graph is replaced by the file that `quantize` made of U-2-Net-lite. The second look keeps its
+    precision: depth-wise convolutions gain little from 8 bits.
+
+    Args:
+        full: ONNX file of alphacut-lite.
+        first: ONNX file of U-2-Net-lite in 8 bits, at the same input size.
+        target: The file; replaced if it exists.
+
+    Raises:
+        WeightsError: if one of the files is not such a network.
+        OutputError: if `target` cannot be written.
+        MissingExtra: if onnx is not installed.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingExtra("onnx", "export") from error
+    whole, part = (onnx.load(path) for path in (full, first))
+    logits = ["outconv", *(f"side{k}" for k in range(1, 7))]  # what the second look is told
+    ours, theirs = (
+        [_output_of(graph, f"{prefix}{name}.weight") for name in logits]
+        for graph, prefix in ((whole.graph, "first."), (part.graph, ""))
+    )
+    for path, found, name in ((full, ours, "alphacut-lite"), (first, theirs, "U-2-Net-lite")):
+        if None in found:
+            raise WeightsError(f"{path}: is not {name}")
+    batch = whole.graph.input[0].name
+    renamed = {part.graph.input[0].name: batch}
+    part.graph.node.pop()  # its sigmoid
+    for node in part.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [renamed.get(name, f"8bit.{name}") if name else name for name in names]
+    for tensor in part.graph.initializer:
+        tensor.name = f"8bit.{tensor.name}"
+    told = {mine: f"8bit.{other}" for mine, other in zip(ours, theirs, strict=True)}
+    for node in whole.graph.node:
+        node.input[:] = [told.get(name, name) for name in node.input]
+    nodes = [*part.graph.node, *whole.graph.node]
+    needed = {output.name for output in whole.graph.output}
+    kept = []
+    for node in reversed(nodes):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            kept.append(type(node).FromString(node.SerializeToString()))
+    tensors = [
+        type(tensor).FromString(tensor.SerializeToString())
+        for tensor in (*part.graph.initializer, *whole.graph.initializer)
+        if tensor.name in needed
+    ]
+    for field, values in (("node", kept[::-1]), ("initializer", tensors)):
+        whole.graph.ClearField(field)
+        getattr(whole.graph, field).extend(values)
+    files.write(target, [whole.SerializeToString()])
+
+
+def _output_of(graph: "onnx.GraphProto", weight: str) -> str | None:
+    """The name of what the convolution with a weight, exact or in 8 bits, puts out."""
+    of_weight = {weight, f"{weight}.real", f"{weight}.float"}
+    found = (node.output[0] for node in graph.node
+             if node.op_type == "Conv" and node.input[1] in of_weight)  # fmt: skip
+    return next(found, None)
+
+
 @dataclass
 class _Moments:
     """Mean (D,) and covariance (D, D) of a convolution's inputs; D = C * kh * kw."""

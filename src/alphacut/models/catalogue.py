@@ -585,16 +585,30 @@ MODELS = (
         name="alphacut-lite",
         arch="alphacut_lite",
         input_size=(320, 320),
-        mean=(127 / 255,) * 3,  # EfficientNet-Lite's
-        std=(128 / 255,) * 3,
-        weights={"onnx": Weights(file="alphacut-lite.onnx")},  # none yet: they are added by hand
+        divisor="white",
+        weights={
+            "onnx": Weights(
+                file="alphacut-lite.onnx",
+                package="alphacut_lite",
+                bytes=10_710_770,
+                sha256="3c3f87977044804b5c3b332038c2321205bef8cfee34e77fde827e0457b5602a",
+            ),
+            "int8": Weights(  # its first look, by quantize_first in evaluation/quantize.py
+                file="alphacut-lite-int8.onnx",
+                package="alphacut_lite",
+                bytes=7_429_005,
+                sha256="703207efd8d076c5b4f1444530752cf79c2b22089d1a6efd898f3e6717a6264c",
+            ),
+        },
         code_license="Apache-2.0",
-        license="those of whoever trains them",
-        commercial="unclear",
-        note="A network of alphacut's own that is still being trained: no weights are published. "
-        "recipes/alphacut-lite-taught.toml makes them; docs/log.md says how far they are.",
-        good_for="small machines, once it is trained",
-        source="recipes/alphacut-lite-taught.toml (encoder: Tan and Le 2019, arXiv 1905.11946)",
+        license="Apache-2.0",
+        commercial="yes",
+        note="U-2-Net-lite's own weights, and a second look trained by this project, from "
+        "EfficientNet-Lite0's, with photographs under free licences and masks of IS-Net. See "
+        "docs/models/alphacut-lite.md for data and results.",
+        good_for="as u2net-lite, with fewer flags, walls and empty scenes taken for subjects",
+        source="recipes/alphacut-lite-taught.toml (first look: Qin et al. 2020, arXiv 2005.09007; "
+        "encoder: Tan and Le 2019, arXiv 1905.11946)",
     ),
     ModelSpec(
         name="indexnet",

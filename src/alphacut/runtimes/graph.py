@@ -68,7 +68,8 @@ def write_graph(
         sizes: (H, W) of the batches to compare; the graph is traced at the first of them.
         dynamic: Whether N, H and W may differ from the first batch's.
         fp16: Whether to store weights as float16, in half the space, once the float32 graph has
-            been compared; arithmetic, input and output stay float32.
+            been compared; arithmetic, input and output stay float32. In ONNX, what a network's
+            attribute `exact` names, such as "first.", stays float32 as well.
 
     Returns:
         How far its outputs are from PyTorch's.
@@ -93,7 +94,7 @@ def write_graph(
                 difference = _compare(network, draft, target, batches)
                 if fp16:
                     if to == "onnx":
-                        _halve(draft)
+                        _halve(draft, getattr(network, "exact", None))
                     else:
                         openvino.save_model(model, draft, compress_to_fp16=True)
                     difference = _compare(network, draft, target, batches, fp16)
@@ -180,8 +181,11 @@ def _convert(network: torch.nn.Module, example: torch.Tensor, dynamic: bool) -> 
         return read_model(path)
 
 
-def _halve(path: Path) -> None:
-    """Store the weights of an ONNX file as float16, each followed by a cast to float32."""
+def _halve(path: Path, exact: str | None = None) -> None:
+    """Store weights of an ONNX file as float16, each followed by a cast to float32.
+
+    Those whose names begin with `exact` stay as they are.
+    """
     try:
         import onnx
     except ImportError as error:
@@ -189,7 +193,8 @@ def _halve(path: Path) -> None:
     model = onnx.load(path)
     casts = []
     for tensor in model.graph.initializer:
-        if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) >= 1:
+        kept = exact is not None and tensor.name.startswith(exact)
+        if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) >= 1 and not kept:
             name, half = tensor.name, onnx.numpy_helper.to_array(tensor).astype(np.float16)
             tensor.CopyFrom(onnx.numpy_helper.from_array(half, name))
             casts.append(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from alphacut import files
 from alphacut.errors import TrainingError
 from alphacut.models import nets, weights
+from alphacut.models.nets.alphacut_lite import AlphacutLite
 from alphacut.models.nets.u2net import NestedUNet
 from alphacut.runtimes import needed
 from alphacut.runtimes.pytorch import load_network
@@ -72,6 +73,10 @@ def start_network(recipe: Recipe) -> nn.Module:
         network = nets.build(arch, **spec.arch_options)
         if recipe.encoder:
             _fill_encoder(network, recipe.encoder)
+        if isinstance(network, AlphacutLite):
+            lite = weights.find_model("u2net-lite")
+            first = load_network(str(lite.arch), weights.fetch(lite, "onnx"))
+            network.first.load_state_dict(first.state_dict())
         return network
     if recipe.start != "model":
         return load_network(arch, Path(recipe.start), spec.arch_options).train()

@@ -1,4 +1,4 @@
-"""alphacut-lite: the encoder's published keys, sizes, and what stays of it when it is folded."""
+"""alphacut-lite: the encoder's published keys, what the second look may do, and folding."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_encoder_has_the_published_keys(network):
 
 
 def test_number_of_parameters(network):
-    assert sum(p.numel() for p in network.parameters()) == 3_018_549
+    assert sum(p.numel() for p in network.parameters()) == 4_144_666
 
 
 def test_padding_is_tensorflow_s():
@@ -39,14 +39,49 @@ def test_padding_is_tensorflow_s():
     assert same_padding(torch.zeros(1, 1, 8, 8), 5, 1).shape[-2:] == (12, 12)
 
 
-def test_forward_is_the_first_of_the_logits_at_any_multiple_of_32(network):
+def test_untrained_it_answers_as_the_first_network_does():
+    torch.manual_seed(3)
+    network = nets.build("alphacut_lite").eval()
+    batch = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        assert torch.allclose(network(batch), network.first(batch), atol=1e-6)
+
+
+def test_the_second_look_lowers_beyond_a_margin_and_never_raises(network):
+    batch = torch.rand(1, 3, 64, 64)
+    kept = network.fine.bias.data.clone(), network.fine.weight.data.clone()
+    try:
+        network.fine.weight.data.zero_()
+        with torch.no_grad():
+            fused = network.first.logits(batch)[0].clamp(-8, 8)
+            margin = (0.4 * (fused + 2)).clamp(0, 4)
+            for correction in (-5.0, -0.5, 5.0):
+                network.fine.bias.data.fill_(correction)
+                expected = torch.sigmoid(fused - (-correction - margin).clamp(min=0))
+                assert torch.allclose(network(batch), expected, atol=1e-5)
+                learnt = correction if correction < 0 else 0.02 * correction
+                assert torch.allclose(network.logits(batch)[0], fused + learnt, atol=1e-4)
+    finally:
+        network.fine.bias.data, network.fine.weight.data = kept
+
+
+def test_what_is_trained_already_keeps_its_statistics():
+    network = nets.build("alphacut_lite").train()
+    assert network.merge8.norm.training
+    assert not network.encoder.training
+    assert not network.first.training
+    assert not any(m.training for m in network.encoder.modules())
+
+
+def test_any_multiple_of_32(network):
     for size in ((32, 64), (96, 32)):
         batch = torch.rand(2, 3, *size)
         with torch.no_grad():
             saliency, logits = network(batch), network.logits(batch)
             strides = {s: tuple(m.shape[2:]) for s, m in network.encoder(batch).items()}
         assert [tuple(m.shape) for m in logits] == [(2, 1, *size)] * 2
-        assert torch.equal(saliency, torch.sigmoid(logits[0]))
+        assert saliency.shape == logits[0].shape
+        assert 0 <= float(saliency.min()) <= float(saliency.max()) <= 1
         assert strides == {s: (size[0] // s, size[1] // s) for s in (2, 4, 8, 16, 32)}
 
 

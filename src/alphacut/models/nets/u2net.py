@@ -162,15 +162,17 @@ class NestedUNet(nn.Module):
             g[k] = getattr(self, f"stage{k}d")(cat(resize_like(g[k + 1], h[k]), h[k]))
         return tuple(g[k] for k in range(finest, 7))
 
+    def sides(self, x: Tensor, finest: int = 1) -> tuple[Tensor, ...]:
+        """Return side logits l_1 to l_6, each (N, 1, h, w) of its map's size; from `finest` on."""
+        maps = self.features(x, finest)
+        return tuple(getattr(self, f"side{k}")(g) for k, g in enumerate(maps, start=finest))
+
     def logits(self, x: Tensor, first: int = 0) -> tuple[Tensor, ...]:
         """Return side logits l_1 to l_6, each (N, 1, H, W), for a batch x (N, 3, H, W).
 
         Without the `first` ones, which are not calculated then.
         """
-        finest = first + 1
-        maps = self.features(x, finest)
-        sides = (getattr(self, f"side{k}")(g) for k, g in enumerate(maps, start=finest))
-        return tuple(resize_like(side, x) for side in sides)
+        return tuple(resize_like(side, x) for side in self.sides(x, first + 1))
 
     def forward_all(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return every published saliency map, each (N, 1, H, W) in [0, 1], the best first."""
@@ -191,9 +193,14 @@ class U2Net(NestedUNet):
         super().__init__(stages)
         self.outconv = nn.Conv2d(6, 1, 1)
 
+    def fuse(self, sides: tuple[Tensor, ...], x: Tensor) -> Tensor:
+        """Return fused logits l_0 (N, 1, H, W) of the side logits of a batch x (N, 3, H, W)."""
+        fused: Tensor = self.outconv(torch.cat([resize_like(side, x) for side in sides], dim=1))
+        return fused
+
     def logits(self, x: Tensor, first: int = 0) -> tuple[Tensor, ...]:
         """Return fused logits l_0, then l_1 to l_6; each (N, 1, H, W); without the `first` ones."""
         if first:
             return super().logits(x, first - 1)
         sides = super().logits(x)
-        return (self.outconv(torch.cat(sides, dim=1)), *sides)
+        return self.fuse(sides, x), *sides

@@ -1,0 +1,1 @@
+"""The weights of alphacut's model alphacut-lite, for alphacut to find."""
