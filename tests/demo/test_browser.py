@@ -132,7 +132,8 @@ class Visitor:
         before = self.stamp
         yield
         self.page.wait_for_function(
-            "(before) => (document.querySelector('.viewer')?.dataset.shown ?? null) !== before",
+            "(before) => ![undefined, before].includes("
+            "document.querySelector('.viewer')?.dataset.shown)",
             arg=before,
         )
 
@@ -368,16 +369,16 @@ def test_many_pictures(visit: Visit, tmp_path: Path) -> None:
 def test_many_pictures_can_be_cancelled(visit: Visit, tmp_path: Path) -> None:
     visitor = visit()
     visitor.page.get_by_role("tab", name="Many pictures").click()
-    for index in range(12):
+    for index in range(40):  # many enough for a quick machine to be still at it
         PIL.Image.open(EXAMPLES / "coffee.png").resize((1500, 1000)).save(tmp_path / f"{index}.jpg")
     visitor.upload(*sorted(tmp_path.glob("*.jpg")), at="#photos")
-    visitor.page.wait_for_function("document.querySelectorAll('#photos tr').length == 12")
+    visitor.page.wait_for_function("document.querySelectorAll('#photos tr').length == 40")
     visitor.page.get_by_role("button", name="Remove the backgrounds").click()
     visitor.page.get_by_text("s left").wait_for()
     visitor.photograph("many-running-1440")
     visitor.page.get_by_role("button", name="Cancel").click()
     visitor.page.get_by_text("Cancelled:").wait_for()
-    assert 1 <= visitor.page.locator("#many-done li").count() < 12
+    assert 1 <= visitor.page.locator("#many-done li").count() < 40
 
 
 @pytest.mark.parametrize(
