@@ -590,14 +590,14 @@ MODELS = (
             "onnx": Weights(
                 file="alphacut-lite.onnx",
                 package="alphacut_lite",
-                bytes=10_710_770,
-                sha256="3c3f87977044804b5c3b332038c2321205bef8cfee34e77fde827e0457b5602a",
+                bytes=10_710_231,
+                sha256="0b92d1981cdeec765c4d54204fa97411138b958b6812eec019e3ff4f31a641c7",
             ),
             "int8": Weights(  # its first look, by quantize_first in evaluation/quantize.py
                 file="alphacut-lite-int8.onnx",
                 package="alphacut_lite",
-                bytes=7_429_005,
-                sha256="703207efd8d076c5b4f1444530752cf79c2b22089d1a6efd898f3e6717a6264c",
+                bytes=7_428_466,
+                sha256="08a53ff32e7271c9f7b7cae0830c72df6048e0556c532ca5cb81d1e9e08b331c",
             ),
         },
         code_license="Apache-2.0",
@@ -606,7 +606,8 @@ MODELS = (
         note="U-2-Net-lite's own weights, and a second look trained by this project, from "
         "EfficientNet-Lite0's, with photographs under free licences and masks of IS-Net. See "
         "docs/models/alphacut-lite.md for data and results.",
-        good_for="as u2net-lite, with fewer flags, walls and empty scenes taken for subjects",
+        good_for="as u2net-lite, with fewer flags, walls and empty scenes taken for subjects, and "
+        "fewer parts missed",
         source="recipes/alphacut-lite-taught.toml (first look: Qin et al. 2020, arXiv 2005.09007; "
         "encoder: Tan and Le 2019, arXiv 1905.11946)",
     ),

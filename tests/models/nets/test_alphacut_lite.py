@@ -47,22 +47,37 @@ def test_untrained_it_answers_as_the_first_network_does():
         assert torch.allclose(network(batch), network.first(batch), atol=1e-6)
 
 
-def test_the_second_look_lowers_beyond_a_margin_and_never_raises(network):
-    batch = torch.rand(1, 3, 64, 64)
+@pytest.fixture
+def correcting(network):
+    """Returns a function that makes every correction the same number."""
     kept = network.fine.bias.data.clone(), network.fine.weight.data.clone()
-    try:
-        network.fine.weight.data.zero_()
-        with torch.no_grad():
-            fused = network.first.logits(batch)[0].clamp(-8, 8)
-            margin = (0.4 * (fused + 2)).clamp(0, 4)
-            for correction in (-5.0, -0.5, 5.0):
-                network.fine.bias.data.fill_(correction)
-                expected = torch.sigmoid(fused - (-correction - margin).clamp(min=0))
-                assert torch.allclose(network(batch), expected, atol=1e-5)
-                learnt = correction if correction < 0 else 0.02 * correction
-                assert torch.allclose(network.logits(batch)[0], fused + learnt, atol=1e-4)
-    finally:
-        network.fine.bias.data, network.fine.weight.data = kept
+    network.fine.weight.data.zero_()
+    yield network.fine.bias.data.fill_
+    network.fine.bias.data, network.fine.weight.data = kept
+    network.eval()
+
+
+def test_half_of_a_correction_is_believed(network, correcting):
+    batch = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        fused = network.first.logits(batch)[0].clamp(-8, 8)
+        for correction, believed in ((-5.0, -2.5), (-0.5, -0.25), (5.0, 2.5)):
+            correcting(correction)
+            assert torch.allclose(network(batch), torch.sigmoid(fused + believed), atol=1e-5)
+            assert torch.allclose(network.logits(batch)[0], fused + correction, atol=1e-4)
+
+
+def test_in_training_a_quarter_is_seen_without_the_first_look(network, correcting):
+    torch.manual_seed(5)
+    batch = torch.rand(1, 3, 32, 32).expand(64, -1, -1, -1)
+    correcting(1.5)
+    with torch.no_grad():
+        helped = network.logits(batch[:1])[0][0]
+        answers = network.train().logits(batch)[0]
+    alone = [torch.equal(answer, torch.full_like(answer, 1.5)) for answer in answers]
+    assert 8 <= sum(alone) <= 24
+    for answer in answers[[not each for each in alone]]:
+        assert torch.allclose(answer, helped, atol=1e-3)
 
 
 def test_what_is_trained_already_keeps_its_statistics():

@@ -1,8 +1,8 @@
-"""alphacut-lite: U-2-Net-lite, and a second look that takes away what is no subject.
+"""alphacut-lite: U-2-Net-lite, and a second look that corrects it.
 
 The first network finds what stands out, and takes flags, walls and empty scenes for subjects. The
 second one sees the picture through an encoder that learnt objects from ImageNet, and the first
-one's logits at every stride; it may lower the answer, hardly raise it. The encoder is
+one's logits at every stride. The answer is the mean of both looks' logits. The encoder is
 EfficientNet-Lite0 (Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural
 Networks", ICML 2019, arXiv 1905.11946; the Lite form has ReLU6 and no squeeze and excitation); its
 children carry the names of the published state dict. The pyramid is that of Lin et al., "Feature
@@ -36,9 +36,8 @@ _WIDTH, _FINE_WIDTH = 64, 24  # of the pyramid, and of its map at stride 2
 _EPS = 1e-3  # of batch norm, as published
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the batch, U-2-Net's
 _SUREST = 8.0  # logit: a network can be surer, but nothing should need more to change its mind
-_RAISE = 0.02  # share of a correction upwards that counts in training: gradients find the way back
-# The surer the first look, the larger a correction has to be: logits that are taken off it
-_SURENESS, _UNSURE, _MARGIN = 0.4, 2.0, 4.0
+_BELIEVED = 0.5  # share of a correction: the answer is the mean of both looks' logits
+_ALONE = 0.25  # share of pictures in training that the second look sees without the first one
 _HINTS = 2  # channels: the first network's fused logits and those of its side of the same stride
 _SIDES = {2: 1, 4: 2, 8: 3, 16: 4, 32: 5}  # by stride: index of the side output
 
@@ -165,18 +164,21 @@ class AlphacutLite(nn.Module):
     def logits(self, x: Tensor) -> tuple[Tensor, ...]:
         """The answer's logits, for training; then those at stride 16, enlarged; (N, 1, H, W)."""
         fused, correction, coarse = self._look_twice(x)
-        return fused - F.leaky_relu(-correction, _RAISE), resize_like(coarse, x)
+        return fused + correction, resize_like(coarse, x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Saliency (N, 1, H, W) in [0, 1] of a normalised batch (N, 3, H, W), multiples of 32."""
         fused, correction, _ = self._look_twice(x)
-        margin = torch.clamp(_SURENESS * (fused + _UNSURE), 0, _MARGIN)
-        return torch.sigmoid(fused - F.relu(-correction - margin))
+        return torch.sigmoid(fused + _BELIEVED * correction)
 
     def _look_twice(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The first look's logits, what the second one adds, and its coarse logits."""
         sides = self.first.sides(x)
-        fused = torch.clamp(self.first.fuse(sides, x), -_SUREST, _SUREST)
+        fused = self.first.fuse(sides, x)
+        if self.training:  # else it would learn when to trust the first look, and little of objects
+            told = (torch.rand(len(x), 1, 1, 1, device=x.device) >= _ALONE).to(x.dtype)
+            fused, sides = fused * told, tuple(side * told for side in sides)
+        fused = torch.clamp(fused, -_SUREST, _SUREST)
         hints = {
             stride: (F.avg_pool2d(fused, stride), torch.clamp(sides[k], -_SUREST, _SUREST))
             for stride, k in _SIDES.items()
