@@ -868,13 +868,41 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_full_standard_output(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])  # a buffer is written once more at the end
+def test_full_standard_output(tmp_path: Path, unbuffered: str) -> None:
     command = [sys.executable, "-m", "alphacut", str(EXAMPLES / "chelsea.png"), "-o", "-"]
     with open("/dev/full", "wb") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+                              env=os.environ | {"PYTHONUNBUFFERED": unbuffered})  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "standard output: cannot be written: No space left" in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_is_listed_on_a_full_disk(unbuffered: str) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-m", "alphacut", "models"], stdout=full,
+                              stderr=subprocess.PIPE, text=True,
+                              env=os.environ | {"PYTHONUNBUFFERED": unbuffered})  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "alphacut: standard output: cannot be written: No space left on device\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize(("status", "said"), [
+    (0, "alphacut: standard output: cannot be written: No space left on device\n"),
+    (1, ""),  # has been reported
+    (130, ""),
+])  # fmt: skip
+def test_standard_output_is_found_full_at_the_end(status: int, said: str) -> None:
+    code = f"from alphacut.cli import main; print('left'); main._end({status})"
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE,
+                              text=True, env=os.environ | {"PYTHONUNBUFFERED": ""})  # fmt: skip
+    assert done.returncode == (status or 1)
+    assert done.stderr == said
 
 
 SLOW_WRITE = """

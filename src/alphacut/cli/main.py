@@ -75,6 +75,11 @@ def program() -> None:
     except io.UnsupportedOperation:  # see _open_closed
         complain("standard output is closed")
         _end(1)
+    except OSError as error:
+        if error.filename is not None:  # a file's, which should have been one of alphacut's errors
+            raise
+        _complain_of_stdout(error)
+        _end(1)
     except SystemExit as stop:  # its traceback keeps the network alive until _end
         _end(stop.code if isinstance(stop.code, int) else int(stop.code is not None))
     _end(0)
@@ -96,6 +101,15 @@ def _open_closed() -> None:
 
 def _end(status: int) -> None:
     """End the process; shutting OpenVINO down cleanly would take 0.1 s and gain nothing."""
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if status == 0:  # else what could not be written has been reported
+            _complain_of_stdout(error)
+            status = 1
     sys.stderr.flush()
     os._exit(status)
+
+
+def _complain_of_stdout(error: OSError) -> None:
+    complain(f"standard output: cannot be written: {error.strerror or error}")
