@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import errno
 import io
 import json
 import os
@@ -888,6 +889,15 @@ def test_what_is_listed_on_a_full_disk(unbuffered: str) -> None:
                               env=os.environ | {"PYTHONUNBUFFERED": unbuffered})  # fmt: skip
     assert done.returncode == 1
     assert done.stderr == "alphacut: standard output: cannot be written: No space left on device\n"
+
+
+def test_another_failure_is_not_taken_for_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OSError(errno.EADDRINUSE, "Address already in use")
+
+    monkeypatch.setattr(cli, "main", fail)
+    with pytest.raises(OSError, match="already in use"):
+        cli.program()
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

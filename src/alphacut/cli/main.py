@@ -1,5 +1,6 @@
 """The `alphacut` command: `alphacut PHOTO` and its sub-commands."""
 
+import errno
 import io
 import os
 import signal
@@ -67,6 +68,9 @@ def main() -> None:
         sys.exit(1)
 
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
 def program() -> None:
     """Run the command line as a program, which ends the moment its work is done."""
     _open_closed()
@@ -76,9 +80,9 @@ def program() -> None:
         complain("standard output is closed")
         _end(1)
     except OSError as error:
-        if error.filename is not None:  # a file's, which should have been one of alphacut's errors
-            raise
-        _complain_of_stdout(error)
+        if error.errno not in _FULL or error.filename is not None:
+            raise  # of a file, a port or a program: not foreseen
+        _complain_of_stdout(error)  # what is printed goes nowhere else
         _end(1)
     except SystemExit as stop:  # its traceback keeps the network alive until _end
         _end(stop.code if isinstance(stop.code, int) else int(stop.code is not None))
@@ -104,7 +108,7 @@ def _end(status: int) -> None:
     try:
         sys.stdout.flush()
     except OSError as error:
-        if status == 0:  # else what could not be written has been reported
+        if status == 0:  # else an error has been reported, mostly this one
             _complain_of_stdout(error)
             status = 1
     sys.stderr.flush()
