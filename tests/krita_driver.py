@@ -92,9 +92,12 @@ class Driver(Extension):
         self.trigger()  # a mask is no layer
 
         document.setColorSpace("RGBA", "U16", document.colorProfile())
+        document.waitForDone()  # Krita fell once where a step met one that still ran
         group = document.createGroupLayer("group")
         document.rootNode().addChildNode(group, None)
+        document.waitForDone()
         group.addChildNode(layer.duplicate(), None)
+        document.waitForDone()
         document.refreshProjection()
         document.waitForDone()
         yield
