@@ -148,7 +148,8 @@ class Encoder:
     """Published weights of a network's encoder, for a start that is otherwise random.
 
     Attributes:
-        file: A state dict; what else it holds, such as a classifier, is left aside.
+        file: A state dict, relative to the working folder; what else it holds, such as a
+            classifier, is left aside.
         sha256: Its checksum.
     """
 
