@@ -35,7 +35,7 @@ ELSEWHERE = {
     "examples/kuberay/README.md": "needs a cluster; the page says that it has not been run",
 }
 SHOWN = {page for page, text in PAGES.items() if blocks(text)}
-posix = pytest.mark.skipif(not shutil.which("bash"), reason="the blocks are for a POSIX shell")
+posix = pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
     pytest.mark.skipif(
-        not all(map(shutil.which, ("krita", "xvfb-run"))), reason="Krita or xvfb-run is missing"
+        not all(map(shutil.which, ("krita", "xvfb-run", "xauth"))),
+        reason="Krita, xvfb-run or xauth is not installed",
     ),
 ]
 

@@ -39,7 +39,7 @@ def test_u2net_lite_is_the_same_in_both() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not ISNET.exists() or not COMPOSITES.exists(), reason="no ../shared data")
+@pytest.mark.skipif(not ISNET.exists() or not COMPOSITES.exists(), reason="not in ../shared")
 def test_isnet_added_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Masks agree, and on two of forty composites (the rest takes minutes) errors are small.
 

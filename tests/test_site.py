@@ -116,7 +116,7 @@ def test_the_search_shows_excerpts(site: Path) -> None:
     driver = pytest.importorskip("playwright.sync_api")
     browsers = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
     if not (path := next(filter(None, browsers), "")):
-        pytest.skip("Chromium is not installed")
+        pytest.skip("no Chromium or Chrome is on the PATH")
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:

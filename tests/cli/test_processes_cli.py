@@ -85,7 +85,7 @@ print(alphacut.remove(os.sys.argv[1]).empty)
 
 @pytest.mark.skipif(
     not shutil.which("setpriv") or getattr(os, "geteuid", lambda: 1)() != 0,
-    reason="only root can become a user that the system does not know",
+    reason="needs setpriv and root, who can become a user that the system does not know",
 )
 def test_a_user_whom_the_system_does_not_know(tmp_path: Path) -> None:
     """As in a container that is started with a number for its user: no home, no passwd entry.

@@ -37,7 +37,7 @@ WAIT_MS = 90_000  # generous: nothing here measures time
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed"),
+    pytest.mark.skipif(not CHROMIUM, reason="no Chromium or Chrome is on the PATH"),
     pytest.mark.timeout(300),
 ]
 

@@ -16,7 +16,7 @@ from films import discs, make_film, pixels_of
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed"),
+    pytest.mark.skipif(not CHROMIUM, reason="no Chromium or Chrome is on the PATH"),
     pytest.mark.timeout(300),
 ]
 

@@ -19,7 +19,7 @@ from test_browser import (  # noqa: F401, fixtures of the browser tests
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed"),
+    pytest.mark.skipif(not CHROMIUM, reason="no Chromium or Chrome is on the PATH"),
     pytest.mark.timeout(300),
 ]
 LEFT, RIGHT = (170, 210), (520, 210)  # middles of two balls, in pixels of the picture
