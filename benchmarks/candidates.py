@@ -38,7 +38,6 @@ from alphacut import Remover, runtimes
 from alphacut.errors import NoForegroundWarning
 from alphacut.evaluation import metrics, quality
 from alphacut.models import weights
-from alphacut.options import DEFAULT_MODEL
 from alphacut.pipeline import transforms
 from alphacut.pipeline.doubt import measure_doubt
 from alphacut.pipeline.image import Image
@@ -56,7 +55,7 @@ Merge = Callable[[Array, Array], Array]
 
 ROOT = Path(__file__).parents[1]
 LISTS = ROOT / "recipes" / "pool"
-SPEC = weights.find_model(DEFAULT_MODEL)
+SPEC = weights.find_model("u2net-lite")
 SETS = "bfcde"
 _COMPOSITES = 40  # in (d), and in (e)
 _CANVAS_PX = 448

@@ -55,7 +55,7 @@ def test_options_survive() -> None:
 
 
 def test_a_cutout_survives() -> None:
-    cutout = alphacut.remove(make_photo())
+    cutout = alphacut.remove(make_photo(240, 320))
     for survivor in (pickle.loads(pickle.dumps(cutout)), copy.deepcopy(cutout)):
         np.testing.assert_array_equal(survivor.alpha, cutout.alpha)
         np.testing.assert_array_equal(survivor.photo, cutout.photo)
@@ -68,7 +68,8 @@ def test_a_remover_loads_anew() -> None:
     second = pickle.loads(pickle.dumps(first))
     assert second.options == first.options
     assert second.network is not first.network
-    np.testing.assert_array_equal(second(make_photo()).alpha, first(make_photo()).alpha)
+    photo = make_photo(240, 320)
+    np.testing.assert_array_equal(second(photo).alpha, first(photo).alpha)
 
 
 def malformed(path: Path) -> alphacut.Cutout:

@@ -402,7 +402,7 @@ def test_options_by_call() -> None:
                     {"matting": "indexnet"}):  # fmt: skip
         with pytest.raises(OptionError, match="make a Remover with it"):
             remover(photo(), **changes)
-    assert remover(photo(), model="u2net-lite").size == (90, 120)  # the one that it has
+    assert remover(photo(), model="alphacut-lite").size == (90, 120)  # the one that it has
     with pytest.raises(UnknownName, match="unknown option 'colour'"):
         remover(photo(), colour="red")
     with pytest.raises(ImageError, match=r"background 'none\.jpg': No such file"):

@@ -46,7 +46,7 @@ _UNSET = MappingProxyType({"size": None, "scale": "original", "background": None
 # Fields that name an image, or hold its content
 _IMAGES = ("background", "trimap", "pair", "plate")
 _ARRANGING = ("crop", "margin", "size", "scale", "position", "preset")
-DEFAULT_MODEL = "u2net-lite"
+DEFAULT_MODEL = "alphacut-lite"
 # For each kind of value: what is accepted, and what to write
 _KINDS: dict[type, tuple[type | tuple[type, ...], str]] = {
     bool: (bool, "give True or False"),

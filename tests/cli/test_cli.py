@@ -463,7 +463,7 @@ def test_quiet_and_verbose(run: Run) -> None:
     assert "Traceback" not in result.err
     result = run("photo.png", "bad.jpg", "--overwrite", "-v")
     assert "Traceback" in result.err
-    assert "u2net-lite in openvino on fake" in result.err
+    assert "alphacut-lite in openvino on fake" in result.err
     assert "predict" in result.err
 
 
@@ -624,7 +624,7 @@ def test_allow_truncated(run: Run, name: str) -> None:
 @pytest.mark.parametrize(
     ("words", "status", "reason"),
     [
-        (("--model", "u3net"), 1, "unknown model 'u3net': choose one of u2net-lite"),
+        (("--model", "u3net"), 1, "unknown model 'u3net': choose one of alphacut-lite"),
         (("--background", "nocolour"), 2, "'nocolour'"),
         (("--file-quality", "101"), 2, "1 to 100"),
         (("--max-megapixels", "0.001"), 1, "above the limit"),
@@ -969,7 +969,7 @@ def without_rights(*words: str, cwd: Path) -> Result:
 def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("secret.png", "closed/a.png", "open.png"):
-        save(name)
+        save(name, make_photo(240, 320))
     os.mkdir("sealed")
     os.chmod("secret.png", 0)
     os.chmod("closed", 0)

@@ -178,7 +178,7 @@ def test_models_to_download_are_listed_with_their_terms() -> None:
     assert "<code>alphacut models pull birefnet-lite</code>" in shown
     assert "<code>alphacut models pull isnet --accept-license</code>" in shown
     assert text.list_absent([]) == ""
-    assert "5 MB. Licence: Apache-2.0; commercial use allowed." in text.describe(
+    assert "8 MB. Licence: Apache-2.0; commercial use allowed." in text.describe(
         catalogue.MODELS[0]
     )
 

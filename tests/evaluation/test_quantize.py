@@ -6,9 +6,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from alphacut.errors import OutputError, WeightsError
-from alphacut.evaluation.quantize import _round_in_turn, quantize, quantize_first
+from alphacut.evaluation.quantize import _round_in_turn, quantize, quantize_first, round_weights
 from alphacut.models import weights
-from alphacut.runtimes.openvino import openvino
+from alphacut.runtimes.openvino import openvino, read_convolutions
 
 SIZE = 16
 RNG = np.random.default_rng(2)
@@ -111,6 +111,25 @@ def test_rounding_in_turn() -> None:
     np.testing.assert_array_equal(levels, [[0, 1]])
     # and independent ones are rounded each for itself
     np.testing.assert_array_equal(_round_in_turn(rows, step, np.eye(2)), [[0, 0]])
+
+
+def test_weights_are_stored_in_8_bits_and_restored(tmp_path: Path) -> None:
+    source, small = save(tmp_path / "full.onnx"), tmp_path / "small.onnx"
+    round_weights(source, small, "first.")
+    graph, rounded = onnx.load(source).graph, onnx.load(small).graph
+    before = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    after = {tensor.name: numpy_helper.to_array(tensor) for tensor in rounded.initializer}
+    exact = [name for name in before if name in after]
+    assert "first.weight" in exact
+    for name in exact:
+        np.testing.assert_array_equal(after[name], before[name])
+    read = read_convolutions(small)
+    assert read.keys() == read_convolutions(source).keys()
+    for name in before.keys() - after.keys():
+        assert after[f"{name}.int8"].dtype == np.int8
+        largest = np.abs(before[name]).max(axis=(1, 2, 3), keepdims=True)
+        assert (np.abs(read[name] - before[name]) <= largest / 254 * 1.001).all()
+    assert np.abs(answers(small, BATCHES) - answers(source, BATCHES)).mean() < 0.01
 
 
 LITE, TWO_LOOKS = weights.find_model("u2net-lite"), weights.find_model("alphacut-lite")

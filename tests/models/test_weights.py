@@ -39,7 +39,7 @@ def test_damaged_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         file.seek(1000)
         file.write(b"x")
     with pytest.raises(
-        WeightsError, match=r"u2net-lite\.onnx: damaged \(SHA-256.*: reinstall alphacut"
+        WeightsError, match=r"alphacut-lite\.onnx: damaged \(SHA-256.*: reinstall alphacut"
     ):
         weights.fetch(SPEC)
 
@@ -51,22 +51,21 @@ def test_missing_weights_say_what_to_do(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_models_by_name() -> None:
-    assert catalogue.known_model("u2netp") is weights.find_model("u2net-lite") is SPEC
+    assert catalogue.known_model("Alphacut_Lite") is weights.find_model("alphacut-lite") is SPEC
+    assert catalogue.known_model("u2netp") is weights.find_model("u2net-lite")
     assert catalogue.known_model("rmbg-9") is None
-    with pytest.raises(UnknownName, match=r"unknown model 'rmbg-9': choose one of u2net-lite"):
+    with pytest.raises(UnknownName, match=r"unknown model 'rmbg-9': choose one of alphacut-lite"):
         weights.find_model("rmbg-9")
     with pytest.raises(dataclasses.FrozenInstanceError):
         SPEC.name = "other"  # type: ignore[misc]
 
 
-INDEXNET, TWO_LOOKS = weights.find_model("indexnet"), weights.find_model("alphacut-lite")
+INDEXNET = weights.find_model("indexnet")
 
 
 def test_a_checkouts_own_weights_are_used(home: Path) -> None:
     path = weights.fetch(INDEXNET)
     assert path.parts[-4:-1] == ("alphacut-indexnet", "src", "alphacut_indexnet")
-    for form in ("onnx", "int8"):
-        assert weights.fetch(TWO_LOOKS, form).parent.name == "alphacut_lite"
 
 
 def test_weights_of_a_package_are_used(
@@ -85,14 +84,15 @@ def test_weights_of_a_package_are_used(
     assert weights.fetch(INDEXNET) == folder / "indexnet.onnx"
 
 
-@pytest.mark.parametrize("spec", [INDEXNET, TWO_LOOKS], ids=lambda spec: spec.name)
-def test_the_package_holds_what_it_says(spec: ModelSpec) -> None:
-    folder = weights.fetch(spec).parent
+def test_the_package_holds_what_it_says() -> None:
+    folder = weights.fetch(INDEXNET).parent
     package = folder.parents[1]
     project = (package / "pyproject.toml").read_text(encoding="utf-8")
     assert f'name = "{package.name}"' in project
     assert f'packages = ["src/{folder.name}"]' in project
-    assert {path.name for path in folder.glob("*.onnx")} == {w.file for w in spec.weights.values()}
+    assert {path.name for path in folder.glob("*.onnx")} == {
+        weight.file for weight in INDEXNET.weights.values()
+    }
     assert (package / "LICENSE").read_bytes() == (package.parents[1] / "LICENSE").read_bytes()
 
 
@@ -461,7 +461,7 @@ def test_a_read_only_folder(server: Server, home: Path) -> None:
     with as_nobody():
         with pytest.raises(WeightsError, match="cannot be written: Permission denied"):
             weights.fetch(server.spec())
-        assert weights.find_model("u2net-lite") is SPEC
+        assert weights.find_model("alphacut-lite") is SPEC
     assert server.seen == []
     assert list(home.iterdir()) == []
 
@@ -666,7 +666,7 @@ def test_a_damaged_entry_does_not_stop_the_others(home: Path) -> None:
     path.write_text('{"like": "isnet", "colour": "red"}')
     with pytest.raises(WeightsError, match="unreadable model entry"):
         weights.find_model("broken")
-    assert weights.find_model("u2net-lite") is SPEC
+    assert weights.find_model("alphacut-lite") is SPEC
     with pytest.warns(AlphacutWarning, match="unreadable model entry"):
         assert weights.models() == catalogue.MODELS
 

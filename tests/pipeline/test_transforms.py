@@ -14,7 +14,8 @@ from alphacut.pipeline import transforms
 from alphacut.pipeline.load import load_image
 from pictures import SHARED
 
-SPEC = dataclasses.replace(catalogue.MODELS[0], divisor="max", min_max=True)  # the authors' way
+LITE = weights.find_model("u2net-lite")
+SPEC = dataclasses.replace(LITE, divisor="max", min_max=True)  # the authors' way
 REFERENCE = SHARED / "data" / "u2net_reference"
 
 

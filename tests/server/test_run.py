@@ -48,7 +48,7 @@ def test_health_ready_metrics(real: Live) -> None:
     assert real.client.get("/health").json()["status"] == "alive"
     ready = real.client.get("/ready")
     assert ready.status_code == 200
-    assert ready.json() == {"status": "ready", "models": ["u2net-lite"], "workers": 1}
+    assert ready.json() == {"status": "ready", "models": ["alphacut-lite"], "workers": 1}
     real.client.post("/api/remove", files={"file": PHOTO})
     text = real.client.get("/metrics").text
     for name in ("alphacut_requests_total", "alphacut_request_seconds_bucket", "alphacut_queue",
@@ -79,7 +79,7 @@ def test_a_log_line_a_request(real: Live) -> None:
     line = next(line for line in real.lines() if line.get("id") == "from-the-proxy")
     assert (line["method"], line["path"], line["status"]) == ("GET", "/v1.0/account", 200)
     summary = next(line for line in real.lines() if line["message"] == "alphacut")
-    assert summary["models"] == "u2net-lite"
+    assert summary["models"] == "alphacut-lite"
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])

@@ -14,7 +14,7 @@ from alphacut.server import worker
 from alphacut.server.pool import _Worker
 from alphacut.server.worker import ask, receive, send
 
-SPEC = weights.find_model("u2net-lite")
+SPEC = weights.find_model("alphacut-lite")
 GIGABYTES = 10**9
 
 

@@ -38,6 +38,35 @@ _COCO = "Trained on COCO images with the 20 classes of Pascal VOC; the weights s
 
 MODELS = (
     ModelSpec(
+        name="alphacut-lite",
+        arch="alphacut_lite",
+        input_size=(320, 320),
+        divisor="white",
+        weights={
+            "onnx": Weights(
+                file="alphacut-lite.onnx",
+                embedded=True,
+                bytes=7_861_787,
+                sha256="2443bed29ef14cfbbdd126bd59a86946fbf472c522ca37f4e4b5321661663a5f",
+            ),
+            "int8": Weights(  # its first look; both files by scripts/embed_lite.py
+                file="alphacut-lite-int8.onnx",
+                embedded=True,
+                bytes=4_580_022,
+                sha256="86e44931a84cd143753ec63b0d702d0c9f56a8b4c8e5953178b6b4741e067e38",
+            ),
+        },
+        code_license="Apache-2.0",
+        license="Apache-2.0",
+        commercial="yes",
+        note="U-2-Net-lite's own weights, and a second look trained by this project, from "
+        "EfficientNet-Lite0's, with photographs under free licences and masks of IS-Net. See "
+        "docs/models/alphacut-lite.md for data and results.",
+        good_for="people, animals, objects; fast and small",
+        source="recipes/alphacut-lite-taught.toml (first look: Qin et al. 2020, arXiv 2005.09007; "
+        "encoder: Tan and Le 2019, arXiv 1905.11946)",
+    ),
+    ModelSpec(
         name="u2net-lite",
         aliases=("u2netp",),
         arch="u2netp",
@@ -64,7 +93,7 @@ MODELS = (
         license="Apache-2.0",
         commercial="yes",
         note=_DUTS,
-        good_for="people, animals, objects; fast and small",
+        good_for="alphacut-lite's first look alone: rembg's u2netp",
         scores="DUT-OMRON max F .813",
         source=_U2NET,
     ),
@@ -582,36 +611,6 @@ MODELS = (
         source=_VISION,
     ),
     ModelSpec(
-        name="alphacut-lite",
-        arch="alphacut_lite",
-        input_size=(320, 320),
-        divisor="white",
-        weights={
-            "onnx": Weights(
-                file="alphacut-lite.onnx",
-                package="alphacut_lite",
-                bytes=10_710_231,
-                sha256="0b92d1981cdeec765c4d54204fa97411138b958b6812eec019e3ff4f31a641c7",
-            ),
-            "int8": Weights(  # its first look, by quantize_first in evaluation/quantize.py
-                file="alphacut-lite-int8.onnx",
-                package="alphacut_lite",
-                bytes=7_428_466,
-                sha256="08a53ff32e7271c9f7b7cae0830c72df6048e0556c532ca5cb81d1e9e08b331c",
-            ),
-        },
-        code_license="Apache-2.0",
-        license="Apache-2.0",
-        commercial="yes",
-        note="U-2-Net-lite's own weights, and a second look trained by this project, from "
-        "EfficientNet-Lite0's, with photographs under free licences and masks of IS-Net. See "
-        "docs/models/alphacut-lite.md for data and results.",
-        good_for="as u2net-lite, with fewer flags, walls and empty scenes taken for subjects, and "
-        "fewer parts missed",
-        source="recipes/alphacut-lite-taught.toml (first look: Qin et al. 2020, arXiv 2005.09007; "
-        "encoder: Tan and Le 2019, arXiv 1905.11946)",
-    ),
-    ModelSpec(
         name="indexnet",
         arch="indexnet",
         multiple=32,
@@ -707,8 +706,8 @@ MODELS = (
 
 # Which model does better than another where it is in doubt, by what each is good for
 _BETTER = {
-    "u2net-lite": "birefnet-lite", "u2net": "birefnet-lite", "silueta": "birefnet-lite",
-    "isnet": "birefnet-lite", "rmbg-1.4": "birefnet-lite", "alphacut-lite": "birefnet-lite",
+    "alphacut-lite": "birefnet-lite", "u2net-lite": "alphacut-lite", "u2net": "birefnet-lite",
+    "silueta": "birefnet-lite", "isnet": "birefnet-lite", "rmbg-1.4": "birefnet-lite",
     "birefnet-lite-512": "birefnet-lite", "inspyrenet-fast": "inspyrenet",
     "u2net-human": "birefnet-portrait", "ormbg": "birefnet-portrait",
     "modnet": "birefnet-portrait", "birefnet-lite": "birefnet", "inspyrenet": "birefnet",

@@ -279,11 +279,11 @@ def read_convolutions(path: Path) -> dict[str, NDArray[Any]]:
     for node in _read(path).get_ordered_ops():
         if node.get_type_name() not in ("Convolution", "GroupConvolution"):
             continue
-        constants = [_constant(node.input_value(1).get_node())]
+        constants = [_restore(node.input_value(1).get_node())]
         for reader in node.output(0).get_target_inputs():
             if reader.get_node().get_type_name() == "Add":
-                constants.append(_constant(reader.get_node().input_value(1).get_node()))
-        found |= {node.get_friendly_name(): node.data for node in constants if node is not None}
+                constants.append(_restore(reader.get_node().input_value(1).get_node()))
+        found |= dict(named for named in constants if named is not None)
     return found
 
 
@@ -380,7 +380,7 @@ def _resize(model: openvino.Model, size: tuple[int, int], path: Path) -> None:
         targets = {node.input(1): node.get_output_shape(0) for node in model.get_ordered_ops()
                    if node.get_type_name() == "Interpolate"
                    and node.get_attributes()["shape_calculation_mode"] == "sizes"
-                   and _constant(node.input_value(0).get_node()) is None}  # fmt: skip
+                   and _is_fed(node)}  # fmt: skip
         model.get_parameters()[0].set_partial_shape(openvino.PartialShape([1, shape[1], *size]))
         for asked, (n, c, h, w) in targets.items():
             scaled = h * size[0] / own[0], w * size[1] / own[1]
@@ -392,6 +392,32 @@ def _resize(model: openvino.Model, size: tuple[int, int], path: Path) -> None:
         model.validate_nodes_and_infer_types()
     except (RuntimeError, ValueError) as error:
         raise RuntimeFailure(f"{refusal}: export it at that size") from error
+
+
+def _restore(node: Any) -> tuple[str, NDArray[Any]] | None:
+    """Return name and value of a weight, whatever it is stored as; None if it is not constant."""
+    if (stored := _constant(node)) is None:
+        return None
+    value, name = stored.data, stored.get_friendly_name()
+    while node is not stored and node.get_type_name() != "Divide":
+        node = node.input_value(0).get_node()
+    if node is not stored:  # 8 bits, and how many of their steps are 1
+        per_unit = _constant(node.input_value(1).get_node()).data
+        return name.removesuffix(".int8"), value.astype(np.float32) / per_unit
+    return name, value
+
+
+def _is_fed(node: Any) -> bool:
+    """Tell whether a node's answer depends on the batch."""
+    seen, rest = set(), [node]
+    while rest:
+        name = (node := rest.pop()).get_name()
+        if node.get_type_name() == "Parameter":
+            return True
+        if name not in seen:
+            seen.add(name)
+            rest += [value.get_node() for value in node.input_values()]
+    return False
 
 
 def _constant(node: Any) -> Any:

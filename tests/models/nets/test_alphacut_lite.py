@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
 import pytest
 import torch
 
-from alphacut.models import nets
+from alphacut import runtimes
+from alphacut.models import nets, weights
 from alphacut.models.nets.alphacut_lite import same_padding
+from alphacut.runtimes.pytorch import load_network
 
 KEYS = "555dc2c78a6d2368df7a98f56c6efe8fe1ddb1b7b39a4d8e25f483b1a1f3d495"
 
@@ -57,13 +60,14 @@ def correcting(network):
     network.eval()
 
 
-def test_half_of_a_correction_is_believed(network, correcting):
+def test_the_mean_of_both_looks_is_surer_the_more_they_contradict_each_other(network, correcting):
     batch = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         fused = network.first.logits(batch)[0].clamp(-8, 8)
-        for correction, believed in ((-5.0, -2.5), (-0.5, -0.25), (5.0, 2.5)):
+        for correction, believed, surer in ((-8.0, -4.8, 2), (-0.5, -0.3, 1.0625), (4.0, 2.4, 1.5)):
             correcting(correction)
-            assert torch.allclose(network(batch), torch.sigmoid(fused + believed), atol=1e-5)
+            expected = torch.sigmoid((fused + believed) * surer)
+            assert torch.allclose(network(batch), expected, atol=1e-5)
             assert torch.allclose(network.logits(batch)[0], fused + correction, atol=1e-4)
 
 
@@ -108,3 +112,13 @@ def test_folded_weights_are_read_back(network):
         expected = network(batch)
         again = nets.load_state("alphacut_lite", folded.state_dict())(batch)
     assert torch.allclose(again, expected, atol=1e-4)
+
+
+def test_the_embedded_file_is_read_without_what_only_training_needs():
+    spec = weights.find_model("alphacut-lite")
+    network = load_network("alphacut_lite", weights.fetch(spec, "onnx"))
+    batch = torch.rand(1, 3, 320, 320, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ours = network(batch).numpy()
+    assert np.abs(ours - runtimes.load(spec, precision="fp32")(batch.numpy())).max() < 1e-3
+    assert float(network.coarse.weight.detach().abs().sum()) > 0  # as it began

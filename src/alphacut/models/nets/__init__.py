@@ -177,8 +177,11 @@ def load_onnx_weights(arch: str, initializers: Mapping[str, Tensor], **options: 
     from alphacut.models.nets.u2net import NestedUNet
 
     network = fold_batch_norm(build(arch, **options))
-    keys = network.state_dict().keys()
-    named = {name: t for name, t in initializers.items() if name in keys}
+    state = network.state_dict()
+    keys = state.keys()
+    auxiliary = getattr(network, "auxiliary", None)  # files lack it, so it stays as it was built
+    unused = {key: t for key, t in state.items() if auxiliary and key.startswith(auxiliary)}
+    named = unused | {name: t for name, t in initializers.items() if name in keys}
     unnamed = [t for name, t in initializers.items() if name not in keys]
     chain = [key for key in keys if key not in named]
     if chain and not isinstance(network, NestedUNet):

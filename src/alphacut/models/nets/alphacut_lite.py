@@ -2,13 +2,13 @@
 
 The first network finds what stands out, and takes flags, walls and empty scenes for subjects. The
 second one sees the picture through an encoder that learnt objects from ImageNet, and the first
-one's logits at every stride. The answer is the mean of both looks' logits. The encoder is
-EfficientNet-Lite0 (Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural
-Networks", ICML 2019, arXiv 1905.11946; the Lite form has ReLU6 and no squeeze and excitation); its
-children carry the names of the published state dict. The pyramid is that of Lin et al., "Feature
-Pyramid Networks for Object Detection", CVPR 2017, arXiv 1612.03144, with few channels; the last
-step to full size is a pixel shuffle, which costs nothing. Shapes: N pictures, C channels, H x W
-pixels.
+one's logits at every stride. The answer is a weighted mean of both looks' logits, the surer the
+more they contradict each other. The encoder is EfficientNet-Lite0 (Tan and Le, "EfficientNet:
+Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019, arXiv 1905.11946; the Lite
+form has ReLU6 and no squeeze and excitation); its children carry the names of the published state
+dict. The pyramid is that of Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017,
+arXiv 1612.03144, with few channels; the last step to full size is a pixel shuffle, which costs
+nothing. Shapes: N pictures, C channels, H x W pixels.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ _WIDTH, _FINE_WIDTH = 64, 24  # of the pyramid, and of its map at stride 2
 _EPS = 1e-3  # of batch norm, as published
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the batch, U-2-Net's
 _SUREST = 8.0  # logit: a network can be surer, but nothing should need more to change its mind
-_BELIEVED = 0.5  # share of a correction: the answer is the mean of both looks' logits
+_BELIEVED = 0.6  # share of a correction: how much the second look counts in the mean of both
+_AREA = 9  # side in pixels of the least area over which looks are said to contradict each other
 _ALONE = 0.25  # share of pictures in training that the second look sees without the first one
 _HINTS = 2  # channels: the first network's fused logits and those of its side of the same stride
 _SIDES = {2: 1, 4: 2, 8: 3, 16: 4, 32: 5}  # by stride: index of the side output
@@ -131,10 +132,11 @@ class AlphacutLite(nn.Module):
     """Salient objects by two looks; 4.1 million parameters, 20.7 GMAC at 320 x 320.
 
     Attributes:
-        exact: Of the weights that float16 would harm: those of the first look, docs/log.md.
+        exact: Of the weights that float16 or 8 bits would harm: the first look's, see docs/log.md.
+        auxiliary: Of the weights that only training needs, so that files for runtimes lack them.
     """
 
-    exact = "first."
+    exact, auxiliary = "first.", "coarse."
 
     def __init__(self) -> None:
         super().__init__()
@@ -169,7 +171,13 @@ class AlphacutLite(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Saliency (N, 1, H, W) in [0, 1] of a normalised batch (N, 3, H, W), multiples of 32."""
         fused, correction, _ = self._look_twice(x)
-        return torch.sigmoid(fused + _BELIEVED * correction)
+        mean = fused + _BELIEVED * correction
+        # where looks contradict each other their mean is half transparent: over an area, the surer
+        # one decides, while thin differences are soft edges
+        alike = -correction.abs()
+        for sides in ((_AREA, 1), (1, _AREA)):  # one after the other, which is quicker
+            alike = F.max_pool2d(alike, sides, 1, (sides[0] // 2, sides[1] // 2))
+        return torch.sigmoid(mean * (1 - alike / _SUREST))
 
     def _look_twice(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The first look's logits, what the second one adds, and its coarse logits."""

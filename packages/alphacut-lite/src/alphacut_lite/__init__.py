@@ -1,1 +1,0 @@
-"""The weights of alphacut's model alphacut-lite, for alphacut to find."""
