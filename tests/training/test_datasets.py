@@ -1,6 +1,7 @@
 """What lies on disk: layouts, what is held out, and what is said of what is not there."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -192,6 +193,18 @@ def test_taught_photographs_count_less_in_doubt(tmp_path: Path, recipe: Recipe) 
     assert sample.loss_weight[30, 25] == 1
     loss_weight = Pictures(recipe, (TAUGHT,), tmp_path)[0]["loss_weight"]
     assert 0.2 < loss_weight.min() < 0.3
+
+
+def test_three_teachers_vote_where_each_has_its_doubt(tmp_path: Path, recipe: Recipe) -> None:
+    teach(tmp_path)
+    shutil.copytree(tmp_path / "pool/other", tmp_path / "pool/third")
+    source = dataclasses.replace(TAUGHT, teachers=("best", "other", "third"), doubt=(0.75, 1, 1))
+    sample = Pictures(recipe, (source,), tmp_path).sample(0)
+    assert sample.alpha[30, 55] == 0  # which the best one alone had seen
+    assert sample.loss_weight[30, 55] == pytest.approx(0.25)
+    assert sample.alpha[30, 25] == sample.loss_weight[30, 25] == 1
+    with pytest.raises(TrainingError, match="a vote, with a number for each, needs three"):
+        find(dataclasses.replace(TAUGHT, doubt=(0.75, 1)), tmp_path)
 
 
 def test_one_teacher_has_seen_the_upright_picture(tmp_path: Path) -> None:

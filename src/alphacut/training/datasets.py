@@ -22,7 +22,7 @@ from alphacut.pipeline.trimap import make_trimap
 from alphacut.training.decoded import Decoded
 from alphacut.training.recipe import Source
 from alphacut.training.steps import Array, Pixels
-from alphacut.training.teachers import weigh
+from alphacut.training.teachers import vote, weigh
 
 # layout: part: folder of photographs, folder of alphas, below the folder of the data set. The
 # first pair that is there counts: EasyPortrait's archives of v1 and v2 unpack in different ways. A
@@ -90,7 +90,7 @@ class Files:
         backgrounds: Photographs.
         classes: Whether alphas are masks of classes, all but class 0 being the subject.
         exif: The source's.
-        doubt: Of the teachers behind the first; see `teachers.weigh`.
+        doubt: Of the teachers behind the first; see `teachers.weigh`. Of all of them, they vote.
         decoded: Where decoded files are kept; None if they are read anew.
     """
 
@@ -233,8 +233,10 @@ def _pictures(folder: Path) -> list[Path]:
 
 def _taught(source: Source, root: Path) -> Iterator[Subject]:
     """Photographs that every teacher has answered to."""
-    if len(source.doubt) != len(source.teachers) - 1:
-        raise TrainingError("doubt: give a number for each teacher behind the first")
+    if len(source.doubt) not in (len(source.teachers) - 1, len(source.teachers)):
+        raise TrainingError("doubt: give a number for each teacher behind the first, or for each")
+    if len(source.doubt) == len(source.teachers) < 3:
+        raise TrainingError("doubt: a vote, with a number for each, needs three teachers or more")
     base = root / source.folder
     masks = [{path.stem: path for path in _pictures(base / name)} for name in source.teachers]
     named = _listed(source.names, root)
@@ -298,6 +300,8 @@ def read_pair(
             np.asarray(cv2.resize(_alpha(path, False), (W, H)), np.float32)
             for path in subject.alphas
         ]
+        if len(doubt) == len(masks):
+            return photograph, *vote(masks, doubt)
         return photograph, masks[0], weigh(masks, doubt)
     (path,) = subject.alphas
     matte, orientation = _alpha(path, classes), _orientation(subject.image)

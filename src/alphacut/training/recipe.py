@@ -38,8 +38,9 @@ class Source:
         teachers: Folders, within `folder`, of the masks of the photographs in its `image`, the
             best teacher's first. Composites with teachers take their subjects from what these
             agree on.
-        doubt: How much less a pixel counts where each teacher behind the first contradicts it; see
-            `teachers.py`.
+        doubt: How much less a pixel counts where each teacher behind the first contradicts it; with
+            a number for the first as well, most of three or more teachers decide what the truth is,
+            and a pixel counts less where each alone sees a subject. See `teachers.py`.
         cutouts: Folder of RGBA pictures in straight colours.
         backgrounds: Folders of photographs.
         only: Patterns of the names of backgrounds, or of taught photographs, that are taken; all if
