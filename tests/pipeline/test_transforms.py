@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from alphacut import runtimes
-from alphacut.models import catalogue, weights
+from alphacut.models import weights
 from alphacut.models.entry import IMAGENET_MEAN, IMAGENET_STD
 from alphacut.pipeline import transforms
 from alphacut.pipeline.load import load_image
