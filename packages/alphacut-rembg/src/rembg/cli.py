@@ -339,12 +339,14 @@ def s_command(port: int, host: str, log_level: str, threads: int | None, no_ui: 
         from alphacut.server.settings import Settings
     except ModuleNotFoundError as error:
         raise alphacut.errors.MissingExtra(str(error.name), "serve") from error
+    from rembg.session_factory import DEFAULT
+
     level = logging.getLevelName(log_level.upper())
     if not isinstance(level, int):
         raise click.UsageError(f"-l {log_level}: no such level: use debug, info, warning or error")
     logging.disable(level - 1)
     settings = Settings(
-        host=host, port=port, workers=threads or 0, allow_url=True, cors=("*",),
+        host=host, port=port, model=(DEFAULT,), workers=threads or 0, allow_url=True, cors=("*",),
         demo=not no_ui and find_spec("gradio") is not None,
     )  # fmt: skip
     run.serve(settings, run.load(settings))
