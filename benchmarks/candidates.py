@@ -272,7 +272,7 @@ def choose(
 
 def report(network: Runtime, data: Path, verbose: bool = False) -> dict[str, str]:
     """Measure a candidate on the test sets by default options; return cells by column."""
-    remover, cells = Remover(network=network), {}
+    remover, cells = Remover(SPEC, network=network), {}
     for name in ("composites", "natural"):
         scores = [*quality.evaluate(quality.find_samples(data / name), {"": remover})]
         mean = quality.summarise(scores)[""]

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+from click.testing import CliRunner
+from rembg.cli import cli
 
 from clusters import until
 from pictures import make_photo
@@ -147,3 +149,12 @@ def test_downloads(run: Run) -> None:
     assert done.returncode == 0
     assert done.stdout.startswith(b"u2netp: ")
     assert b"u2net_custom: has no weights of its own" in done.stderr
+
+
+def test_the_server_has_the_model_that_rembgs_clients_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr("logging.disable", lambda level: None)
+    monkeypatch.setattr("alphacut.server.run.load", lambda settings: loaded.extend(settings.model))
+    monkeypatch.setattr("alphacut.server.run.serve", lambda settings, removers: None)
+    assert CliRunner().invoke(cli, ["s", "--no-ui"]).exit_code == 0
+    assert loaded == ["u2netp"]

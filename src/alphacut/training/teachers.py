@@ -32,10 +32,7 @@ def weigh(masks: Sequence[Array], doubt: Sequence[float]) -> Array:
         loss_weight -= np.float32(less) * _areas(np.abs(first - other) > 0.5)
         if less >= 1:
             subject |= other > 0.5
-    loss_weight = np.clip(loss_weight, 0, 1)
-    if subject.any() and float(loss_weight[subject].mean()) < 1 - _MOST:
-        loss_weight[:] = 0
-    return loss_weight
+    return _leave_out(loss_weight, subject)
 
 
 def vote(masks: Sequence[Array], doubt: Sequence[float]) -> tuple[Array, Array]:
@@ -63,11 +60,15 @@ def vote(masks: Sequence[Array], doubt: Sequence[float]) -> tuple[Array, Array]:
     alone = seen & (seen.sum(axis=0) == 1)
     for where, less in zip(alone, doubt, strict=True):
         loss_weight -= np.float32(less) * _areas(where)
+    return truth, _leave_out(loss_weight, (truth > 0.5) | (loss_weight < _MOST))
+
+
+def _leave_out(loss_weight: Array, subject: np.ndarray) -> Array:
+    """Return weights in [0, 1], 0 everywhere if too much of what may be the subject is in doubt."""
     loss_weight = np.clip(loss_weight, 0, 1)
-    subject = (truth > 0.5) | (loss_weight < _MOST)
     if subject.any() and float(loss_weight[subject].mean()) < 1 - _MOST:
         loss_weight[:] = 0
-    return truth, loss_weight
+    return loss_weight
 
 
 def _areas(where: np.ndarray) -> Array:
