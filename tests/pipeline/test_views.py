@@ -114,7 +114,7 @@ def test_images_of_any_shape(size: tuple[int, int]) -> None:
     batch = preprocess(image, SPEC)
     merged = predict_views(image, batch, SPEC, reds)
     assert merged.shape == batch.shape[2:]
-    assert merged.min() == 1  # the padding is outside of the image
+    assert merged.min() == 1
 
 
 def test_a_long_thin_subject_needs_no_more_pixels_than_its_image() -> None:

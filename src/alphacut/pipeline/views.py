@@ -1,9 +1,9 @@
 """Several views of one image, for best quality: where a network errs in one, others outvote it.
 
 A network's gross errors depend on how an image is presented to it, the subject does not. Four views
-are predicted: the image, its mirror image, the subject's box alone, and the image padded to a
-square instead of stretched to one. Their mean would be half transparent wherever they disagree,
-inside a subject, too: `merge` decides instead. What the image itself shows for certain stays.
+are predicted: the image, its mirror image, the subject's box, and a wider box mirrored. Their mean
+would be half transparent wherever they disagree, inside a subject, too: `merge` decides instead.
+What the image itself shows for certain stays.
 """
 
 import math
@@ -21,12 +21,10 @@ Array = NDArray[np.float32]
 
 _SUBJECT = 0.3  # mean confidence of the first two views from which a pixel is in the subject's box
 _LEAST_PX = 32  # side of a view, for models of any size
-_MARGIN = 0.1  # around the box, as a share of its longer side
+_MARGIN, _WIDE_MARGIN = 0.1, 0.25  # around the boxes, as a share of their longer side
 # Difference of the middle two views up to which they are averaged, and from which one is taken
 _AGREE, _DISAGREE = 0.2, 0.6
-# Mean from which that is the higher one. Missing a part is as bad as keeping one too many, and
-# networks miss more: 0.45 is better than a half on composites and on photographs.
-_LEAN = 0.45
+_LEAN = 0.5  # mean of all views from which that is the higher one
 # Confidence of the image's own view up to which others may lower it, and from which they may not:
 # what `--quality fast` keeps, the best quality never loses
 _KEEP = 0.5, 0.75
@@ -51,17 +49,23 @@ def predict_views(
     Returns:
         Confidence (h, w) float32 in [0, 1].
     """
-    plain = predict(batch)
-    mirrored = predict(np.ascontiguousarray(batch[..., ::-1]))[:, ::-1]
+
+    def predict_mirrored(batch: Array) -> Array:
+        return predict(np.ascontiguousarray(batch[..., ::-1]))[:, ::-1]
+
+    plain, mirrored = predict(batch), predict_mirrored(batch)
     subject = (plain + mirrored) / 2 > _SUBJECT
     if not subject.any():
         return np.asarray((plain + mirrored) / 2, np.float32)
-    top, left, bottom, right = _box(subject, image.shape[:2])
-    part = image[top:bottom, left:right]
-    closer = predict(to_batch(part, _size(part.shape, batch, spec), spec))
-    boxed = np.minimum(plain, mirrored)  # outside of the box
-    _paste(boxed, closer, (top, left, bottom, right), image.shape[:2])
-    return merge(plain, mirrored, boxed, _predict_squared(image, batch, spec, predict))
+    views = [plain, mirrored]
+    for margin, predict_part in ((_MARGIN, predict), (_WIDE_MARGIN, predict_mirrored)):
+        top, left, bottom, right = box = _box(subject, margin, image.shape[:2])
+        part = image[top:bottom, left:right]
+        view = np.minimum(plain, mirrored)  # outside of the box
+        closer = predict_part(to_batch(part, _size(part.shape, batch, spec), spec))
+        _paste(view, closer, box, image.shape[:2])
+        views.append(view)
+    return merge(*views)
 
 
 def merge(*views: Array) -> Array:
@@ -86,16 +90,18 @@ def merge(*views: Array) -> Array:
     return np.asarray(np.maximum(merged, kept), np.float32)
 
 
-def _box(subject: NDArray[np.bool_], size: tuple[int, ...]) -> tuple[int, int, int, int]:
+def _box(
+    subject: NDArray[np.bool_], margin: float, size: tuple[int, ...]
+) -> tuple[int, int, int, int]:
     """Return the subject's box in an image (H, W), with a margin: top, left, bottom, right."""
     (h, w), (H, W) = subject.shape, size
     rows, columns = np.flatnonzero(subject.any(axis=1)), np.flatnonzero(subject.any(axis=0))
     top, bottom = rows[0] * H / h, (rows[-1] + 1) * H / h
     left, right = columns[0] * W / w, (columns[-1] + 1) * W / w
-    margin = _MARGIN * max(bottom - top, right - left)
+    margin_px = margin * max(bottom - top, right - left)
     return (
-        max(0, int(top - margin)), max(0, int(left - margin)),
-        min(H, int(np.ceil(bottom + margin))), min(W, int(np.ceil(right + margin))),
+        max(0, int(top - margin_px)), max(0, int(left - margin_px)),
+        min(H, int(np.ceil(bottom + margin_px))), min(W, int(np.ceil(right + margin_px))),
     )  # fmt: skip
 
 
@@ -107,20 +113,6 @@ def _paste(
     y, x = round(top * h / H), round(left * w / W)
     place = plane[y : max(y + 1, round(bottom * h / H)), x : max(x + 1, round(right * w / W))]
     place[:] = _resize(part, place.shape)
-
-
-def _predict_squared(
-    image: Image, batch: Array, spec: ModelSpec, predict: Callable[[Array], Array]
-) -> Array:
-    """Predict an image that keeps its aspect in a square whose rest has the mean colour, zero."""
-    h, w = _size((1, 1), batch, spec)
-    factor = min(h / image.shape[0], w / image.shape[1])
-    inner_h, inner_w = (max(1, round(factor * side)) for side in image.shape[:2])
-    top, left = (h - inner_h) // 2, (w - inner_w) // 2
-    rows, columns = slice(top, top + inner_h), slice(left, left + inner_w)
-    square = np.zeros((1, batch.shape[1], h, w), np.float32)
-    square[0, :, rows, columns] = to_batch(image, (inner_h, inner_w), spec)[0]
-    return _resize(predict(square)[rows, columns], batch.shape[2:])
 
 
 def _size(shape: tuple[int, ...], batch: Array, spec: ModelSpec) -> tuple[int, int]:
