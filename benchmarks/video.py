@@ -5,7 +5,8 @@
     python benchmarks/video.py memory
 
 `speed` runs both from the film to a finished WebM, alternating; rembg gets raw frames from ffmpeg
-and writes PNG files (`rembg b`), which ffmpeg encodes. Both use the weights of u2netp. `stages`
+and writes PNG files (`rembg b`), which ffmpeg encodes. Both use the weights of u2netp, unless
+--flags="--model alphacut-lite" asks for the default, say. `stages` takes the default and
 runs one stage after the other on one thread and prints the processor time that each takes a frame.
 `memory` cuts out 300 and 3,000 small frames with a network that finds a disc, each in a process of
 its own, and prints the largest resident size of both.
@@ -50,7 +51,7 @@ def run(*command: object, **settings: object) -> None:
 
 def ours(clip: Path, folder: Path, *flags: str) -> None:
     run(sys.executable, "-m", "alphacut", "video", clip, "-o", folder / "ours.webm", "-q",
-        "--overwrite", *flags)  # fmt: skip
+        "--overwrite", "--model", "u2netp", *flags)  # fmt: skip
 
 
 def theirs(clip: Path, folder: Path, rembg: Path, size: tuple[int, int]) -> None:

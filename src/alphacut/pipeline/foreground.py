@@ -100,9 +100,10 @@ def _correct_tile(
     x, y = cv2.findNonZero(soft).reshape(-1, 2).astype(np.intp).T
     shares = np.repeat(part[y, x], 3).reshape(-1, 3)
     y, x = y + top, x + left
-    found = [look_up(mean, y, x, (H, W)) for mean in means]
+    found = look_up(means, y, x, (H, W))
     pixels, where = foreground.reshape(-1, 3), y * W + x
-    colours, _ = _correct(pixels[where] * np.float32(1 / white), (shares, 1 - shares), found)
+    seen = pixels.take(where, axis=0) * np.float32(1 / white)
+    colours, _ = _correct(seen, (shares, 1 - shares), found)
     pixels[where] = np.rint(colours * white)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alphacut.pipeline.ground import Ground
-from alphacut.pipeline.image import Image, downscale, downscale_to, look_up, white
+from alphacut.pipeline.image import Image, dot, downscale, downscale_to, look_up, white
 from alphacut.pipeline.screen import key_screen
 
 Array = npt.NDArray[np.float32]
@@ -180,21 +180,21 @@ def _decide(colours: Array, ground: Ground, rough: Array) -> _Model:
     weight[(shadow | soft) & (rough < 0.5)] = 0
     weight[_dilate(hole, _REACH_PX) & (rough > 0.5)] = 1
     slope[hole] = 0
-    offset = -_dot(levels, slope)
+    offset = -dot(levels, slope)
     return _Model(slope, offset, noise / reference, np.asarray(weight, np.float32))
 
 
 def _shadow(colours: Array, ground: Ground, rough: Array, sigma: float) -> tuple[Mask, Array, Mask]:
     """Find the ground made darker with its colour kept, thin parts excepted."""
     clean = ground.clean
-    light = (_dot(colours, clean) / _dot(clean, clean)).astype(np.float32)
+    light = (dot(colours, clean) / dot(clean, clean)).astype(np.float32)
     off = _most(np.abs(colours - light[..., np.newaxis] * clean))
     tinted = off >= max(4 * ground.spread, 5 / 255)
     low, high = _SHADOW_LIGHT
     dim = np.where(rough > 0.5, 0, np.minimum(light, 1)).astype(np.float32)
     reach = round(_AWAY * max(rough.shape))
     closed = cv2.morphologyEx(cv2.medianBlur(dim, 3), cv2.MORPH_CLOSE, _square(reach))
-    brightness = np.sqrt(_dot(clean, clean) / 3)
+    brightness = np.sqrt(dot(clean, clean) / 3)
     thin = (closed - light) * brightness >= _THIN_NOISE * sigma
     shadow = ~tinted & (light < high) & (light > low) & ~thin
     return shadow, light, tinted
@@ -283,9 +283,9 @@ def _render(image: Image, rough: Array, model: _Model) -> Array:
     grids = model.slope, np.dstack([model.offset, model.noise, model.weight])
     for start in range(0, len(found), _PIXELS):
         x, y = found[start : start + _PIXELS].reshape(-1, 2).T
-        slope, rest = (look_up(grid, y, x, (H, W)) for grid in grids)
+        slope, rest = look_up(grids, y, x, (H, W))
         offset, noise, weight = rest.T
-        a = _dot(np.asarray(image[y, x] * unit, np.float32), slope) + offset
+        a = dot(np.asarray(image[y, x] * unit, np.float32), slope) + offset
         a *= _smooth(a / np.maximum(noise, np.float32(1e-6)), 1.5, 4)
         a = np.where(a > _FULL, 1, np.clip(a, 0, 1))
         alpha[y, x] = weight * a + (1 - weight) * alpha[y, x]
@@ -318,12 +318,6 @@ def _disc(diameter_px: float) -> npt.NDArray[np.uint8]:
 
 def _dilate(mask: Mask, reach: int) -> Mask:
     return np.asarray(cv2.dilate(mask.astype(np.uint8), _square(reach)) > 0)
-
-
-def _dot(first: Array, second: Array) -> Array:
-    """Multiply colours (h, w, 3) and add: NumPy's own sum over three is ten times as slow."""
-    product = first * second
-    return np.asarray(product[..., 0] + product[..., 1] + product[..., 2], np.float32)
 
 
 def _size(rest: Array) -> Array:

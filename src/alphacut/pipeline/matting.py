@@ -25,7 +25,16 @@ import numpy.typing as npt
 
 from alphacut.errors import ImageError, MissingExtra, RuntimeFailure
 from alphacut.parallel import shared_out
-from alphacut.pipeline.image import TILE_PX, Image, check_image, check_plane, downscale_to, look_up
+from alphacut.pipeline.image import (
+    TILE_PX,
+    Image,
+    check_image,
+    check_plane,
+    dot,
+    downscale,
+    downscale_to,
+    look_up,
+)
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -201,7 +210,7 @@ def _find_thin_parts(guide: Array, coarse: Array, saliency: Array) -> Array:
     colours = _local_colours(coarse, _resize(ground, coarse.shape[:2]))
     colours = _resize(colours, saliency.shape)
     offset = guide - colours[..., :3]
-    distance = np.sum(offset * offset, axis=2) / (colours[..., 3] + _GROUND_NOISE)
+    distance = dot(offset, offset) / (colours[..., 3] + _GROUND_NOISE)
     unlike = np.interp(distance, _UNLIKE, (0, _PART)).astype(np.float32)
     possible = (faint & (unlike > 0)) | (saliency > 0.5)
     count, labels = cv2.connectedComponents(possible.astype(np.uint8), connectivity=8)
@@ -245,7 +254,7 @@ def _local_colours(coarse: Array, weight: Array) -> Array:
         total = cv2.merge([*cv2.split(colour)[:3], square])
         found = (total + _OPEN * _resize(found, size)) / (colour[..., 3:] + _OPEN)
     mean = found[..., :3]
-    np.maximum(found[..., 3] - np.sum(mean * mean, axis=2), 0, out=found[..., 3])
+    np.maximum(found[..., 3] - dot(mean, mean), 0, out=found[..., 3])
     return np.asarray(found, np.float32)
 
 
@@ -270,7 +279,7 @@ def _weigh_colours(guide: Array, saliency: Array) -> Array:
         wrong[side].sum() / max(np.abs(lean[side]).sum(), 1) for side in (lean > 0, lean < 0)
     )
     trust = max(0.0, 1.0 - float(overlap))
-    doubt = _logit(saliency, _SALIENCY_RANGE) + trust * _logit(belief, _EVIDENCE_RANGE)[colours]
+    doubt = _logit(saliency, _SALIENCY_RANGE) + trust * _logit(belief[colours], _EVIDENCE_RANGE)
     return np.asarray(1 / (1 + np.exp(-doubt)), np.float32)
 
 
@@ -368,28 +377,21 @@ def _fit(
 def _render(image: Image, model: Array) -> Array:
     """Apply the enlarged linear models to every pixel, in strips of rows: (H, W) in [0, 1]."""
     H, W = image.shape[:2]
-    h = model.shape[0]
+    tall = model.shape[1], H
+    slopes: Any = cv2.resize(np.ascontiguousarray(model[..., :3]), tall)
+    offsets: Any = cv2.resize(np.ascontiguousarray(model[..., 3]), tall)
     alpha = np.empty((H, W), np.float32)
     rows = max(1, _STRIP_PX // W)
 
     def render(top: int) -> None:
-        strip = image[top : top + rows]
-        y = np.clip((np.arange(top, top + len(strip)) + 0.5) * h / H - 0.5, 0, h - 1)
-        above = np.minimum(y.astype(int), max(h - 2, 0))
-        below = np.minimum(above + 1, h - 1)
-        weight = (y - above).astype(np.float32)[:, None, None]
-        lines = model[above] * (1 - weight) + model[below] * weight
-
-        def widen(part: Array) -> Array:
-            part, size = np.ascontiguousarray(part), (W, len(strip))
-            return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_LINEAR), np.float32)
-
-        b = widen(lines[..., 3])
-        if lines[..., :3].any():
-            a = widen(lines[..., :3])
+        here = np.s_[top : top + rows]
+        strip, size = image[here], (W, len(offsets[here]))
+        b: Any = cv2.resize(offsets[here], size)
+        if slopes[here].any():
+            a = cv2.resize(slopes[here], size)
             terms = cv2.multiply(strip, a, scale=1 / np.iinfo(image.dtype).max, dtype=cv2.CV_32F)
             b += cv2.transform(terms, np.ones((1, 3), np.float32))
-        np.clip(b, 0, 1, out=alpha[top : top + len(strip)])
+        np.clip(b, 0, 1, out=alpha[here])
 
     shared_out(render, range(0, H, rows))
     return alpha
@@ -423,13 +425,13 @@ def _unmix(image: Image, alpha: Array, coarse: Array, saliency: Array) -> None:
     if not cv2.countNonZero(soft):
         return
     h, w = coarse.shape[:2]
-    small = _resize(alpha, (h, w))
+    small = downscale(alpha, (h, w))
     subject, ground = (
         _local_colours(coarse, np.clip((share - _PURE) / (1 - _PURE), 0, 1))
         for share in (small, 1 - small)
     )
     line = subject[..., :3] - ground[..., :3]
-    contrast = np.sum(line * line, axis=2)
+    contrast = dot(line, line)
     apart = contrast / (subject[..., 3] + ground[..., 3] + _COLOUR_NOISE)
     trust = np.interp(apart, _APART, (0, 1)).astype(np.float32)
     trust *= trust * (3 - 2 * trust) * np.interp(contrast, _CONTRAST, (0, 1)).astype(np.float32)
@@ -437,7 +439,10 @@ def _unmix(image: Image, alpha: Array, coarse: Array, saliency: Array) -> None:
     grids = ground, np.dstack((line, _resize(saliency, (h, w))))
     reach = 2 * max(1, round(_RIM * max(H, W))) + 1
     soft = cv2.dilate(soft, np.ones((reach, reach), np.uint8))
-    soft[cv2.resize(trust, (W, H), interpolation=cv2.INTER_LINEAR) == 0] = 0
+    told = np.where(trust > 0, np.uint8(255), np.uint8(0))
+    soft = cv2.bitwise_and(soft, cv2.resize(told, (W, H), interpolation=cv2.INTER_LINEAR))
+    pixels = np.ascontiguousarray(image).reshape(-1, 3)
+    unit = np.float32(1 / np.iinfo(image.dtype).max)
 
     def unmix(tile: tuple[int, int]) -> None:
         top, left = tile
@@ -446,12 +451,13 @@ def _unmix(image: Image, alpha: Array, coarse: Array, saliency: Array) -> None:
             return
         x, y = cv2.findNonZero(part).reshape(-1, 2).astype(np.intp).T
         y, x = y + top, x + left
-        first, second = (look_up(grid, y, x, (H, W)) for grid in grids)
+        first, second = look_up(grids, y, x, (H, W))
         line, trust, seen = second[:, :3], first[:, 3], second[:, 3]
-        offset = image[y, x] * np.float32(1 / np.iinfo(image.dtype).max) - first[:, :3]
-        length = np.maximum(np.sum(line * line, axis=1), _TINY)
-        share = np.clip(np.sum(offset * line, axis=1) / length, 0, 1)
-        off = np.sum((offset - share[:, None] * line) ** 2, axis=1)
+        offset = pixels.take(y * W + x, axis=0) * unit - first[:, :3]
+        length = np.maximum(dot(line, line), _TINY)
+        share = np.clip(dot(offset, line) / length, 0, 1)
+        rest = offset - share[:, None] * line
+        off = dot(rest, rest)
         trust = trust * np.clip(2 - off / (_OFF_LINE[0] * length + _OFF_LINE[1]), 0, 1)
         rough = alpha[y, x]
         unsure = np.where(share < rough, 1 - seen, seen)  # colours do not overrule a sure network
