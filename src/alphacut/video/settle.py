@@ -50,13 +50,14 @@ def settle(
         return alpha
     soft = cv2.dilate(soft, np.ones((3, 3), np.uint8))
     (H, W), (h, w) = alpha.shape, motion.guide.shape[:2]
-    where = np.flatnonzero(soft)
-    lines = np.resize(where, (-(-len(where) // _LINE), _LINE))
-    rows, columns = (place.astype(np.float32) for place in np.divmod(lines, W))
+    x_px, y_px = cv2.findNonZero(soft).reshape(-1, 2).astype(np.intp).T
+    where = y_px * W + x_px
+    in_lines = -(-len(where) // _LINE), _LINE
+    columns, rows = (np.resize(place.astype(np.float32), in_lines) for place in (x_px, y_px))
     start_x = (columns + np.float32(0.5)) * np.float32(w / W) - np.float32(0.5)
     start_y = (rows + np.float32(0.5)) * np.float32(h / H) - np.float32(0.5)
     colours = _look_up(motion.guide, start_x, start_y)
-    total = alpha.reshape(-1)[lines]
+    total = np.resize(alpha.take(where), in_lines)
     weights = np.ones_like(total)
     for others, onward in ((before, False), (after, True)):
         x, y, here = start_x, start_y, motion
