@@ -101,7 +101,7 @@ def draw(figures: dict[str, Any]) -> None:
     for who, mark, name in (("theirs", "s--", "rembg 2.0.86"), ("ours", "o-", "alphacut")):
         plt.loglog(megapixels, [part[who][0] for part in warm.values()], mark, label=name)
     plt.axhline(
-        figures["network"]["alphacut, int8"] / 1000, color="grey", linewidth=1, linestyle=":",
+        figures["network"]["alphacut-lite, int8"] / 1000, color="grey", linewidth=1, linestyle=":",
         label="inference alone",
     )  # fmt: skip
     plt.xticks(megapixels, [f"{value:g}" for value in megapixels])

@@ -420,11 +420,7 @@ def _keep_decisions(alpha: Array, saliency: Array, thin: Array) -> Array:
 
 def _unmix(image: Image, alpha: Array, coarse: Array, saliency: Array) -> None:
     """Set alpha, in place, from colours that are far apart and even on both sides of an edge."""
-    H, W = alpha.shape
-    soft = cv2.inRange(alpha, _SOFT, 1 - _SOFT)
-    if not cv2.countNonZero(soft):
-        return
-    h, w = coarse.shape[:2]
+    (H, W), (h, w) = alpha.shape, coarse.shape[:2]
     small = downscale(alpha, (h, w))
     subject, ground = (
         _local_colours(coarse, np.clip((share - _PURE) / (1 - _PURE), 0, 1))
@@ -435,9 +431,12 @@ def _unmix(image: Image, alpha: Array, coarse: Array, saliency: Array) -> None:
     apart = contrast / (subject[..., 3] + ground[..., 3] + _COLOUR_NOISE)
     trust = np.interp(apart, _APART, (0, 1)).astype(np.float32)
     trust *= trust * (3 - 2 * trust) * np.interp(contrast, _CONTRAST, (0, 1)).astype(np.float32)
+    if not trust.any():
+        return
     ground[..., 3] = trust
     grids = ground, np.dstack((line, _resize(saliency, (h, w))))
     reach = 2 * max(1, round(_RIM * max(H, W))) + 1
+    soft = cv2.inRange(alpha, _SOFT, 1 - _SOFT)
     soft = cv2.dilate(soft, np.ones((reach, reach), np.uint8))
     told = np.where(trust > 0, np.uint8(255), np.uint8(0))
     soft = cv2.bitwise_and(soft, cv2.resize(told, (W, H), interpolation=cv2.INTER_LINEAR))
