@@ -378,6 +378,18 @@ def test_transparent_colour_of_a_palette() -> None:
         assert picture.alpha[0].tolist() == [255 if hidden == 1 else 128, 0]
 
 
+@pytest.mark.parametrize("allow_truncated", [True, False])
+def test_palette_that_is_missing(allow_truncated: bool) -> None:
+    image = PIL.Image.new("P", (4, 3))
+    image.putpalette(COLOUR)
+    data = save(image, "PNG")
+    start = data.index(b"PLTE") - 4
+    length = struct.unpack_from(">I", data, start)[0]
+    data = data[:start] + data[start + 12 + length :]
+    with pytest.raises(ImageError, match="PNG without the palette it needs"):
+        read(data, allow_truncated=allow_truncated)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("keep_depth", [True, False])

@@ -258,6 +258,10 @@ def _to_array(pillow: PIL.Image.Image, name: str) -> NDArray[Any]:
         # integers come from 8 or 16 bits; floats reach 1 in TIFF files, 255 in Pillow's conversions
         whites = (255.0, 65535.0) if pillow.mode == "I" else (1.0, 255.0, 65535.0)
         return _from_numbers(np.asarray(pillow), whites)[..., np.newaxis]
+    if pillow.mode in ("P", "PA") and pillow.palette is None:
+        raise ImageError(
+            f"{name}: {pillow.format} without the palette it needs: get the file again"
+        )
     transparent = pillow.has_transparency_data
     if pillow.mode == "La":  # Pillow converts it to nothing else
         pillow = pillow.convert("LA")
