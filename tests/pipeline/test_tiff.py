@@ -271,3 +271,31 @@ def test_decoders_write_nothing_to_standard_error(
             else:
                 load_image(data)
     assert capfd.readouterr().err == ""
+
+
+def of_jpegs(tile: tuple[int, int] | None, size: tuple[int, int]) -> bytes:
+    """A grey TIFF of (H, W) whose strips of 16 rows, or tiles, are JPEGs of one size (h, w)."""
+    file, strip = io.BytesIO(), io.BytesIO()
+    PIL.Image.new("L", size[::-1], 200).save(strip, "JPEG", quality=95)
+    rows, columns = tile or (16, W)
+    count = -(-H // rows) * -(-W // columns)
+    tifffile.imwrite(
+        file, iter([strip.getvalue()] * count), shape=(H, W), dtype=np.uint8, compression="jpeg",
+        photometric="minisblack", tile=tile, rowsperstrip=None if tile else 16, metadata=None,
+    )  # fmt: skip
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("tile", [None, (16, 32)])
+@pytest.mark.parametrize("allow_truncated", [True, False])
+def test_a_jpeg_smaller_than_its_place_is_refused(
+    tile: tuple[int, int] | None, allow_truncated: bool
+) -> None:
+    """libtiff leaves the rest of the strip to what memory held before."""
+    whole = (16, tile[1] if tile else W)
+    image = load_image(of_jpegs(tile, whole), allow_truncated=allow_truncated)
+    assert image.shape == (H, W, 3)
+    assert np.abs(image.astype(int) - 200).max() <= 2
+    for h, w in ((16, whole[1] - 8), (12, whole[1])):
+        with pytest.raises(ImageError, match=f"JPEG of {w} x {h} where one of {whole[1]} x 16"):
+            load_image(of_jpegs(tile, (h, w)), allow_truncated=allow_truncated)

@@ -28,6 +28,8 @@ _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _INTEGER, _FLOAT = 1, 3
 _SAMPLE_FORMATS = {2: " signed", 3: " float", 5: " complex", 6: " complex"}
 _DEFLATE = (8, 32946)
+_JPEG = 7
+_JPEG_HEAD_BYTES = 1 << 16  # in which a strip's frame is found: only tables are before it
 _BY_LIBTIFF = {5: "LZW", 32773: "PackBits", 34925: "LZMA", 50000: "Zstandard"}
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CIE_LAB, _ICC_LAB = 0, 1, 2, 8, 9
 _PHOTOMETRIC = {3: "palette", 4: "transparency mask", 5: "CMYK", 6: "YCbCr", 10: "ITU LAB"}
@@ -217,11 +219,37 @@ def find_tiff(file: IO[bytes], name: str) -> Tiff | None:
     lab = page.photometric in (_CIE_LAB, _ICC_LAB)
     if b"+" in head or page.planarconfig == 2 or grey_with_alpha or lab:
         formats[_INTEGER] = (8, 16)
+    if page.compression == _JPEG:
+        _check_jpeg(file, page, name)
     if page.dtype is None or page.bitspersample not in formats.get(int(page.sampleformat), ()):
         return None
     if page.imagedepth != 1:
         raise ImageError(f"{name}: TIFF volumes are not supported: save one slice")
     return Tiff(file, page, name)
+
+
+def _check_jpeg(file: IO[bytes], page: Any, name: str) -> None:
+    """Refuse JPEG strips and tiles that are smaller than the file says.
+
+    libtiff only warns of them, and leaves the rest of each to what memory held.
+    """
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    H, W = int(page.imagelength), int(page.imagewidth)
+    rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, W)
+    across = -(-W // columns)
+    for index, offset in enumerate(page.dataoffsets):
+        height = min(rows, H - index // across * rows)
+        width = min(columns, W - index % across * columns)
+        file.seek(offset)
+        if not (head := file.read(_JPEG_HEAD_BYTES)):
+            continue  # the file ends before it, and libtiff says so
+        with JpegImageFile(io.BytesIO(head)) as strip:
+            if strip.width < width or strip.height < height:
+                raise ImageError(
+                    f"{name}: TIFF of {W} x {H} pixels with a JPEG of {strip.width} x "
+                    f"{strip.height} where one of {width} x {height} belongs: get the file again"
+                )
 
 
 @functools.cache
