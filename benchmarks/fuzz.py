@@ -68,6 +68,12 @@ def make_seeds() -> dict[str, bytes]:
         for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
             if not (compression == "jpeg" and mode == "rgba"):
                 add(f"{mode} TIFF {compression}", image, "TIFF", compression=compression)
+    for mode, compression in (
+        ("1", "group3"), ("1", "tiff_ccitt"), ("P", "tiff_lzw"), ("CMYK", "jpeg"),
+        ("CMYK", "tiff_lzw"), ("YCbCr", "jpeg"), ("L", "zstd"), ("L", "lzma"),
+    ):  # fmt: skip
+        add(f"{mode} TIFF {compression}", images["rgb"].convert(mode), "TIFF",
+            compression=compression)  # fmt: skip
     add("progressive JPEG", images["rgb"], "JPEG", progressive=True)
     add("CMYK JPEG", images["rgb"].convert("CMYK"), "JPEG")
     add("lossless WEBP", images["rgba"], "WEBP", lossless=True)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from alphacut.errors import ImageError
 from alphacut.pipeline.load import load_frames, load_image
-from made import NOISE
+from made import NOISE, save
 from pictures import CASES
 
 H, W = 40, 48
@@ -299,3 +299,13 @@ def test_a_jpeg_smaller_than_its_place_is_refused(
     for h, w in ((16, whole[1] - 8), (12, whole[1])):
         with pytest.raises(ImageError, match=f"JPEG of {w} x {h} where one of {whole[1]} x 16"):
             load_image(of_jpegs(tile, (h, w)), allow_truncated=allow_truncated)
+
+
+def test_fax_compression_is_refused() -> None:
+    """Of group 4, libtiff reads a strip that ends early as if it were whole."""
+    image = PIL.Image.fromarray(NOISE).convert("1")
+    with pytest.raises(ImageError, match="fax compression"):
+        load_image(save(image, "TIFF", compression="group4"))
+    for compression in ("group3", "tiff_ccitt"):
+        read_back = load_image(save(image, "TIFF", compression=compression))
+        np.testing.assert_array_equal(read_back[..., 0] > 0, np.asarray(image))

@@ -28,7 +28,7 @@ _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _INTEGER, _FLOAT = 1, 3
 _SAMPLE_FORMATS = {2: " signed", 3: " float", 5: " complex", 6: " complex"}
 _DEFLATE = (8, 32946)
-_JPEG = 7
+_FAX, _JPEG = 4, 7
 _JPEG_HEAD_BYTES = 1 << 16  # in which a strip's frame is found: only tables are before it
 _BY_LIBTIFF = {5: "LZW", 32773: "PackBits", 34925: "LZMA", 50000: "Zstandard"}
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CIE_LAB, _ICC_LAB = 0, 1, 2, 8, 9
@@ -219,6 +219,11 @@ def find_tiff(file: IO[bytes], name: str) -> Tiff | None:
     lab = page.photometric in (_CIE_LAB, _ICC_LAB)
     if b"+" in head or page.planarconfig == 2 or grey_with_alpha or lab:
         formats[_INTEGER] = (8, 16)
+    if page.compression == _FAX:  # where rows are missing, libtiff leaves what memory held
+        raise ImageError(
+            f"{name}: TIFF in fax compression (CCITT group 4), of which nobody can tell whether it "
+            "is whole: save it as PNG"
+        )
     if page.compression == _JPEG:
         _check_jpeg(file, page, name)
     if page.dtype is None or page.bitspersample not in formats.get(int(page.sampleformat), ()):
