@@ -50,6 +50,15 @@ def test_hdr_is_refused(tmp_path: Path) -> None:
         open_film(path)
 
 
+def test_a_codec_that_is_not_known_is_named_as_one(tmp_path: Path) -> None:
+    path = make_film(tmp_path / "clip.mkv")
+    data = path.read_bytes()
+    assert b"V_MPEG4/ISO/AVC" in data
+    path.write_bytes(data.replace(b"V_MPEG4/ISO/AVC", b"V_MPEG9/ISO/XYZ"))
+    with pytest.raises(ImageError, match="in a codec that is not known here: convert it"):
+        open_film(path)
+
+
 def test_stamps_of_a_variable_rate(tmp_path: Path) -> None:
     stamps = [0, 40, 50, 200, 210, 400]
     path = make_film(tmp_path / "vfr.mkv", discs(6), stamps=stamps)

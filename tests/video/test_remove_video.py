@@ -102,6 +102,21 @@ def test_sound_that_does_not_fit_is_encoded_again_and_said(
     assert crossings == pytest.approx(2 * 440 * 0.5, abs=4)  # still 440 Hz
 
 
+def test_sound_of_a_codec_that_is_not_known_is_left_out_and_said(
+    tmp_path: Path, fake_remover: Remover
+) -> None:
+    film = make_film(tmp_path / "clip.mkv", discs(5), sound="libopus")
+    data = film.read_bytes()
+    assert b"A_OPUS" in data
+    film.write_bytes(data.replace(b"A_OPUS", b"A_XPUS"))
+    out = tmp_path / "o.webm"
+    with pytest.warns(AlphacutWarning, match="sound: track 1 is in a codec that is not known here"):
+        remove_video(film, out, remover=fake_remover)
+    with av.open(str(out)) as container:
+        assert not container.streams.audio
+        assert len(list(container.decode(video=0))) == 5
+
+
 def test_tracks_that_the_result_cannot_hold_are_said(tmp_path: Path, fake_remover: Remover) -> None:
     words = tmp_path / "words.srt"
     words.write_text("1\n00:00:00,010 --> 00:00:00,150\nA disc\n\n")

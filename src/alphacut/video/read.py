@@ -243,6 +243,12 @@ def _opened(path: Path) -> "Iterator[tuple[InputContainer, VideoStream]]":
         streams = [s for s in container.streams.video if not int(s.disposition) & _ATTACHED]
         if not streams:
             raise ImageError(f"{path}: has no moving pictures", "not_a_picture")
+        known: Any = streams[0].codec_context  # typed as if it were always there
+        if known is None:
+            raise ImageError(
+                f"{path}: its moving pictures are in a codec that is not known here: convert it, "
+                "with ffmpeg to H.264, say"
+            )
         yield container, streams[0]
 
 

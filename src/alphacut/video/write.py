@@ -434,9 +434,15 @@ class _Sound:
         import av
 
         self._tracks: dict[int, _Track] = {}
-        held = self.output.supported_codecs
-        for stream in self.source.streams.audio:
-            name = stream.codec_context.name
+        held, known = self.output.supported_codecs, []
+        for number, stream in enumerate(self.source.streams.audio, 1):
+            context: Any = stream.codec_context  # typed as if it were always there
+            if context is None:
+                self.notes.append(f"sound: track {number} is in a codec that is not known here, "
+                                  "and is left out")  # fmt: skip
+                continue
+            known.append(stream)
+            name = context.name
             track: _Track | None = None
             if av.codec.Codec(name, "r").canonical_name in held or name in held:
                 with contextlib.suppress(ValueError, av.FFmpegError):
@@ -449,7 +455,7 @@ class _Sound:
             self._tracks[stream.index] = track
         if self.start_s > 0:
             self.source.seek(int((self.start_s + self.begins) * 1_000_000))
-        self._packets = self.source.demux(*self.source.streams.audio)
+        self._packets = self.source.demux(*known) if known else iter(())  # without, demux gives all
         self._next: Any = None
 
     def _encoded(self, stream: Any) -> _Track:
@@ -480,7 +486,7 @@ class _Sound:
                         self._flush()
                     return
             packet = self._next
-            if packet.dts is None:  # ends a track
+            if packet.dts is None or packet.pts is None:  # ends a track, or is broken
                 self._next = None
                 continue
             seconds = packet.pts * packet.time_base - self.begins
@@ -506,7 +512,8 @@ class _Sound:
 
         with contextlib.suppress(av.error.InvalidDataError):
             for frame in packet.decode():
-                frame.pts -= offset
+                if frame.pts is not None:  # else it follows the one before
+                    frame.pts -= offset
                 for part in track.resampler.resample(frame):
                     self.output.mux(track.stream.encode(part))
 
