@@ -297,8 +297,10 @@ def test_a_jpeg_smaller_than_its_place_is_refused(
     assert image.shape == (H, W, 3)
     assert np.abs(image.astype(int) - 200).max() <= 2
     for h, w in ((16, whole[1] - 8), (12, whole[1])):
-        with pytest.raises(ImageError, match=f"JPEG of {w} x {h} where one of {whole[1]} x 16"):
-            load_image(of_jpegs(tile, (h, w)), allow_truncated=allow_truncated)
+        data = of_jpegs(tile, (h, w))
+        for source in (data, PIL.Image.open(io.BytesIO(data))):
+            with pytest.raises(ImageError, match=f"JPEG of {w} x {h} where one of {whole[1]} x 16"):
+                load_image(source, allow_truncated=allow_truncated)
 
 
 def test_fax_compression_is_refused() -> None:

@@ -174,6 +174,7 @@ def _load_pillow(
     packed = raw_mode(source)
     if source.format == "TIFF":
         silence_libtiff()
+        _check_tiff(source, name)
     with damage_of(name, source.format, allow_truncated=allow_truncated):
         load_pixels(source, allow_truncated)
         pillow = source.copy()
@@ -181,6 +182,19 @@ def _load_pillow(
     return decode(
         pillow, None, name, keep_depth=keep_depth, allow_truncated=allow_truncated, packed=packed
     )
+
+
+def _check_tiff(pillow: PIL.Image.Image, name: str) -> None:
+    """Refuse a TIFF that is still to be read, if its decoder would leave some pixels unwritten."""
+    file = getattr(pillow, "fp", None)
+    if file is None or not getattr(pillow, "tile", None):
+        return  # its pixels are there
+    with damage_of(name, "TIFF", allow_truncated=True):
+        at = file.tell()
+        try:
+            find_tiff(file, name)
+        finally:
+            file.seek(at)
 
 
 def _is_closed(pillow: PIL.Image.Image) -> bool:
