@@ -303,6 +303,20 @@ def test_a_jpeg_smaller_than_its_place_is_refused(
                 load_image(source, allow_truncated=allow_truncated)
 
 
+def test_the_page_that_pillow_has_turned_to_is_checked() -> None:
+    file, strip = io.BytesIO(), io.BytesIO()
+    PIL.Image.new("L", (W - 8, H)).save(strip, "JPEG")
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(np.zeros((H, W), np.uint8))
+        writer.write(iter([strip.getvalue()]), shape=(H, W), dtype=np.uint8, compression="jpeg",
+                     photometric="minisblack", rowsperstrip=H)  # fmt: skip
+    pillow = PIL.Image.open(file)
+    assert load_image(pillow).shape == (H, W, 3)
+    pillow.seek(1)
+    with pytest.raises(ImageError, match=f"JPEG of {W - 8} x {H} where one of {W} x {H} belongs"):
+        load_image(pillow)
+
+
 def test_fax_compression_is_refused() -> None:
     """Of group 4, libtiff reads a strip that ends early as if it were whole."""
     image = PIL.Image.fromarray(NOISE).convert("1")

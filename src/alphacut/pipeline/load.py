@@ -192,7 +192,7 @@ def _check_tiff(pillow: PIL.Image.Image, name: str) -> None:
     with damage_of(name, "TIFF", allow_truncated=True):
         at = file.tell()
         try:
-            find_tiff(file, name)
+            find_tiff(file, name, pillow.tell())
         finally:
             file.seek(at)
 

@@ -43,7 +43,7 @@ _BRIGHTEST = 16.0  # floats up to here are light, of which 1 is white; larger on
 
 
 class Tiff:
-    """The first page of a TIFF that Pillow does not read, or not whole.
+    """A page of a TIFF that Pillow does not read, or not whole.
 
     Args:
         file: The file.
@@ -191,12 +191,13 @@ class Tiff:
         return block
 
 
-def find_tiff(file: IO[bytes], name: str) -> Tiff | None:
-    """Return the first page of a TIFF that is read here; None for other files.
+def find_tiff(file: IO[bytes], name: str, index: int = 0) -> Tiff | None:
+    """Return a page of a TIFF that is read here; None for other files.
 
     Args:
         file: The file, at any position.
         name: What to call it in messages.
+        index: Which page.
 
     Raises:
         Exception: what tifffile raises on a damaged directory.
@@ -210,7 +211,7 @@ def find_tiff(file: IO[bytes], name: str) -> Tiff | None:
     import tifffile
 
     tifffile.logger().addHandler(_SILENT)  # or what it logs goes to standard error
-    page: Any = tifffile.TiffFile(file, name="").pages.first
+    page: Any = tifffile.TiffFile(file, name="").pages[index]
     sensor = page.photometric in _SENSOR or (page.tags.valueof(254, 0) & 1 and 330 in page.tags)
     if canon or sensor or _DNG_VERSION in page.tags:  # of which the first page is a preview
         raise ImageError(f"{name}: {CAMERA_RAW}", "not_a_picture")
@@ -242,10 +243,10 @@ def _check_jpeg(file: IO[bytes], page: Any, name: str) -> None:
 
     H, W = int(page.imagelength), int(page.imagewidth)
     rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, W)
-    across = -(-W // columns)
+    across, down = -(-W // columns), -(-H // rows)
     for index, offset in enumerate(page.dataoffsets):
-        height = min(rows, H - index // across * rows)
-        width = min(columns, W - index % across * columns)
+        row, column = divmod(index % (across * down), across)  # planes follow one another
+        height, width = min(rows, H - row * rows), min(columns, W - column * columns)
         file.seek(offset)
         if not (head := file.read(_JPEG_HEAD_BYTES)):
             continue  # the file ends before it, and libtiff says so
