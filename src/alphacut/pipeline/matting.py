@@ -240,22 +240,21 @@ def _is_plain(guide: Array, ground: Mask) -> bool:
 def _local_colours(coarse: Array, weight: Array) -> Array:
     """Return the weighted mean and variance (h, w, 4) of the colours around each pixel."""
     h, w = weight.shape
-    squares = cv2.transform(coarse * coarse, np.ones((1, 3), np.float32))
-    three: Any = cv2.merge([weight] * 3)
-    shares: Any = cv2.merge([*cv2.split(coarse * three), weight])
-    powers: Any = squares * weight
-    found = np.array([[[0.5, 0.5, 0.5, 1]]], np.float32)
+    red, green, blue = cv2.split(coarse)
+    square: Any = red * red + green * green + blue * blue
+    shares: Any = cv2.merge([plane * weight for plane in (red, green, blue, square)])
+    found: Any = np.array([[[0.5, 0.5, 0.5, 1]]], np.float32)
     for factor, radius_px in _BLUR_PX:
         size, kernel = (-(-h // factor), -(-w // factor)), (2 * radius_px + 1, 2 * radius_px + 1)
-        colour, square = (
+        total, mass = (
             cv2.blur(_resize(plane, size), kernel, borderType=cv2.BORDER_REPLICATE)
-            for plane in (shares, powers)
+            for plane in (shares, weight)
         )
-        total = cv2.merge([*cv2.split(colour)[:3], square])
-        found = (total + _OPEN * _resize(found, size)) / (colour[..., 3:] + _OPEN)
-    mean = found[..., :3]
-    np.maximum(found[..., 3] - dot(mean, mean), 0, out=found[..., 3])
-    return np.asarray(found, np.float32)
+        total = cv2.scaleAdd(_resize(found, size), float(_OPEN), total)
+        found = cv2.divide(total, cv2.merge([mass + _OPEN] * 4))
+    red, green, blue, square = cv2.split(found)
+    variance: Any = np.maximum(square - red * red - green * green - blue * blue, 0)
+    return np.asarray(cv2.merge([red, green, blue, variance]), np.float32)
 
 
 # --- 2. colour evidence ---
@@ -327,7 +326,7 @@ def _model(
         x, y, width, height = cv2.boundingRect(region.astype(np.uint8))
         box = np.s_[y : y + height, x : x + width]
         fitted = _fit(guide[box], alpha[box], radius_px, stretches)
-        model[box][region[box]] = fitted[region[box]]
+        np.copyto(model[box], fitted, where=region[box][..., np.newaxis])
     return model
 
 

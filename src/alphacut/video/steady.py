@@ -16,7 +16,8 @@ taken, weighted by how well the frames themselves agree at each place:
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -32,7 +33,7 @@ STEADY = 1.0
 REACH = 12  # frames before and after that have a say
 SPARED = 2  # frames in a row, at most, that the network is not asked for
 _GUIDE_PX = 320  # long side at which flow is found; it is kept at half of that
-_ITERATIONS, _STRIDE_PX = 5, 5  # to find it: the usual 12 and 4 take longer and are no better
+_ITERATIONS, _STRIDE_PX = 2, 5  # to find it: the usual 12 and 4 take longer and are no better
 _LEAST_PX = 16  # shorter side of what flow can be found in
 _ASTRAY = 0.5  # grid pixels by which there and back may miss for a trust of 1 / e
 _LIKE = 25.0  # difference in levels at which a carried frame counts by 1 / e
@@ -42,7 +43,7 @@ _CALM = 0.8  # and from which the network is spared,
 _STILL = 0.02  # if nothing moves further than this, of the long side
 _AREA = 0.0125  # half a side of the square in which answers are compared, of the long side
 _DIFFERS = (0.06, 0.16)  # mean difference in it that is an edge's blur, and one that is flicker
-_SAME = 0.15  # share of the subject in which answers may differ for the network to be spared
+_SAME = 0.3  # share of the subject in which answers may differ for the network to be spared
 _OWN = 1.0  # weight of a frame's own answer
 _UNSEEN = np.float32(1e-3)  # weight of answers where no frame agrees
 
@@ -78,6 +79,18 @@ class Seen:
     motion: Motion | None = None
 
 
+class _Flow(NamedTuple):
+    """Where each place of a frame is in another one.
+
+    Attributes:
+        shift: (h, w, 2) float32, grid pixels across and down from here.
+        trust: (h, w) float32, how far that can be trusted, 0 to 1.
+    """
+
+    shift: Array
+    trust: Array
+
+
 @dataclass(eq=False)
 class _Moment:
     """A frame in the window.
@@ -88,9 +101,8 @@ class _Moment:
         grey: (h', w') uint8, what flow is found in.
         guide: (h, w, 3) uint8, what it looks like on the grid, RGB.
         found: (H, W) float32, the network's answer; None if it was spared.
-        onward: (h, w, 3) float32, where each place is in the next frame, in grid pixels across
-            and down from here, and how far that can be trusted, 0 to 1.
-        back: The same, in the one before.
+        onward: Flow to the next frame; None if there is none in the shot.
+        back: The same, to the one before.
     """
 
     frame: Frame
@@ -98,8 +110,8 @@ class _Moment:
     grey: NDArray[np.uint8]
     guide: NDArray[np.uint8]
     found: Array | None = None
-    onward: Array | None = None
-    back: Array | None = None
+    onward: _Flow | None = None
+    back: _Flow | None = None
 
 
 def steady(
@@ -174,11 +186,11 @@ def _part(earlier: _Moment, later: _Moment) -> None:
 
 def _foretold(window: list[_Moment]) -> bool:
     """Tell whether the last answer is the one before it, carried along the motion."""
-    flow: Array | None = None
+    flow: _Flow | None = None
     for k in range(len(window) - 1, 0, -1):
         flow = _go_on(flow, window[k].back)
         if (earlier := window[k - 1].found) is not None:
-            return _alike(window[-1].found, np.asarray(_carry(earlier, flow), np.float32))
+            return _alike(window[-1].found, np.asarray(_carry(earlier, flow.shift), np.float32))
     return False
 
 
@@ -216,38 +228,40 @@ def _join(earlier: _Moment, later: _Moment) -> tuple[float, float]:
         if earlier.motion and later.motion:
             earlier.motion.onward, later.motion.back = fine
     earlier.onward, later.back = _with_trust(onward, back), _with_trust(back, onward)
-    difference = _difference(later.guide, earlier.guide, later.back)
-    agreement = float(np.mean((difference < _AGREES) & (later.back[..., 2] > 0.5)))
+    difference = _difference(later.guide, earlier.guide, back)
+    agreement = float(np.mean((difference < _AGREES) & (later.back.trust > 0.5)))
     speed = np.hypot(back[::2, ::2, 0], back[::2, ::2, 1])
     return agreement, float(np.percentile(speed, 95)) / max(h, w)
 
 
-def _with_trust(flow: Array, other: Array) -> Array:
-    """Add how far the flow can be trusted: (h, w, 3); there and back has to end where it began."""
-    gone = flow + _carry(other, flow)
+def _with_trust(shift: Array, other: Array) -> _Flow:
+    """Tell how far a flow can be trusted: there and back has to end where it began."""
+    gone = shift + _carry(other, shift)
     astray = np.square(gone[..., 0]) + np.square(gone[..., 1])
-    return np.dstack([flow, np.exp(-astray / np.float32(_ASTRAY**2))])
+    return _Flow(shift, np.exp(-astray / np.float32(_ASTRAY**2)))
 
 
-def _difference(guide: Any, other: Any, flow: Array) -> Array:
+def _difference(guide: Any, other: Any, shift: Array) -> Array:
     """Return how far a carried frame differs from another, (h, w), in levels of any channel."""
-    red, green, blue = cv2.split(cv2.blur(cv2.absdiff(guide, _carry(other, flow)), (3, 3)))
+    red, green, blue = cv2.split(cv2.blur(cv2.absdiff(guide, _carry(other, shift)), (3, 3)))
     return np.asarray(cv2.max(cv2.max(red, green), blue), np.float32)
 
 
-def _carry(plane: NDArray[Any], flow: Array) -> Any:
-    """Look a plane (H, W) or (H, W, C) up where flow (h, w, 2 | 3) of the same picture leads."""
-    (H, W), (h, w) = plane.shape[:2], flow.shape[:2]
-    x: Any = flow[..., 0]
-    y: Any = flow[..., 1]
+def _carry(plane: NDArray[Any], shift: Array) -> Any:
+    """Look a plane (H, W) or (H, W, C) up where a shift (h, w, 2) of the same picture leads."""
+    (H, W), (h, w) = plane.shape[:2], shift.shape[:2]
+    places: Any = shift
     if (h, w) != (H, W):
-        x, y = (
-            np.asarray(cv2.resize(axis, (W, H)) * np.float32(scale), np.float32)
-            for axis, scale in ((x, W / w), (y, H / h))
-        )
-    x = x + np.arange(W, dtype=np.float32)
-    y = y + np.arange(H, dtype=np.float32)[:, np.newaxis]
-    return cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        places = cv2.resize(shift * np.array([W / w, H / h], np.float32), (W, H))
+    places = places + _here(H, W)
+    nothing: Any = None  # places are pairs
+    return cv2.remap(plane, places, nothing, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+@lru_cache(4)  # one film has three grids
+def _here(H: int, W: int) -> Array:
+    """Return the place of every pixel, across and down: (H, W, 2)."""
+    return np.dstack(np.meshgrid(np.arange(W, dtype=np.float32), np.arange(H, dtype=np.float32)))
 
 
 def _bring_together(
@@ -255,12 +269,13 @@ def _bring_together(
 ) -> Array:
     """Bring the answers around one frame together."""
     moment = window[at]
-    votes: Any = 0.0  # the sum of all answers, weighted, and of their weights
-    total: Any = 0.0
+    size = next((one.found.shape for one in window if one.found is not None), (1, 1))
+    # the sum of all answers, weighted, and of their weights
+    votes, total = np.zeros(size, np.float32), np.zeros(size, np.float32)
     around: list[Array] = []  # the first on each side
     beside: list[Array] = []
     for step in (1, -1):
-        flow: Array | None = None
+        flow: _Flow | None = None
         first = True
         for distance in range(1, REACH + 1):
             k = at + step * distance
@@ -270,13 +285,14 @@ def _bring_together(
             other = window[k]
             if other.found is None:
                 continue
-            difference = _difference(moment.guide, other.guide, flow)
+            difference = _difference(moment.guide, other.guide, flow.shift)
             near = 1 - distance / (2 * REACH + 2)
-            weight = flow[..., 2] * np.exp(-np.square(difference / np.float32(_LIKE)))
+            weight = flow.trust * np.exp(-np.square(difference / np.float32(_LIKE)))
             weight = np.float32(near) * weight + _UNSEEN * np.float32(near**8)
-            answer = np.asarray(_carry(other.found, flow), np.float32)
+            answer = np.asarray(_carry(other.found, flow.shift), np.float32)
             weight = np.asarray(cv2.resize(weight, other.found.shape[::-1]), np.float32)
-            votes, total = votes + weight * answer, total + weight
+            cv2.accumulateProduct(weight, answer, votes)
+            cv2.accumulate(weight, total)
             if first:
                 around.append(answer)
                 beside.append(np.square(weight))
@@ -295,15 +311,13 @@ def _bring_together(
     return _keep_edges(own, np.asarray(mean, np.float32))
 
 
-def _go_on(flow: Array | None, further: Array | None) -> Array:
+def _go_on(flow: _Flow | None, further: _Flow | None) -> _Flow:
     """Go on along another flow; trust is what both can be trusted."""
     assert further is not None
     if flow is None:
         return further
-    further = np.asarray(_carry(further, flow), np.float32)
-    added = flow + further
-    added[..., 2] = flow[..., 2] * further[..., 2]
-    return added
+    shift, trust = (_carry(plane, flow.shift) for plane in further)
+    return _Flow(flow.shift + shift, flow.trust * trust)
 
 
 def _keep_edges(own: Array, mean: Array) -> Array:

@@ -191,7 +191,7 @@ def prepare(raster: Raster, frame: Frame, target: Target, film: Film) -> Prepare
     if joined.shape[2] == 4 and not codec.lossless:
         joined = spread_colours(joined)
     joined = _even(joined, codec.opaque if target.opaque else codec.transparent or "")
-    pixels = VideoFrame.from_ndarray(joined, "rgba" if joined.shape[2] == 4 else "rgb24")
+    pixels = VideoFrame.from_numpy_buffer(joined, "rgba" if joined.shape[2] == 4 else "rgb24")
     if not hasattr(_local, "reformatter"):
         _local.reformatter = VideoReformatter()
     reformatter: Any = _local.reformatter
