@@ -79,7 +79,7 @@ _PRIOR_WEIGHT = 0.1  # of (alpha - prior)² against the matting Laplacian, whose
 _SOLVE_STRETCH = (0.02, 0.98)  # what becomes 0..1 of the solution, which is smooth
 _SOLVE_ERROR = (1e-2, 1e-6)  # relative residual to stop at, with a prior and without
 _UPSAMPLE_RADIUS_PX = 2  # windows of the fit that carries the solution to the image's size
-_STRIP_PX = 1 << 17  # pixels rendered at a time: keeps the float planes in cache
+_STRIP_PX = 1 << 15  # pixels rendered at a time: keeps the float planes in cache
 
 
 def estimate_alpha_fast(image: Image, saliency: Array) -> Array:
@@ -226,11 +226,10 @@ def _find_thin_parts(guide: Array, coarse: Array, saliency: Array) -> Array:
 
 def _is_plain(guide: Array, ground: Mask) -> bool:
     """Return whether the colours of a ground are an even slope, as in a studio."""
-    y, x = np.nonzero(ground)
-    if len(y) < _LEAST_GROUND_PX:
+    found = np.flatnonzero(ground)
+    if len(found) < _LEAST_GROUND_PX:
         return False
-    step = max(1, len(y) // _SLOPE_PX)
-    y, x = y[::step], x[::step]
+    y, x = np.divmod(found[:: max(1, len(found) // _SLOPE_PX)], ground.shape[1])
     places = np.column_stack((y, x, np.ones_like(x))).astype(np.float32)
     colours = guide[y, x]
     slope = np.linalg.lstsq(places, colours, rcond=None)[0]
@@ -270,13 +269,13 @@ def _weigh_colours(guide: Array, saliency: Array) -> Array:
     colours = (bins[..., 0] * _LEVELS + bins[..., 1]) * _LEVELS + bins[..., 2]
     seen = colours[near]
     lean = 2 * saliency[near] - 1
-    subject, around = _histogram(seen, np.maximum(lean, 0)), _histogram(seen, np.maximum(-lean, 0))
+    inside, outside = np.maximum(lean, 0), np.maximum(-lean, 0)
+    subject, around = _histogram(seen, inside), _histogram(seen, outside)
     belief = (subject + _RARE_PX / 2) / (subject + around + _RARE_PX)
     # The share of the subject that looks like the surroundings, and vice versa
-    wrong = np.where(lean > 0, 1 - belief[seen], belief[seen]) * np.abs(lean)
-    overlap = sum(
-        wrong[side].sum() / max(np.abs(lean[side]).sum(), 1) for side in (lean > 0, lean < 0)
-    )
+    likely = belief[seen]
+    overlap = ((1 - likely) * inside).sum() / max(inside.sum(), 1)
+    overlap += (likely * outside).sum() / max(outside.sum(), 1)
     trust = max(0.0, 1.0 - float(overlap))
     doubt = _logit(saliency, _SALIENCY_RANGE) + trust * _logit(belief[colours], _EVIDENCE_RANGE)
     return np.asarray(1 / (1 + np.exp(-doubt)), np.float32)
@@ -377,7 +376,8 @@ def _render(image: Image, model: Array) -> Array:
     """Apply the enlarged linear models to every pixel, in strips of rows: (H, W) in [0, 1]."""
     H, W = image.shape[:2]
     tall = model.shape[1], H
-    slopes: Any = cv2.resize(np.ascontiguousarray(model[..., :3]), tall)
+    unit = np.float32(1 / np.iinfo(image.dtype).max)
+    slopes: Any = cv2.resize(model[..., :3] * unit, tall)
     offsets: Any = cv2.resize(np.ascontiguousarray(model[..., 3]), tall)
     alpha = np.empty((H, W), np.float32)
     rows = max(1, _STRIP_PX // W)
@@ -387,9 +387,9 @@ def _render(image: Image, model: Array) -> Array:
         strip, size = image[here], (W, len(offsets[here]))
         b: Any = cv2.resize(offsets[here], size)
         if slopes[here].any():
-            a = cv2.resize(slopes[here], size)
-            terms = cv2.multiply(strip, a, scale=1 / np.iinfo(image.dtype).max, dtype=cv2.CV_32F)
-            b += cv2.transform(terms, np.ones((1, 3), np.float32))
+            a: Any = cv2.resize(slopes[here], size)
+            a *= strip
+            b += cv2.transform(a, np.ones((1, 3), np.float32))
         np.clip(b, 0, 1, out=alpha[here])
 
     shared_out(render, range(0, H, rows))
