@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alphacut.pipeline import image as images
-from alphacut.pipeline.image import downscale_to
+from alphacut.pipeline.image import downscale, downscale_to
 from alphacut.video.read import Frame
 
 Array = NDArray[np.float32]
@@ -130,7 +130,8 @@ def steady(
         ahead: How many frames may be looked ahead; 0 for live pictures.
 
     Yields:
-        The frames in order, each with a saliency of the network's size.
+        The frames in order, each with a saliency: the network's, if steadiness is 0, or one with
+        its long side and the frame's shape.
     """
     if steadiness == 0:
         yield from (Seen(frame, find(frame)) for frame in frames)
@@ -138,9 +139,12 @@ def steady(
     window: list[_Moment] = []
     centre = spared = allowed = 0
 
+    def ask(frame: Frame) -> Array:
+        return _in_shape(find(frame), frame.picture.image.shape[:2])
+
     def emit(k: int) -> Seen:
         moment = window[k]
-        found = _bring_together(window, k, find, steadiness, ahead)
+        found = _bring_together(window, k, ask, steadiness, ahead)
         seen = Seen(moment.frame, found, moment.motion)
         moment.frame, moment.motion = dataclasses.replace(moment.frame, picture=_NO_PICTURE), None
         return seen
@@ -156,7 +160,7 @@ def steady(
         if agreement >= _CALM and motion <= _STILL and spared < allowed:
             spared += 1
         else:
-            moment.found, spared = find(frame), 0
+            moment.found, spared = ask(frame), 0
             allowed = SPARED if _foretold(window) else 0
         while len(window) - 1 - centre >= ahead:
             yield emit(centre)
@@ -168,6 +172,12 @@ def steady(
 
 
 _NO_PICTURE: Any = None  # what has been emitted needs its pixels no more
+
+
+def _in_shape(found: Array, size: tuple[int, ...]) -> Array:
+    """Reduce the finer side of an answer about a frame (H, W), so that its pixels are squares."""
+    (h, w), (H, W) = found.shape, size
+    return downscale(found, (min(h, max(1, round(w * H / W))), min(w, max(1, round(h * W / H)))))
 
 
 def _look_at(frame: Frame) -> _Moment:
@@ -265,7 +275,7 @@ def _here(H: int, W: int) -> Array:
 
 
 def _bring_together(
-    window: list[_Moment], at: int, find: Callable[[Frame], Array], steadiness: float, ahead: int
+    window: list[_Moment], at: int, ask: Callable[[Frame], Array], steadiness: float, ahead: int
 ) -> Array:
     """Bring the answers around one frame together."""
     moment = window[at]
@@ -299,7 +309,7 @@ def _bring_together(
                 first = False
     sides = 2 if ahead else 1
     if moment.found is None and not (len(around) == sides and _alike(around[0], around[-1])):
-        moment.found = find(moment.frame)
+        moment.found = ask(moment.frame)
     own = moment.found
     if own is None:  # the nearest answers stand in for it: fewer are less blurred
         pairs = zip(around, beside, strict=True)
