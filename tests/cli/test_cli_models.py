@@ -25,6 +25,7 @@ from alphacut.errors import (
 )
 from alphacut.evaluation import speed as benchmark
 from alphacut.models import catalogue, weights
+from films import discs, make_film
 
 LITE = weights.ASSETS / "u2net-lite.onnx"
 LITE_INT8 = LITE.with_name("u2net-lite-int8.onnx")
@@ -229,6 +230,21 @@ def test_accepted_terms_are_printed_first(tmp_path: Path, monkeypatch: pytest.Mo
     terms, error = result.stderr.splitlines()
     assert terms.startswith("alphacut: rmbg-1.4: licence of the weights: bria-rmbg-1.4")
     assert "No such file" in error
+
+
+@pytest.mark.parametrize("command", ["remove", "video"])
+def test_accepted_terms_reach_the_matting_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("ALPHACUT_OFFLINE", "1")
+    photo, film = tmp_path / "photo.png", tmp_path / "film.mkv"
+    PIL.Image.new("RGB", (64, 48)).save(photo)
+    make_film(film, discs(2, 48, 64, 1.0))
+    words = command, photo if command == "remove" else film, "--matting", "vitmatte-small"
+    with pytest.raises(WeightsError, match="To accept these terms, give --accept-license"):
+        run(*words)
+    with pytest.raises(WeightsError, match="ALPHACUT_OFFLINE is set: not downloading"):
+        run(*words, "--accept-license")
 
 
 def test_where_and_remove_of_what_is_not_here(home: Path) -> None:

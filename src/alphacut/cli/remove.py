@@ -132,7 +132,8 @@ def remove(
         items = folder.list_items(inputs, output, chosen, recursive=recursive)
         if downloading:  # until its bar is done
             network.wait()
-    remover = Remover(spec, options=chosen, network=network)
+        remover = Remover(spec, options=chosen, network=network, accept_license=accept_license,
+                          progress=downloading)  # fmt: skip
     # kept until the program ends without freeing it
     click.get_current_context().find_root().obj = remover
     if verbose:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alphacut.errors import ImageError, MissingExtra, OptionError
+from alphacut.errors import ImageError, OptionError
 from alphacut.options import Options
 from alphacut.pipeline import image as images
 from alphacut.pipeline.image import SUFFIXES, Image, Picture
 from alphacut.pipeline.load import INPUT_SUFFIXES, load_frames
+from alphacut.video import require_av
 
 if TYPE_CHECKING:
     import av
@@ -207,18 +208,6 @@ def open_film(
             {**container.metadata}, container.chapters(), len(container.streams.audio),
             len(container.streams.subtitles),
         )  # fmt: skip
-
-
-def require_av() -> None:
-    """Make sure that PyAV is there.
-
-    Raises:
-        MissingExtra: if not.
-    """
-    import importlib.util
-
-    if importlib.util.find_spec("av") is None:
-        raise MissingExtra("PyAV, which reads and writes films,", "video")
 
 
 # --- files ---
