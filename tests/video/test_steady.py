@@ -64,6 +64,17 @@ def steadied(frames: list[Frame], planes: list[Plane], **settings: float) -> lis
 MOVING: list[float | None] = [40 + 3.0 * k for k in range(16)]
 
 
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((320, 320), (240, 320)), ((160, 320), (160, 213)), ((90, 120), (90, 120)), ((512, 512),) * 2],
+)
+def test_small_answers_get_square_pixels(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    answer = cv2.resize(disc(90), size[::-1], interpolation=cv2.INTER_LINEAR)
+    for found in steadied(film([90.0] * 3), [np.asarray(answer, np.float32)] * 3):
+        assert found.shape == expected
+        assert np.abs(cv2.resize(found, (W, H)) - disc(90)).mean() < 0.004
+
+
 def test_off_is_what_the_network_says() -> None:
     planes = truth(MOVING)
     found = steadied(film(MOVING), planes, steadiness=0)

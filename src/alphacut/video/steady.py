@@ -130,8 +130,8 @@ def steady(
         ahead: How many frames may be looked ahead; 0 for live pictures.
 
     Yields:
-        The frames in order, each with a saliency: the network's, if steadiness is 0, or one with
-        its long side and the frame's shape.
+        The frames in order, each with a saliency of the network's size, or of the frame's shape if
+        the network is a small one.
     """
     if steadiness == 0:
         yield from (Seen(frame, find(frame)) for frame in frames)
@@ -175,8 +175,13 @@ _NO_PICTURE: Any = None  # what has been emitted needs its pixels no more
 
 
 def _in_shape(found: Array, size: tuple[int, ...]) -> Array:
-    """Reduce the finer side of an answer about a frame (H, W), so that its pixels are squares."""
+    """Reduce the finer side of an answer about a frame (H, W), so that its pixels are squares.
+
+    One that is larger than the grid of the flow is left as it is: it may be a matte, with detail.
+    """
     (h, w), (H, W) = found.shape, size
+    if max(h, w) > _GUIDE_PX:
+        return found
     return downscale(found, (min(h, max(1, round(w * H / W))), min(w, max(1, round(h * W / H)))))
 
 
