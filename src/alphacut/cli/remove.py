@@ -1,6 +1,5 @@
 """`alphacut remove`, the default command, and `alphacut preview`."""
 
-import functools
 import os
 import sys
 import warnings
@@ -10,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from alphacut.cli import report as reports
+from alphacut.cli.loading import loading
 from alphacut.cli.options import PictureCommand, accept_license, from_options, refuse_foreign
-from alphacut.cli.terminal import complain, download_progress, note, progress
+from alphacut.cli.terminal import complain, note, progress
 from alphacut.errors import AlphacutWarning, MetadataWarning, NoForegroundWarning, one_line
 from alphacut.options import Options
 
 if TYPE_CHECKING:
     from alphacut.batch.folder import Existing, Outcome
+    from alphacut.runtimes import Hint
 
 _DOUBTFUL = 0.3  # doubt from which another model is worth a try
 _SHOWN = 3  # results that exist already and get a line; a second run would print one for each
@@ -101,45 +102,21 @@ def remove(
     elif fail_empty:
         warnings.simplefilter("ignore", NoForegroundWarning)  # the error says it
     chosen = Options(**options)
-    from alphacut import runtimes
-    from alphacut.models import catalogue, weights
+    from alphacut.models import catalogue
     from alphacut.models.entry import NO_NETWORK
-    from alphacut.runtimes.pending import PendingRuntime
 
-    spec = weights.find_model(chosen.model)
-    asked = spec if chosen.asks_network else NO_NETWORK
     several = len(inputs) > 1 or os.path.isdir(inputs[0])
-    with download_progress(
-        asked,
-        accept_license,
-        runtimes.needed(
-            asked, chosen.runtime, chosen.precision, chosen.device, chosen.network_size
-        ),
-        quiet=quiet,
-    ) as downloading:
-        # the network loads while decoders are imported and the first image is read
-        network = PendingRuntime(
-            functools.partial(
-                runtimes.load, asked, runtime=chosen.runtime, device=chosen.device,
-                precision=chosen.precision, size=chosen.network_size,
-                hint="throughput" if threads != 1 and several else "latency",
-                accept_license=accept_license, progress=downloading,
-            )
-        )  # fmt: skip
+    hint: Hint = "throughput" if threads != 1 and several else "latency"
+    # while decoders are imported and the first image is read
+    with loading(chosen, accept_license, quiet=quiet, hint=hint) as network:
         from alphacut.batch import folder
-        from alphacut.remover import Remover
 
         items = folder.list_items(inputs, output, chosen, recursive=recursive)
-        if downloading:  # until its bar is done
-            network.wait()
-        remover = Remover(spec, options=chosen, network=network, accept_license=accept_license,
-                          progress=downloading)  # fmt: skip
-    # kept until the program ends without freeing it
-    click.get_current_context().find_root().obj = remover
+        remover = network.make_remover(chosen)
     if verbose:
         warnings.simplefilter("always", MetadataWarning)
-        place = f" in {chosen.runtime} on {remover.network.device}" if chosen.asks_network else ""
-        note(f"{asked.name}{place}")
+        where = f"{remover.spec.name} in {chosen.runtime} on {remover.network.device}"
+        note(where if chosen.asks_network else NO_NETWORK.name)
 
     counts = {"done": 0, "failed": 0, "skipped": 0}
     empty = taken = 0
@@ -175,7 +152,7 @@ def remove(
             raise
     if len(items) > 1 and not as_json and (empty or taken > _SHOWN or not quiet):
         note(_sum_up(counts, empty, taken))
-    better = catalogue.better_model(spec.name)
+    better = catalogue.better_model(remover.spec.name)
     # for a person, who can follow it
     if (
         doubtful

@@ -1,6 +1,5 @@
 """`alphacut video`: cut out a film."""
 
-import functools
 import sys
 import time
 import warnings
@@ -10,8 +9,9 @@ from typing import Any
 import click
 
 from alphacut import values
+from alphacut.cli.loading import loading
 from alphacut.cli.options import PictureCommand, accept_license, from_options
-from alphacut.cli.terminal import complain, download_progress, progress_bar
+from alphacut.cli.terminal import complain, progress_bar
 from alphacut.errors import AlphacutWarning, OutputError
 from alphacut.options import Options
 
@@ -96,28 +96,12 @@ def video(
         options["result"] = "mask"
     if quiet:
         warnings.simplefilter("ignore", AlphacutWarning)
-    from alphacut import runtimes
-    from alphacut.models import weights
-    from alphacut.models.entry import NO_NETWORK
-    from alphacut.runtimes.pending import PendingRuntime
     from alphacut.video import require_av
 
     require_av()
     still = Options(**{**options, "background": None})  # which may be a film
-    spec = weights.find_model(still.model)
-    asked = spec if still.asks_network else NO_NETWORK
-    needed = runtimes.needed(asked, still.runtime, still.precision, still.device,
-                             still.network_size)  # fmt: skip
-    with download_progress(asked, accept_license, needed, quiet=quiet) as downloading:
-        # the network loads while FFmpeg is imported and the film is opened
-        network = PendingRuntime(
-            functools.partial(
-                runtimes.load, asked, runtime=still.runtime, device=still.device,
-                precision=still.precision, size=still.network_size,
-                accept_license=accept_license, progress=downloading,
-            )
-        )  # fmt: skip
-        from alphacut.remover import Remover
+    # while FFmpeg is imported and the film is opened
+    with loading(still, accept_license, quiet=quiet) as network:
         from alphacut.video import remove as films
         from alphacut.video.read import open_film
 
@@ -127,12 +111,7 @@ def video(
         opaque = films.is_opaque(chosen) or backdrop is not None
         path = Path(output) if output else films.default_target(film.path, chosen, opaque=opaque)
         _check_free(path, overwrite=overwrite, skip_existing=skip_existing)
-        if downloading:  # until its bar is done
-            network.wait()
-        remover = Remover(spec, options=chosen, network=network, accept_license=accept_license,
-                          progress=downloading)  # fmt: skip
-    # kept until the program ends without freeing it
-    click.get_current_context().find_root().obj = remover
+        remover = network.make_remover(chosen)
     begun = time.perf_counter()
     shown = None
     if not quiet and sys.stderr.isatty():
