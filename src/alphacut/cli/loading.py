@@ -41,7 +41,7 @@ def loading(
         hint: See `Remover`.
 
     Yields:
-        What waits for it.
+        The network, before it is there.
     """
     from alphacut import runtimes
     from alphacut.models import weights

@@ -107,7 +107,7 @@ def remove(
 
     several = len(inputs) > 1 or os.path.isdir(inputs[0])
     hint: Hint = "throughput" if threads != 1 and several else "latency"
-    # while decoders are imported and the first image is read
+    # the network loads while decoders are imported and the first image is read
     with loading(chosen, accept_license, quiet=quiet, hint=hint) as network:
         from alphacut.batch import folder
 

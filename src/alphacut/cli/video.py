@@ -100,7 +100,7 @@ def video(
 
     require_av()
     still = Options(**{**options, "background": None})  # which may be a film
-    # while FFmpeg is imported and the film is opened
+    # the network loads while FFmpeg is imported and the film is opened
     with loading(still, accept_license, quiet=quiet) as network:
         from alphacut.video import remove as films
         from alphacut.video.read import open_film

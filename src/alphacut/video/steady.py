@@ -273,7 +273,7 @@ def _carry(plane: NDArray[Any], shift: Array) -> Any:
     return cv2.remap(plane, places, nothing, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-@lru_cache(4)  # one film has three grids
+@lru_cache(4)  # a film has two grids: the guides' and the answers'
 def _here(H: int, W: int) -> Array:
     """Return the place of every pixel, across and down: (H, W, 2)."""
     return np.dstack(np.meshgrid(np.arange(W, dtype=np.float32), np.arange(H, dtype=np.float32)))
@@ -284,9 +284,8 @@ def _bring_together(
 ) -> Array:
     """Bring the answers around one frame together."""
     moment = window[at]
-    size = next((one.found.shape for one in window if one.found is not None), (1, 1))
-    # the sum of all answers, weighted, and of their weights
-    votes, total = np.zeros(size, np.float32), np.zeros(size, np.float32)
+    votes: Any = 0.0  # the sum of all answers, weighted, and of their weights
+    total: Any = 0.0
     around: list[Array] = []  # the first on each side
     beside: list[Array] = []
     for step in (1, -1):
@@ -306,8 +305,7 @@ def _bring_together(
             weight = np.float32(near) * weight + _UNSEEN * np.float32(near**8)
             answer = np.asarray(_carry(other.found, flow.shift), np.float32)
             weight = np.asarray(cv2.resize(weight, other.found.shape[::-1]), np.float32)
-            cv2.accumulateProduct(weight, answer, votes)
-            cv2.accumulate(weight, total)
+            votes, total = votes + weight * answer, total + weight
             if first:
                 around.append(answer)
                 beside.append(np.square(weight))
